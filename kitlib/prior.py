@@ -1,0 +1,169 @@
+"""Prior over spectra, learnt from training spectra: level x amplitude-scaled low-rank shapes.
+
+A spectrum is  depth = L + s (m + z),  L its AIRS mean level, s its amplitude (rms of the AIRS shape), m the mean
+normalised shape and z ~ N(0, C), where C is the sample covariance of the normalised shapes: its leading eigenvectors
+(molecular shapes) plus a stationary Gaussian-process remainder. FGS1 is bin 0 of shape and covariance.
+s is unknown, so the prior is a mixture over a grid of amplitudes: ln s ~ N(alpha + beta ln H, tau^2), H being the depth
+of one scale height that catalogue and level imply. Given a Gaussian likelihood everything is in closed form.
+"""
+
+from dataclasses import dataclass, fields
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load, save
+from scipy.linalg import cho_factor, cho_solve
+
+from .config import PriorConfig
+from .instruments import N_BINS
+from .products import Array, Catalogue
+from .provenance import write_atomic
+
+AMPLITUDES = np.array([-2.2, -1.6, -1.1, -0.65, -0.2, 0.2, 0.65, 1.1, 1.6, 2.2])  # grid, standard deviations of ln s
+_JITTER = 1e-14  # (0.1 ppm)^2: keeps covariances invertible
+
+
+class PriorError(ValueError):
+    """Training spectra that no prior can be learnt from, or a prior file that is none."""
+
+
+@dataclass(frozen=True)
+class SpectralPrior:
+    """Frozen prior; arrays are float64."""
+
+    level_mean: Array  # () mean of L over planets
+    level_sd: Array  # () its scatter
+    shape_mean: Array  # (283,) m
+    shape_cov: Array  # (283, 283) C
+    amplitude_fit: Array  # (3,) alpha, beta, tau
+
+    def save(self, path: Path) -> Path:
+        """Write as safetensors, atomically."""
+        return write_atomic(path, save({f.name: np.asarray(getattr(self, f.name), np.float64) for f in fields(self)}))
+
+    @staticmethod
+    def load(path: Path) -> "SpectralPrior":
+        """Read back what `save` wrote; PriorError names the file."""
+        try:
+            return _from_bytes(Path(path).read_bytes())
+        except Exception as error:
+            raise PriorError(
+                f"{path} is not a spectral prior ({error}). Make one with `python -m kitlib train`."
+            ) from error
+
+    def components(self, ln_scale_height: float) -> list[tuple[float, Array, Array]]:
+        """Mixture for one planet: (weight, mean (283,), covariance (283, 283)) for each amplitude of the grid."""
+        alpha, beta, tau = self.amplitude_fit
+        weights = np.exp(-0.5 * AMPLITUDES**2) * np.gradient(AMPLITUDES)
+        level = np.full((N_BINS, N_BINS), self.level_sd**2)
+        found = []
+        for weight, step in zip(weights / weights.sum(), AMPLITUDES, strict=True):
+            s = np.exp(alpha + beta * ln_scale_height + tau * step)
+            cov = level + s**2 * self.shape_cov + _JITTER * np.eye(N_BINS)
+            found.append((float(weight), self.level_mean + s * self.shape_mean, cov))
+        return found
+
+    def pooled(self, ln_scale_height: float) -> tuple[Array, Array]:
+        """Mean and covariance of the mixture: the population's answer for a planet without data."""
+        return _moments([(w, m, c) for w, m, c in self.components(ln_scale_height)])
+
+
+def _from_bytes(data: bytes) -> SpectralPrior:
+    arrays = load(data)
+    return SpectralPrior(**{f.name: arrays[f.name] for f in fields(SpectralPrior)})
+
+
+@cache
+def shipped_prior() -> SpectralPrior:
+    """The prior inside the package, learnt from simulated training spectra (EXPERIMENTS.md says how)."""
+    return _from_bytes((resources.files("kitlib") / "data" / "prior.safetensors").read_bytes())
+
+
+def ln_scale_height_depth(catalogue: Catalogue, level: Array) -> Array:
+    """ln of the transit depth of one scale height up to a constant, (P,); catalogue plus the depth level (P,).
+
+    H = k_B T / (mu g) with T ~ Ts a^-1/2 and g ~ Mp / Rp^2; depth = 2 Rp H / Rs^2.
+    """
+    radius = np.sqrt(np.maximum(level, 1e-5))
+    value = (
+        np.log(catalogue.stellar_temperature_k)
+        - 0.5 * np.log(catalogue.semi_major_axis_rs)
+        + 3 * np.log(radius)
+        + np.log(catalogue.stellar_radius_rsun)
+        - np.log(np.maximum(catalogue.planet_mass_mjup, 1e-3))
+    )
+    return value - np.log(5840.0) + 0.5 * np.log(10.5) + 3 * np.log(8.4)  # about 0 for a typical planet
+
+
+def learn_prior(depth: Array, catalogue: Catalogue, config: PriorConfig) -> SpectralPrior:
+    """Learn from training spectra (N, 283) and their catalogue rows. Raises PriorError under 10 spectra."""
+    depth = np.asarray(depth, np.float64)
+    if len(depth) < 10 or not np.isfinite(depth).all():
+        raise PriorError(f"cannot learn a spectral prior from {len(depth)} spectra: need 10 finite ones at least")
+    level = depth[:, 1:].mean(1)
+    shape = depth - level[:, None]
+    amplitude = np.maximum(np.sqrt((shape[:, 1:] ** 2).mean(1)), 1e-7)
+    normalised = shape / amplitude[:, None]
+    # a planet with next to no features says nothing about the shapes: weight by how much there is to see
+    weight = 1 / (1 + (5e-6 / amplitude) ** 2)
+    mean = (weight[:, None] * normalised).sum(0) / weight.sum()
+    mean[0] = np.median(normalised[:, 0])  # the FGS1 offset has heavy tails in units of the AIRS amplitude
+    scatter = normalised - mean
+    limit = 4 * 1.4826 * np.median(np.abs(scatter[:, 0])) + 1e-12
+    scatter[:, 0] = np.clip(scatter[:, 0], -limit, limit)
+    cov = (weight[:, None] * scatter).T @ scatter / weight.sum()
+    values, vectors = np.linalg.eigh(cov)
+    kept = slice(-min(config.components, len(depth) // 2), None)
+    low_rank = (vectors[:, kept] * values[kept]) @ vectors[:, kept].T
+    rest = max(float(np.diag(cov - low_rank)[1:].mean()), 1e-8)
+    ln_amplitude, predictor = np.log(amplitude), ln_scale_height_depth(catalogue, level)
+    beta, alpha = np.polyfit(predictor, ln_amplitude, 1)
+    tau = max(float(np.std(ln_amplitude - alpha - beta * predictor)), 0.1)
+    return SpectralPrior(
+        level_mean=np.array(level.mean()),
+        level_sd=np.array(level.std()),
+        shape_mean=mean,
+        shape_cov=low_rank + rest * _stationary(),
+        amplitude_fit=np.array([alpha, beta, tau]),
+    )
+
+
+def _stationary() -> Array:
+    """Unit-variance remainder: Matern 3/2 over AIRS bins with a length of 6 bins; FGS1 independent."""
+    bins = np.arange(N_BINS)
+    distance = np.sqrt(3) * np.abs(bins[:, None] - bins[None]) / 6.0
+    kernel = (1 + distance) * np.exp(-distance)
+    kernel[0, 1:] = kernel[1:, 0] = 0
+    return kernel
+
+
+def combine(
+    precision: Array, information: Array, prior: list[tuple[float, Array, Array]]
+) -> tuple[Array, Array, Array]:
+    """Posterior mean and covariance of a Gaussian likelihood under a Gaussian mixture, and the mixture's weights.
+
+    The likelihood is exp(-x' precision x / 2 + information' x); precision (B, B) may be singular.
+    """
+    parts, logs = [], []
+    identity = np.eye(len(information))
+    for weight, mean, cov in prior:
+        # posterior covariance (precision + cov^-1)^-1 without inverting an ill-conditioned prior
+        root = np.linalg.cholesky(cov)
+        inner = cho_factor(root.T @ precision @ root + identity, lower=True)
+        shifted = root.T @ (information - precision @ mean)
+        solved = cho_solve(inner, shifted)
+        parts.append((mean + root @ solved, root @ cho_solve(inner, root.T)))
+        evidence = 0.5 * shifted @ solved - np.log(np.diag(inner[0])).sum()
+        logs.append(np.log(weight) + evidence + mean @ information - 0.5 * mean @ precision @ mean)
+    weights = np.exp(np.array(logs) - max(logs))
+    weights /= weights.sum()
+    mean, cov = _moments([(w, m, c) for w, (m, c) in zip(weights, parts, strict=True)])
+    return mean, cov, weights
+
+
+def _moments(mixture: list[tuple[float, Array, Array]]) -> tuple[Array, Array]:
+    mean = sum(w * m for w, m, _ in mixture)
+    cov = sum(w * (c + np.outer(m - mean, m - mean)) for w, m, c in mixture)
+    return mean, (cov + cov.T) / 2

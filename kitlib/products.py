@@ -1,0 +1,96 @@
+"""The data that flow from stage to stage. Shapes: P planets, V visits, T time samples, W bins of an instrument, B = 283.
+
+Wavelengths always ascend; bin 0 is FGS1, bins 1..282 are AIRS-CH0. Depths are (Rp/Rs)^2, a pure number.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .instruments import Instrument
+
+Array = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class CalibrationMaps:
+    """Calibration frames of one detector in one visit."""
+
+    instrument: Instrument
+    dark_e_per_s: Array  # (rows, cols) float32, electrons per second
+    dead: NDArray[np.bool_]  # (rows, cols)
+    hot: NDArray[np.bool_]  # (rows, cols)
+    flat: Array  # (rows, cols) float32, relative response
+    linear_corr: Array  # (6, rows, cols) float64, ascending powers of electrons
+    read_noise_e: Array  # (rows, cols) float32, electrons per read
+
+
+@dataclass(frozen=True)
+class LightCurve:
+    """Time series of one instrument in one visit: mean electrons per CDS pair in each time sample."""
+
+    instrument: Instrument
+    time_h: Array  # (T,) float64, hours since the visit's start, mid-exposure
+    flux_e: Array  # (T, W) float32, electrons per CDS pair; NaN where no pair survived
+    variance_e2: Array  # (T, W) float32, electrons^2, of the mean; inf where flux is NaN
+    pairs: NDArray[np.int32]  # (T,) CDS pairs averaged into each sample
+    centroid_px: Array  # (T, 2) float32, (row, column) offset of the star from its visit mean; AIRS column: 0
+    quality: dict[str, float] = field(default_factory=dict)  # dead/hot/saturated fractions, rejected samples, background
+
+
+@dataclass(frozen=True)
+class PlanetLightCurves:
+    """All visits of one planet. A visit that could not be read is absent and its reason is in the event log."""
+
+    planet_id: int
+    visits: tuple[dict[str, LightCurve], ...]  # each {"FGS1": ..., "AIRS-CH0": ...}; one instrument may be missing
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """`star_info.csv`: noisy catalogue values, one row a planet."""
+
+    planet_id: NDArray[np.int64]  # (P,)
+    stellar_radius_rsun: Array  # (P,) Rs
+    stellar_mass_msun: Array  # (P,) Ms
+    stellar_temperature_k: Array  # (P,) Ts
+    planet_mass_mjup: Array  # (P,) Mp
+    period_days: Array  # (P,) P
+    semi_major_axis_rs: Array  # (P,) sma, in stellar radii
+    inclination_deg: Array  # (P,) i
+    # e is 0 for every planet of the competition and is therefore not carried
+
+    def __len__(self) -> int:
+        return len(self.planet_id)
+
+    def take(self, index: NDArray[np.integer] | slice) -> "Catalogue":
+        """The same table for a subset of planets, in the order of `index`."""
+        return Catalogue(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """True or estimated spectra without uncertainty, e.g. `train.csv`."""
+
+    planet_id: NDArray[np.int64]  # (P,)
+    depth: Array  # (P, 283)
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Gaussian posterior of each planet's spectrum, before calibration of its sigma."""
+
+    planet_id: NDArray[np.int64]  # (P,)
+    mean: Array  # (P, 283)
+    cov: Array  # (P, 283, 283) float32, symmetric positive definite
+    diagnostics: dict[str, Array]  # name -> (P,): chi2, fallback level, visits, missing egress, ...
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Calibrated spectra, ready for the submission."""
+
+    planet_id: NDArray[np.int64]  # (P,)
+    mu: Array  # (P, 283)
+    sigma: Array  # (P, 283), > 0

@@ -1,0 +1,133 @@
+"""Limb-darkened transit light curves of a planet on a circular orbit, differentiable everywhere.
+
+The flux that a planet hides is the integral of the star's brightness over the lens where the two discs overlap.
+Green's theorem turns it into line integrals along the lens' two arcs (Pal 2012, MNRAS 420, 1630; Agol, Luger &
+Foreman-Mackey 2020, AJ 159, 123). The star's arc is known in closed form; the planet's arc is smooth after the
+substitution below, so that a few Gauss-Legendre nodes reach 1e-9. The derivatives are line integrals along the same
+arc (a moving boundary sweeps brightness), hence finite at every contact point, where differentiating the closed forms
+of Mandel & Agol (2002) is not.
+
+Glossary: d projected separation of the centres; k radius ratio Rp/Rs; mu = sqrt(1 - r^2) the limb angle's cosine;
+phi position angle on the planet's edge, pi pointing at the star's centre. Lengths are in stellar radii.
+"""
+
+import math
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+QUADRATURE_NODES = 24  # agreement with batman is tested to 1 ppm; 24 nodes give about 1e-8
+_TINY = 1e-12  # smallest separation, stellar radii: keeps 0/0 out of centred transits, moves the planet by a millimetre
+
+
+@cache
+def _nodes() -> tuple[Tensor, Tensor]:
+    """Gauss-Legendre nodes and weights on (0, 1)."""
+    x, w = np.polynomial.legendre.leggauss(QUADRATURE_NODES)
+    return torch.from_numpy((x + 1) / 2), torch.from_numpy(w / 2)
+
+
+def overlap_integrals(separation: Tensor, radius_ratio: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Integrals of 1, mu and r^2 over the overlap of star and planet, and their derivatives.
+
+    Arguments broadcast to a common shape S, float64; 0 < radius_ratio < 1. Returns (A, dA/dk, dA/dd), each (*S, 3).
+    """
+    separation, k = torch.broadcast_tensors(separation, radius_ratio)
+    d = separation.clamp_min(_TINY)
+    first = torch.arccos(((1 - d * d - k * k) / (2 * d * k)).clamp(-1, 1))  # the planet's arc is first..2 pi - first
+    star_half = torch.arccos(((1 + d * d - k * k) / (2 * d)).clamp(-1, 1))  # half of the star's arc
+    nodes, weights = (v.to(d) for v in _nodes())
+    # phi = first + length w^2 removes the square root of mu where the planet's edge leaves the star
+    length = math.pi - first
+    phi = first[..., None] + length[..., None] * nodes**2
+    arc = 4 * weights * nodes * length[..., None]  # d(phi), both halves of the symmetric arc
+    d, k = d[..., None], k[..., None]
+    cos = torch.cos(phi)
+    r2 = (d * d + k * k + 2 * d * k * cos).clamp(max=1)
+    mu = torch.sqrt(1 - r2)
+    brightness = torch.stack([torch.ones_like(mu), mu, r2], -2)  # (*S, 3, nodes)
+    # fields whose curl is 1, mu, r^2, times x dy - y dx = k (k + d cos phi) d(phi)
+    field = torch.stack([torch.full_like(mu, 0.5), (1 + mu + mu * mu) / (3 * (1 + mu)), r2 / 4], -2)
+    planet = (field * (arc * k * (k + d * cos))[..., None, :]).sum(-1)
+    star = 2 * star_half[..., None] * torch.tensor([1 / 2, 1 / 3, 1 / 4]).to(d)
+    by_k = (brightness * (arc * k)[..., None, :]).sum(-1)
+    by_d = (brightness * (arc * k * cos)[..., None, :]).sum(-1)
+    return planet + star, by_k, by_d
+
+
+class _Overlap(torch.autograd.Function):
+    """`overlap_integrals` with its own derivatives as gradient."""
+
+    @staticmethod
+    def forward(ctx, separation: Tensor, radius_ratio: Tensor) -> Tensor:
+        value, by_k, by_d = overlap_integrals(separation, radius_ratio)
+        ctx.save_for_backward(by_k, by_d)
+        ctx.shapes = separation.shape, radius_ratio.shape
+        return value
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        by_k, by_d = ctx.saved_tensors
+        to_d, to_k = ctx.shapes
+        return (gradient * by_d).sum(-1).sum_to_size(to_d), (gradient * by_k).sum(-1).sum_to_size(to_k)
+
+
+def brightness_coefficients(u1: Tensor, u2: Tensor) -> Tensor:
+    """Quadratic limb darkening 1 - u1 (1 - mu) - u2 (1 - mu)^2 as factors of (1, mu, r^2), unit total flux; (*S, 3)."""
+    total = math.pi * (1 - u1 / 3 - u2 / 6)
+    return torch.stack(torch.broadcast_tensors(1 - u1 - 2 * u2, u1 + 2 * u2, u2), -1) / total[..., None]
+
+
+def relative_flux(separation: Tensor, radius_ratio: Tensor, u1: Tensor, u2: Tensor) -> Tensor:
+    """Flux of star and planet over the star's alone; arguments broadcast; differentiable in all four."""
+    shape = torch.broadcast_shapes(separation.shape, radius_ratio.shape)
+    hidden = _Overlap.apply(separation.expand(shape), radius_ratio.expand(shape))
+    return 1 - (hidden * brightness_coefficients(u1, u2)).sum(-1)
+
+
+def projected_separation(
+    time_h: Tensor, time_transit_h: Tensor, period_days: Tensor, a_over_rs: Tensor, impact_param: Tensor
+) -> Tensor:
+    """Distance of the planet's centre from the star's, in stellar radii, on a circular orbit.
+
+    Behind the star (the far half of the orbit) the distance is set to 10: out of transit.
+    """
+    phase = 2 * math.pi * (time_h - time_transit_h) / (24 * period_days)
+    x, y = a_over_rs * torch.sin(phase), impact_param * torch.cos(phase)
+    separation = torch.sqrt(x * x + y * y + _TINY**2)
+    return torch.where(torch.cos(phase) > 0, separation, torch.full_like(separation, 10.0))
+
+
+def transit_flux(
+    time_h: Tensor,
+    time_transit_h: Tensor,
+    period_days: Tensor,
+    a_over_rs: Tensor,
+    impact_param: Tensor,
+    radius_ratio: Tensor,
+    u1: Tensor,
+    u2: Tensor,
+) -> Tensor:
+    """Relative flux during a transit; all arguments broadcast together, e.g. (planet, wavelength, time)."""
+    separation = projected_separation(time_h, time_transit_h, period_days, a_over_rs, impact_param)
+    return relative_flux(separation, radius_ratio, u1, u2)
+
+
+def integrate_exposure(
+    model: Callable[[Tensor], Tensor], time_h: Tensor, exposure_h: float, samples: int = 3
+) -> Tensor:
+    """Mean of `model(time)` over exposures centred on `time_h`, by Gauss-Legendre in time; last axis is time."""
+    x, w = np.polynomial.legendre.leggauss(samples)
+    fine = time_h[..., None] + torch.from_numpy(x / 2).to(time_h) * exposure_h
+    values = model(fine.flatten(-2))
+    return (values.unflatten(-1, fine.shape[-2:]) * torch.from_numpy(w / 2).to(time_h)).sum(-1)
+
+
+def transit_duration_h(period_days: Tensor, a_over_rs: Tensor, impact_param: Tensor, radius_ratio: Tensor) -> Tensor:
+    """First to last contact (T14), hours; 0 where the discs never touch. Seager & Mallen-Ornelas (2003), eq. 3."""
+    chord = torch.sqrt(((1 + radius_ratio) ** 2 - impact_param**2).clamp_min(0))
+    sine = chord / torch.sqrt((a_over_rs**2 - impact_param**2).clamp_min(_TINY))
+    return 24 * period_days / math.pi * torch.arcsin(sine.clamp(max=1))

@@ -1,0 +1,27 @@
+"""Fixtures shared by all tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def _shared(variable: str, name: str) -> Path:
+    folder = Path(os.environ.get(variable, REPOSITORY.parent / "shared" / name))
+    if not (folder / "README.md").exists():
+        pytest.skip(f"{name} data absent: set {variable} or put it at ../shared/{name}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_dir() -> Path:
+    """Real fragments of the competition's data (never part of this repository)."""
+    return _shared("ARIEL_REAL_DIR", "real")
+
+
+@pytest.fixture(scope="session")
+def exosim_dir() -> Path:
+    """One visit made by an independent simulator (never part of this repository)."""
+    return _shared("ARIEL_EXOSIM_DIR", "exosim")

@@ -1,0 +1,95 @@
+"""The spectral prior: closed-form combination against brute force, learning, files."""
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+
+from kitlib.config import PriorConfig
+from kitlib.instruments import N_BINS
+from kitlib.prior import PriorError, SpectralPrior, combine, learn_prior, ln_scale_height_depth, shipped_prior
+from kitlib.products import Catalogue
+
+
+def _catalogue(n: int, rng: np.random.Generator) -> Catalogue:
+    one = np.ones(n)
+    mass = np.exp(rng.normal(0, 0.5, n))
+    return Catalogue(np.arange(n), one, one, 5840 * one, mass, 4 * one, 10.5 * one, 89 * one)
+
+
+def _spectra(n: int, rng: np.random.Generator, spread: float = 0.3) -> tuple[np.ndarray, Catalogue]:
+    """Two-band spectra whose amplitude follows the scale height."""
+    catalogue = _catalogue(n, rng)
+    level = np.exp(rng.normal(-4.4, 0.4, n))
+    amplitude = np.exp(-9.8 + ln_scale_height_depth(catalogue, level) + spread * rng.normal(size=n))
+    x = np.linspace(0, 1, N_BINS - 1)
+    bands = np.stack([np.exp(-0.5 * ((x - c) / 0.08) ** 2) for c in (0.3, 0.7)])
+    shape = rng.normal(size=(n, 2)) @ (bands - bands.mean(1, keepdims=True))
+    shape /= np.sqrt((shape**2).mean(1, keepdims=True))
+    depth = level[:, None] + amplitude[:, None] * shape
+    return np.column_stack([level + amplitude * rng.normal(size=n), depth]), catalogue
+
+
+def test_combine_equals_brute_force_in_one_dimension():
+    precision, information = np.array([[4.0]]), np.array([6.0])  # measurement 1.5 +- 0.5
+    prior = [(0.3, np.array([0.0]), np.array([[1.0]])), (0.7, np.array([3.0]), np.array([[0.04]]))]
+    mean, cov, weights = combine(precision, information, prior)
+    x = np.linspace(-8, 8, 200_001)
+    density = np.exp(-2 * x**2 + 6 * x) * sum(w * multivariate_normal(m, c).pdf(x) for w, m, c in prior)
+    density /= density.sum()
+    expected = (density * x).sum()
+    assert mean[0] == pytest.approx(expected, abs=1e-6)
+    assert cov[0, 0] == pytest.approx((density * (x - expected) ** 2).sum(), abs=1e-6)
+    assert weights.sum() == pytest.approx(1)
+
+
+def test_combine_without_data_returns_the_prior_and_with_perfect_data_the_data():
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(5, 5))
+    prior = [(1.0, rng.normal(size=5), root @ root.T + np.eye(5))]
+    mean, cov, _ = combine(np.zeros((5, 5)), np.zeros(5), prior)
+    np.testing.assert_allclose(mean, prior[0][1])
+    np.testing.assert_allclose(cov, prior[0][2])
+    truth = rng.normal(size=5)
+    mean, cov, _ = combine(1e12 * np.eye(5), 1e12 * truth, prior)
+    np.testing.assert_allclose(mean, truth, atol=1e-6)
+
+
+def test_learnt_prior_describes_new_spectra_of_the_family():
+    rng = np.random.default_rng(1)
+    depth, catalogue = _spectra(800, rng)
+    prior = learn_prior(depth, catalogue, PriorConfig())
+    alpha, beta, tau = prior.amplitude_fit
+    assert beta == pytest.approx(1, abs=0.1) and alpha == pytest.approx(-9.8, abs=0.1)
+    assert tau == pytest.approx(0.3, abs=0.08)
+    new, rows = _spectra(200, rng)
+    # five noisy bins: the learnt shapes must fill the other 278 much better than the level alone does
+    seen = np.array([30, 80, 140, 200, 250])
+    errors, flat = [], []
+    for i in range(50):
+        precision = np.zeros((N_BINS, N_BINS))
+        precision[seen, seen] = (3e-6) ** -2
+        h = float(ln_scale_height_depth(rows, new[:, 1:].mean(1))[i])
+        mean, _, _ = combine(precision, precision @ new[i], prior.components(h))
+        errors.append(np.sqrt(((mean - new[i])[1:] ** 2).mean()))
+        flat.append(new[i, 1:].std())
+    assert np.median(errors) < 0.3 * np.median(flat)
+
+
+def test_file_round_trip_and_refusals(tmp_path):
+    depth, catalogue = _spectra(40, np.random.default_rng(2))
+    prior = learn_prior(depth, catalogue, PriorConfig())
+    path = prior.save(tmp_path / "prior.safetensors")
+    np.testing.assert_array_equal(SpectralPrior.load(path).shape_cov, prior.shape_cov)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(PriorError, match=r"prior\.safetensors"):
+        SpectralPrior.load(path)
+    with pytest.raises(PriorError, match="9 spectra"):
+        learn_prior(depth[:9], catalogue.take(slice(0, 9)), PriorConfig())
+
+
+def test_shipped_prior_is_a_proper_distribution():
+    weights = [w for w, _, _ in shipped_prior().components(0.0)]
+    assert sum(weights) == pytest.approx(1)
+    for _, mean, cov in shipped_prior().components(0.0):
+        assert mean.shape == (N_BINS,)
+        np.linalg.cholesky(cov)
