@@ -18,13 +18,15 @@ from numpy.polynomial.legendre import legvander
 from tqdm import tqdm
 
 from .config import PhysfitConfig
+from .driftorder import Likelihood, averaged, best_choice, restricted
 from .gaussnewton import Fit, FitError, gauss_newton
 from .instruments import FGS1, N_BINS
-from .prior import SpectralPrior, combine, ln_scale_height_depth
+from .prior import SpectralPrior, combine, ln_scale_height_depth, moments
 from .products import Array, Catalogue, PlanetLightCurves, Posterior
 from .provenance import EventLog
 from .transit import transit_duration_h, transit_flux
-from .visitmodel import Layout, Series, State, model_flux, parameter_layout, series_of, without
+from .series import Series, rescaled, robust_sd, series_of, without
+from .visitmodel import Layout, State, model_flux, normal_equations, parameter_layout, separable_start
 
 # Priors on what the light curve knows little about. [F]: FACTS of the competition's data, published by its winner.
 LN_A_SD = 0.064  # scatter of the catalogue's a/Rs [F]
@@ -35,10 +37,13 @@ AIRS_U1, AIRS_U2 = (
     ((0.125, 0.028), (-0.05, 0.02), (0.0, 0.01)),
     ((0.10, 0.045), (-0.02, 0.02)),
 )  # Legendre, mean and sd [F]
-AIRS_DRIFT_SD, FGS1_DRIFT_SD = 4e-4, 3e-3  # of each Legendre coefficient [F: rms over a visit]
+AIRS_DRIFT_SD, FGS1_DRIFT_SD = 3e-4, 8e-4  # of each power's coefficient [F: rms over a visit]
+GROSS_SIGMA = 8.0  # residuals of the white fit's model in a channel: neither drift nor features reach it
+FIXED = 1e-6  # prior width of what is not to move
 START_IMPACTS = (0.1, 0.45, 0.75)  # of the white fit's grid, besides the catalogue's
-STARTS = 3
-CATALOGUE_GEOMETRY = ("ln_a", "b")  # held at the catalogue's values by the first fallback
+START_TIMES_H = np.arange(0.0, 7.51, 0.1)
+TEMPLATE_TIMES_H = np.linspace(-8, 8, 801)
+STARTS = 3  # Gauss-Newton runs from the best points of the grid
 
 
 @dataclass(frozen=True)
@@ -65,9 +70,9 @@ class PlanetFit:
     reason: str  # why it fell back; "" when it did not
 
 
-def layout_for(planet: Catalogue, visits: int, order: int, channel_order: int) -> Layout:
-    """State vector and priors of one planet; `planet` is its catalogue row."""
-    layout = parameter_layout(visits, order, channel_order)
+def layout_for(planet: Catalogue, visits: int, order: int, colour_order: int, fixed: bool = False) -> Layout:
+    """State vector and priors of one planet, `planet` its catalogue row; `fixed` holds the catalogue's geometry."""
+    layout = parameter_layout(visits, order, colour_order)
     mean, sd = layout.mean.copy(), layout.sd.copy()
 
     def put(name: str, *values: tuple[float, float]) -> None:
@@ -85,17 +90,21 @@ def layout_for(planet: Catalogue, visits: int, order: int, channel_order: int) -
         put(f"t0_{visit}", (3.75, 10.0))
         sd[layout[f"fgs1_drift_{visit}"]] = FGS1_DRIFT_SD
         sd[layout[f"airs_drift_{visit}"]] = AIRS_DRIFT_SD
+        if colour_order == 0:
+            put(f"airs_colour_{visit}", (1.0, FIXED))
+    if fixed:
+        sd[layout["ln_a"]] = sd[layout["b"]] = FIXED
     return replace(layout, mean=mean, sd=sd)
 
 
 def white_fit(
-    planet: PlanetLightCurves, row: Catalogue, prior: SpectralPrior, config: PhysfitConfig, frozen: tuple[str, ...] = ()
+    planet: PlanetLightCurves, row: Catalogue, prior: SpectralPrior, config: PhysfitConfig, fixed: bool = False
 ) -> Fit:
     """Fit white AIRS and FGS1 of all visits from the best starts of a grid. Raises FitError without usable samples."""
     series = series_of(planet, white=True)
     if not any((one.weight > 0).sum() > 20 for one in series):
         raise FitError("fewer than 20 usable samples")
-    layout = layout_for(row, len(planet.visits), config.drift_order, 0)
+    layout = layout_for(row, len(planet.visits), config.drift_order, 0, fixed)
     period = float(row.period_days[0])
     mean, cov = (
         np.full(2, float(prior.level_mean)),
@@ -104,21 +113,18 @@ def white_fit(
     fits = []
     for start in _starts(series, layout, period, float(prior.level_mean)):
         try:
-            fits.append(gauss_newton(series, layout, start, period, mean, cov, config.max_iterations, frozen))
+            fits.append(gauss_newton(series, layout, start, period, mean, cov, config.max_iterations))
         except FitError:
             continue
     if not fits:
         raise FitError("no start of the white fit converged")
     fit = min(fits, key=lambda f: f.objective)
-    cleaned, dropped = without(fit.series, fit.residuals, config.outlier_sigma * max(1.0, _robust_sd(fit.residuals)))
+    cleaned, dropped = without(
+        fit.series, fit.system.residuals, config.outlier_sigma * max(1.0, robust_sd(fit.system.residuals))
+    )
     if dropped:
-        fit = gauss_newton(cleaned, layout, fit.state, period, mean, cov, config.max_iterations, frozen)
+        fit = gauss_newton(cleaned, layout, fit.state, period, mean, cov, config.max_iterations)
     return fit
-
-
-def _robust_sd(residuals: list[Array]) -> float:
-    values = np.concatenate([r[r != 0].ravel() for r in residuals])
-    return float(1.4826 * np.median(np.abs(values))) if len(values) else 1.0
 
 
 def _starts(series: list[Series], layout: Layout, period_days: float, level: float) -> list[State]:
@@ -129,27 +135,24 @@ def _starts(series: list[Series], layout: Layout, period_days: float, level: flo
     for impact in impacts:
         shared = layout.mean.copy()
         shared[layout["b"]] = impact
-        prior_cost = float((((shared - layout.mean) / layout.sd) ** 2).sum())
+        templates = {one.instrument: _template(one.instrument, layout, shared, period_days, level) for one in series}
         chi2, depths = 0.0, []
         for visit in visits:
-            best = min(
-                (_template_chi2([s for s in series if s.visit == visit], layout, shared, t0, period_days, level), t0)
-                for t0 in np.arange(1.5, 6.01, 0.1)
-            )
+            seen = [s for s in series if s.visit == visit]
+            best = min((_template_chi2(seen, templates, t0, level), t0) for t0 in START_TIMES_H)
             (cost, depth), shared[layout[f"t0_{visit}"]] = best
             chi2 += cost
             depths.append(depth)
+        prior_cost = float((((impact - layout.mean[layout["b"]]) / layout.sd[layout["b"]]) ** 2).sum())
         ranked.append((chi2 + prior_cost, State(shared, np.full(2, np.clip(np.mean(depths), 5e-4, 0.15)))))
     return [state for _, state in sorted(ranked, key=lambda pair: pair[0])[:STARTS]]
 
 
-def _template_chi2(series, layout, shared, t0, period_days, level) -> tuple[float, float]:
+def _template_chi2(series: list[Series], templates: dict[str, Array], t0: float, level: float) -> tuple[float, float]:
     """chi2 and depth of a linear fit of baseline polynomial and transit template at one mid-transit time."""
     chi2, depths, weights = 0.0, [], []
     for one in series:
-        trial = shared.copy()
-        trial[layout[f"t0_{one.visit}"]] = t0
-        template = _template(one, layout, trial, period_days, level)
+        template = np.interp(one.time_h - t0, TEMPLATE_TIMES_H, templates[one.instrument])
         design = np.column_stack([legvander(one.time_h / one.time_h[-1] * 2 - 1, 3), template])
         root = np.sqrt(one.weight[:, 0])
         solution, *_ = np.linalg.lstsq(design * root[:, None], one.flux[:, 0] * root, rcond=None)
@@ -161,24 +164,20 @@ def _template_chi2(series, layout, shared, t0, period_days, level) -> tuple[floa
     return (chi2 if depth > 0 else chi2 + 1e12), depth
 
 
-def _template(one: Series, layout: Layout, shared: Array, period_days: float, level: float) -> Array:
-    """Transit signal per unit of depth / level, (T,)."""
-
-    def t(value: float) -> torch.Tensor:
-        return torch.tensor(value, dtype=torch.float64)
-
-    prefix = "fgs1" if one.instrument == FGS1.name else "airs"
-    flux = transit_flux(
-        torch.from_numpy(one.time_h),
-        t(shared[layout[f"t0_{one.visit}"]][0]),
-        t(period_days),
-        t(np.exp(shared[layout["ln_a"]][0])),
-        t(shared[layout["b"]][0]),
-        t(np.sqrt(level)),
-        t(shared[layout[f"{prefix}_u1"]][0]),
-        t(shared[layout[f"{prefix}_u2"]][0]),
+def _template(instrument: str, layout: Layout, shared: Array, period_days: float, level: float) -> Array:
+    """Transit signal of a planet of depth `level` at TEMPLATE_TIMES_H around mid-transit."""
+    prefix = "fgs1" if instrument == FGS1.name else "airs"
+    values = (
+        0.0,
+        period_days,
+        np.exp(shared[layout["ln_a"]][0]),
+        shared[layout["b"]][0],
+        np.sqrt(level),
+        shared[layout[f"{prefix}_u1"]][0],
+        shared[layout[f"{prefix}_u2"]][0],
     )
-    return flux.numpy() - 1
+    arguments = (torch.tensor(value, dtype=torch.float64) for value in values)
+    return transit_flux(torch.from_numpy(TEMPLATE_TIMES_H), *arguments).numpy() - 1
 
 
 def joint_fit(
@@ -187,73 +186,79 @@ def joint_fit(
     prior: SpectralPrior,
     config: PhysfitConfig,
     white: Fit,
-    frozen: tuple[str, ...] = (),
-) -> Fit:
-    """Fit all channels together, starting from the white fit."""
-    series = _rescaled(series_of(planet, white=False))
-    layout = layout_for(row, len(planet.visits), config.drift_order, config.drift_wavelength_order)
+    fixed: bool = False,
+) -> tuple[Fit, Layout]:
+    """Fit all channels together from the white fit: at full drift orders, then at the most probable ones.
+
+    Returns the fit and the layout of full orders, which `driftorder.averaged` takes.
+    """
+    series = rescaled(series_of(planet, white=False))
+    layout = layout_for(row, len(planet.visits), config.drift_order, config.colour_order, fixed)
+    period = float(row.period_days[0])
+    level = float(white.state.depth[1])
+    mean, cov = prior.pooled(float(ln_scale_height_depth(row, np.array([level]))[0]), level)
+    start, cleaned = _joint_start(series, layout, white, period, float(np.sqrt(np.diag(cov - cov.mean()).mean())))
+    fit = gauss_newton(cleaned, layout, start, period, mean, cov, config.max_iterations)
+    cleaned, _ = without(fit.series, fit.system.residuals, config.outlier_sigma)
+    blocks, _ = best_choice(fit, layout)
+    chosen, free = restricted(layout, blocks)
+    chosen.sd[~free] = FIXED * layout.sd[~free]
+    start = State(np.where(free, fit.state.shared, 0.0), fit.state.depth)
+    return gauss_newton(cleaned, chosen, start, period, mean, cov, config.max_iterations), layout
+
+
+def _joint_start(
+    series: list[Series], layout: Layout, white: Fit, period_days: float, shape_sd: float
+) -> tuple[State, list[Series]]:
+    """White fit's state, its grey drift replaced by the separable one that the channels show; gross outliers removed."""
     shared = layout.mean.copy()
     for name, where in white.layout.names.items():
-        if name.startswith("airs_drift"):
-            shared[layout[name]].reshape(config.drift_order, -1)[:, 0] = white.state.shared[where]
+        if name.startswith("airs_colour"):
+            shared[layout[name].start] = 1.0
         else:
             shared[layout[name]] = white.state.shared[where]
     depth = np.full(N_BINS, white.state.depth[1])
     depth[0] = white.state.depth[0]
-    level = float(white.state.depth[1])
-    mean, cov = prior.pooled(float(ln_scale_height_depth(row, np.array([level]))[0]))
-    period = float(row.period_days[0])
-    fit = gauss_newton(series, layout, State(shared, depth), period, mean, cov, config.max_iterations, frozen)
-    cleaned, dropped = without(fit.series, fit.residuals, config.outlier_sigma)
-    if dropped:
-        fit = gauss_newton(cleaned, layout, fit.state, period, mean, cov, config.max_iterations, frozen)
-    return fit
-
-
-def _rescaled(series: list[Series]) -> list[Series]:
-    """Inflate a channel's variance where its sample-to-sample scatter exceeds it (differences ignore transit and drift)."""
-    scaled = []
+    state = State(shared.copy(), depth)
+    residuals = normal_equations(series, layout, state, period_days).residuals
+    series, _ = without(series, residuals, GROSS_SIGMA)
     for one in series:
-        root = np.sqrt(one.weight)
-        pair = (root[1:] > 0) & (root[:-1] > 0)
-        difference = np.where(pair, np.diff(one.flux, axis=0), 0.0)
-        expected = np.sqrt(
-            np.where(pair, 1 / np.maximum(one.weight[1:], 1e-30) + 1 / np.maximum(one.weight[:-1], 1e-30), 1.0)
-        )
-        z = np.where(pair, np.abs(difference / expected), np.nan)
-        counts = pair.sum(0)
-        seen = counts > 20
-        if seen.any():
-            ratio = np.ones(z.shape[1])
-            ratio[seen] = (1.4826 * np.nanmedian(z[:, seen], axis=0)) ** 2
-            common = max(float(np.median(ratio[seen])), 1.0)
-            # the ratio of n samples scatters by 1.65 / sqrt(n): only clear excess is a channel's own
-            own = ratio > common * (1 + 3 * 1.65 / np.sqrt(np.maximum(counts, 1)))
-            one = replace(one, weight=one.weight / np.where(own, ratio, common))
-        scaled.append(one)
-    return scaled
+        if one.instrument != FGS1.name:
+            drift, colour = separable_start(one, layout, state, period_days, shape_sd)
+            shared[layout[f"airs_drift_{one.visit}"]] = drift
+            shared[layout[f"airs_colour_{one.visit}"]] = colour
+    return State(shared, depth), series
 
 
 def fit_planet(planet: PlanetLightCurves, row: Catalogue, prior: SpectralPrior, config: PhysfitConfig) -> PlanetFit:
     """Posterior of one planet's spectrum; never raises: see `fallback` in its diagnostics."""
     reasons = []
-    for fallback, frozen in enumerate(((), CATALOGUE_GEOMETRY)):
+    for fallback, fixed in enumerate((False, True)):
         try:
-            white = white_fit(planet, row, prior, config, frozen)
-            fit = joint_fit(planet, row, prior, config, white, frozen)
-            return _combined(planet, row, prior, white, fit, fallback, "; ".join(reasons))
+            white = white_fit(planet, row, prior, config, fixed)
+            fit, layout = joint_fit(planet, row, prior, config, white, fixed)
+            return _combined(planet, row, prior, white, fit, averaged(fit, layout), fallback, "; ".join(reasons))
         except (FitError, np.linalg.LinAlgError) as error:
             reasons.append(str(error))
     return _population(planet, prior, "; ".join(reasons))
 
 
 def _combined(
-    planet: PlanetLightCurves, row: Catalogue, prior: SpectralPrior, white: Fit, fit: Fit, fallback: int, reason: str
+    planet: PlanetLightCurves,
+    row: Catalogue,
+    prior: SpectralPrior,
+    white: Fit,
+    fit: Fit,
+    likelihoods: list[Likelihood],
+    fallback: int,
+    reason: str,
 ) -> PlanetFit:
     """Likelihood and spectral prior meet."""
     level = float(np.clip(white.state.depth[1], 1e-4, 0.3))
-    components = prior.components(float(ln_scale_height_depth(row, np.array([level]))[0]))
-    mean, cov, weights = combine(fit.precision, fit.information, components)
+    components = prior.components(float(ln_scale_height_depth(row, np.array([level]))[0]), level)
+    parts = [(one.weight, *combine(one.precision, one.information, components)) for one in likelihoods]
+    mean, cov = moments([part[:3] for part in parts])
+    weights = sum(weight * amplitudes for weight, _, _, amplitudes in parts)
     if not (np.isfinite(mean).all() and np.isfinite(cov).all() and (np.diag(cov) > 0).all()):
         raise FitError("the posterior is not finite")
     diagnostics = _diagnostics(planet, row, white, fit, weights) | {"fallback": float(fallback)}
@@ -261,7 +266,7 @@ def _combined(
 
 
 def _population(planet: PlanetLightCurves, prior: SpectralPrior, reason: str) -> PlanetFit:
-    mean, cov = prior.pooled(0.0)
+    mean, cov = prior.population()
     return PlanetFit(mean, cov, {"fallback": 2.0, "visits": float(len(planet.visits))}, [], reason)
 
 
@@ -279,12 +284,12 @@ def _diagnostics(planet: PlanetLightCurves, row: Catalogue, white: Fit, fit: Fit
     first = [of(f"t0_{v}") - half for v in range(len(planet.visits))]
     start = min(float(one.time_h[0]) for one in fit.series)
     end = max(float(one.time_h[-1]) for one in fit.series)
-    flat = np.concatenate([r[:, 0][r[:, 0] != 0] for r in white.residuals])
+    flat = np.concatenate([r[:, 0][r[:, 0] != 0] for r in white.system.residuals])
     return {
         "visits": float(len(planet.visits)),
         "missing_contact": float(any(t < start + 0.1 or t + 2 * half > end - 0.1 for t in first)),
-        "chi2_white": white.chi2 / max(white.samples, 1),
-        "chi2_joint": fit.chi2 / max(fit.samples, 1),
+        "chi2_white": white.system.chi2 / max(white.system.samples, 1),
+        "chi2_joint": fit.system.chi2 / max(fit.system.samples, 1),
         "autocorrelation": float(flat[1:] @ flat[:-1] / max(flat @ flat, 1e-30)),
         "duration_h": 2 * half,
         "t0_h": of("t0_0"),

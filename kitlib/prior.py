@@ -2,7 +2,8 @@
 
 A spectrum is  depth = L + s (m + z),  L its AIRS mean level, s its amplitude (rms of the AIRS shape), m the mean
 normalised shape and z ~ N(0, C), where C is the sample covariance of the normalised shapes: its leading eigenvectors
-(molecular shapes) plus a stationary Gaussian-process remainder. FGS1 is bin 0 of shape and covariance.
+(molecular shapes) plus a stationary Gaussian-process remainder. FGS1 is bin 0 of shape and covariance,
+with a scatter of its own that follows the level (unocculted spots).
 s is unknown, so the prior is a mixture over a grid of amplitudes: ln s ~ N(alpha + beta ln H, tau^2), H being the depth
 of one scale height that catalogue and level imply. Given a Gaussian likelihood everything is in closed form.
 """
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load, save
 from scipy.linalg import cho_factor, cho_solve
+from scipy.optimize import minimize
 
 from .config import PriorConfig
 from .instruments import N_BINS
@@ -38,6 +40,7 @@ class SpectralPrior:
     shape_mean: Array  # (283,) m
     shape_cov: Array  # (283, 283) C
     amplitude_fit: Array  # (3,) alpha, beta, tau
+    fgs1_spots: Array  # () scatter of FGS1 against AIRS that follows the level, as a fraction of it
 
     def save(self, path: Path) -> Path:
         """Write as safetensors, atomically."""
@@ -53,21 +56,29 @@ class SpectralPrior:
                 f"{path} is not a spectral prior ({error}). Make one with `python -m kitlib train`."
             ) from error
 
-    def components(self, ln_scale_height: float) -> list[tuple[float, Array, Array]]:
-        """Mixture for one planet: (weight, mean (283,), covariance (283, 283)) for each amplitude of the grid."""
+    def components(self, ln_scale_height: float, level: float) -> list[tuple[float, Array, Array]]:
+        """Mixture for one planet: (weight, mean (283,), covariance (283, 283)) for each amplitude of the grid.
+
+        `level`: the planet's depth, roughly; it sets the scatter of FGS1 that a spotted star makes.
+        """
         alpha, beta, tau = self.amplitude_fit
         weights = np.exp(-0.5 * AMPLITUDES**2) * np.gradient(AMPLITUDES)
-        level = np.full((N_BINS, N_BINS), self.level_sd**2)
+        common = np.full((N_BINS, N_BINS), self.level_sd**2)
         found = []
         for weight, step in zip(weights / weights.sum(), AMPLITUDES, strict=True):
             s = np.exp(alpha + beta * ln_scale_height + tau * step)
-            cov = level + s**2 * self.shape_cov + _JITTER * np.eye(N_BINS)
+            cov = common + s**2 * self.shape_cov + _JITTER * np.eye(N_BINS)
+            cov[0, 0] += (self.fgs1_spots * level) ** 2
             found.append((float(weight), self.level_mean + s * self.shape_mean, cov))
         return found
 
-    def pooled(self, ln_scale_height: float) -> tuple[Array, Array]:
-        """Mean and covariance of the mixture: the population's answer for a planet without data."""
-        return _moments([(w, m, c) for w, m, c in self.components(ln_scale_height)])
+    def pooled(self, ln_scale_height: float, level: float) -> tuple[Array, Array]:
+        """Mean and covariance of the mixture."""
+        return moments(self.components(ln_scale_height, level))
+
+    def population(self) -> tuple[Array, Array]:
+        """Mean and covariance for a planet without data."""
+        return self.pooled(0.0, float(self.level_mean))
 
 
 def _from_bytes(data: bytes) -> SpectralPrior:
@@ -109,14 +120,17 @@ def learn_prior(depth: Array, catalogue: Catalogue, config: PriorConfig) -> Spec
     # a planet with next to no features says nothing about the shapes: weight by how much there is to see
     weight = 1 / (1 + (5e-6 / amplitude) ** 2)
     mean = (weight[:, None] * normalised).sum(0) / weight.sum()
-    mean[0] = np.median(normalised[:, 0])  # the FGS1 offset has heavy tails in units of the AIRS amplitude
+    mean[0], atmosphere, spots = _fgs1_offset(shape[:, 0], amplitude, level)
     scatter = normalised - mean
-    limit = 4 * 1.4826 * np.median(np.abs(scatter[:, 0])) + 1e-12
-    scatter[:, 0] = np.clip(scatter[:, 0], -limit, limit)
     cov = (weight[:, None] * scatter).T @ scatter / weight.sum()
+    # FGS1: only what the atmosphere explains belongs to the shapes, so planets count by that share
+    share = (atmosphere * amplitude) ** 2 / ((atmosphere * amplitude) ** 2 + (spots * level) ** 2)
+    limit = 4 * atmosphere
+    cov[0, 1:] = cov[1:, 0] = (share * np.clip(scatter[:, 0], -limit, limit)) @ scatter[:, 1:] / share.sum()
+    cov[0, 0] = max(atmosphere**2, 1e-8)
     values, vectors = np.linalg.eigh(cov)
     kept = slice(-min(config.components, len(depth) // 2), None)
-    low_rank = (vectors[:, kept] * values[kept]) @ vectors[:, kept].T
+    low_rank = (vectors[:, kept] * np.maximum(values[kept], 0)) @ vectors[:, kept].T
     rest = max(float(np.diag(cov - low_rank)[1:].mean()), 1e-8)
     ln_amplitude, predictor = np.log(amplitude), ln_scale_height_depth(catalogue, level)
     beta, alpha = np.polyfit(predictor, ln_amplitude, 1)
@@ -127,7 +141,23 @@ def learn_prior(depth: Array, catalogue: Catalogue, config: PriorConfig) -> Spec
         shape_mean=mean,
         shape_cov=low_rank + rest * _stationary(),
         amplitude_fit=np.array([alpha, beta, tau]),
+        fgs1_spots=np.array(spots),
     )
+
+
+def _fgs1_offset(offset: Array, amplitude: Array, level: Array) -> tuple[float, float, float]:
+    """Offset of FGS1 from the AIRS level: mean m and scatter a per amplitude, scatter b per level, by robust likelihood.
+
+    offset ~ m s + N(0, (a s)^2 + (b L)^2): an atmosphere moves it with its features, a spotted star with the depth.
+    """
+
+    def loss(x: Array) -> float:
+        variance = np.exp(2 * x[1]) * amplitude**2 + np.exp(2 * x[2]) * level**2
+        return float((np.log(variance) + np.minimum((offset - x[0] * amplitude) ** 2 / variance, 16)).sum())
+
+    start = [float(np.median(offset / amplitude)), 0.0, np.log(3e-3)]
+    best = minimize(loss, start, method="Nelder-Mead", options={"maxiter": 2000}).x
+    return float(best[0]), float(np.exp(best[1])), float(np.exp(np.clip(best[2], np.log(1e-5), np.log(0.1))))
 
 
 def _stationary() -> Array:
@@ -159,11 +189,12 @@ def combine(
         logs.append(np.log(weight) + evidence + mean @ information - 0.5 * mean @ precision @ mean)
     weights = np.exp(np.array(logs) - max(logs))
     weights /= weights.sum()
-    mean, cov = _moments([(w, m, c) for w, (m, c) in zip(weights, parts, strict=True)])
+    mean, cov = moments([(w, m, c) for w, (m, c) in zip(weights, parts, strict=True)])
     return mean, cov, weights
 
 
-def _moments(mixture: list[tuple[float, Array, Array]]) -> tuple[Array, Array]:
+def moments(mixture: list[tuple[float, Array, Array]]) -> tuple[Array, Array]:
+    """Mean and covariance of a Gaussian mixture given as (weight, mean, covariance)."""
     mean = sum(w * m for w, m, _ in mixture)
     cov = sum(w * (c + np.outer(m - mean, m - mean)) for w, m, c in mixture)
     return mean, (cov + cov.T) / 2

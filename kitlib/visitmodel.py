@@ -2,41 +2,30 @@
 
 For channel c (FGS1, or one AIRS bin, or AIRS white) of visit v:
 
-    flux(t) = F0_cv * (1 + sum_ab C_ab P_a(tau) P_b(x_c)) * T(t; depth_c, a/Rs, b, t0_v, u1_c, u2_c)
+    flux(t) = F0_cv * (1 + p_v(tau) q_v(x_c)) * T(t; depth_c, a/Rs, b, t0_v, u1_c, u2_c)
 
-P_a, P_b are Legendre polynomials of time tau and channel position x, both scaled to [-1, 1]. F0 is eliminated exactly
-(variable projection); every other derivative is analytic, so that a Gauss-Newton step costs a few milliseconds.
+The drift is separable: p a polynomial of time without constant term, q one of channel position (1 for FGS1), both in
+powers of a variable scaled to [-1, 1]. Its colour therefore tells its shape in time, which a white light curve cannot
+separate from the transit. F0 is eliminated exactly (variable projection); every other derivative is analytic, so that a
+Gauss-Newton step costs a few milliseconds.
 
-Array letters: W channels, T time samples, L local columns of a channel (ln a/Rs, b, t0, u1, u2, P_1..P_n), S shared
-parameters. Limb darkening varies over AIRS as u1 = sum_j u1_j P_j(x), likewise u2.
+Array letters: W channels, T time samples, L local columns of a channel (ln a/Rs, b, t0, u1, u2, tau..tau^n), S shared
+parameters. Limb darkening varies over AIRS as u1 = sum_j u1_j P_j(x) with Legendre P_j, likewise u2.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.polynomial.legendre import legvander
 
 from .instruments import FGS1
-from .products import Array, PlanetLightCurves
+from .products import Array
+from .series import Series
 from .transit import brightness_coefficients, overlap_integrals
 
 _EXPOSURE_NODES = np.polynomial.legendre.leggauss(3)
 _GEOMETRY = 5  # local columns before the drift: ln a/Rs, b, t0, u1, u2
-
-
-@dataclass(frozen=True)
-class Series:
-    """Normalised light curves of one instrument in one visit."""
-
-    instrument: str
-    visit: int
-    time_h: Array  # (T,)
-    exposure_h: float  # length of one sample
-    flux: Array  # (T, W), 1 out of transit
-    weight: Array  # (T, W), inverse variance of `flux`; 0 where there is no sample
-    position: Array  # (W,) channel position in [-1, 1]
-    channels: slice  # of the planet's depth vector
 
 
 @dataclass(frozen=True)
@@ -46,8 +35,8 @@ class Layout:
     names: dict[str, slice]
     mean: Array  # (S,)
     sd: Array  # (S,)
-    drift_order: int
-    drift_channel_order: int  # highest Legendre order over AIRS channels; 0 for a white light curve
+    drift_order: int  # highest power of time
+    colour_order: int  # highest power of channel position; 0 for a white light curve
 
     def __getitem__(self, name: str) -> slice:
         return self.names[name]
@@ -75,68 +64,17 @@ class NormalEquations:
     residuals: list[Array] = field(default_factory=list)  # one (T, W) a series, in sigma
 
 
-def series_of(planet: PlanetLightCurves, white: bool) -> list[Series]:
-    """Normalised series of every visit and instrument; AIRS as 282 channels, or as one white channel.
-
-    Depth vector: [FGS1, AIRS...]; channels without any finite sample keep weight 0 and are filled by the prior.
-    """
-    found = []
-    for number, visit in enumerate(planet.visits):
-        for curve in visit.values():
-            fgs1 = curve.instrument.name == FGS1.name
-            flux, weight = _weights(curve.flux_e, curve.variance_e2)
-            if white and not fgs1:
-                flux, weight = _white(flux, weight)
-            # (1) median 1 in each channel; a dead channel stays at weight 0
-            level = np.array(
-                [np.median(f[w > 0]) if (w > 0).any() else 1.0 for f, w in zip(flux.T, weight.T, strict=True)]
-            )
-            width = flux.shape[1]
-            step = float(np.median(np.diff(curve.time_h))) if len(curve.time_h) > 1 else 0.0
-            single = np.median(curve.pairs) <= 1
-            found.append(
-                Series(
-                    instrument=curve.instrument.name,
-                    visit=number,
-                    time_h=np.asarray(curve.time_h, np.float64),
-                    exposure_h=curve.instrument.cds_s / 3600 if single else step,
-                    flux=flux / level,
-                    weight=weight * level**2,
-                    position=np.zeros(1) if width == 1 else np.linspace(-1, 1, width),
-                    channels=slice(0, 1) if fgs1 else slice(1, 1 + width),
-                )
-            )
-    return found
-
-
-def _weights(flux_e: Array, variance_e2: Array) -> tuple[Array, Array]:
-    flux, variance = flux_e.astype(np.float64), variance_e2.astype(np.float64)
-    good = np.isfinite(flux) & np.isfinite(variance) & (variance > 0)
-    return np.where(good, flux, 0.0), np.where(good, 1 / np.where(good, variance, 1.0), 0.0)
-
-
-def _white(flux: Array, weight: Array) -> tuple[Array, Array]:
-    """Sum over channels, each missing sample filled with its channel's median times the sample's relative level."""
-    good = weight > 0
-    level = np.array([np.median(f[g]) if g.any() else 0.0 for f, g in zip(flux.T, good.T, strict=True)])
-    relative = np.where(good, flux, 0).sum(1) / np.maximum(np.where(good, level, 0).sum(1), 1e-30)
-    filled = np.where(good, flux, relative[:, None] * level)
-    variance = np.where(good, 1 / np.where(good, weight, 1.0), 0.0).sum(1)
-    enough = good.mean(1) > 0.5
-    return filled.sum(1, keepdims=True), np.where(enough, 1 / np.maximum(variance, 1e-30), 0.0)[:, None]
-
-
-def parameter_layout(visits: int, drift_order: int, channel_order: int) -> Layout:
+def parameter_layout(visits: int, drift_order: int, colour_order: int) -> Layout:
     """State vector of a planet with neutral priors; `physfit` sets the planet's own means and widths."""
     sizes = {"ln_a": 1, "b": 1, "fgs1_delay": 1, "fgs1_u1": 1, "fgs1_u2": 1, "airs_u1": 3, "airs_u2": 2}
     for visit in range(visits):
         sizes |= {f"t0_{visit}": 1, f"fgs1_drift_{visit}": drift_order}
-        sizes |= {f"airs_drift_{visit}": drift_order * (channel_order + 1)}
+        sizes |= {f"airs_drift_{visit}": drift_order, f"airs_colour_{visit}": colour_order + 1}
     names, start = {}, 0
     for name, size in sizes.items():
         names[name] = slice(start, start + size)
         start += size
-    return Layout(names, np.zeros(start), np.ones(start), drift_order, channel_order)
+    return Layout(names, np.zeros(start), np.ones(start), drift_order, colour_order)
 
 
 def normal_equations(series: list[Series], layout: Layout, state: State, period_days: float) -> NormalEquations:
@@ -191,8 +129,10 @@ class _Parts:
     node_weights: Array  # (W, 3)
     u1: Array  # (W,)
     u2: Array
-    legendre_time: Array  # (T, order)
-    legendre_channel: Array  # (W, channel order + 1)
+    powers: Array  # (T, order) of time
+    drift: Array  # (order,) coefficients of p
+    colour: Array  # (W,) q
+    colour_basis: Array  # (W, colour order + 1)
 
 
 def _limb_darkening(one: Series, layout: Layout, state: State) -> tuple[Array, Array, Array, Array]:
@@ -219,15 +159,16 @@ def _channel_model(one: Series, layout: Layout, state: State, period_days: float
     interpolation = coefficients[:, :, None] * weights[:, None, :]
     transit = 1 - _mix(interpolation, integrals["value"])
     tau = one.time_h / max(one.time_h[-1], 1e-9) * 2 - 1
-    legendre_time = legvander(tau, layout.drift_order)[:, 1:]
+    powers = np.vander(tau, layout.drift_order + 1, increasing=True)[:, 1:]
     if fgs1:
-        legendre_channel = np.ones((1, 1))
-        drift = state.shared[layout[f"fgs1_drift_{one.visit}"]][:, None]
+        drift, basis = state.shared[layout[f"fgs1_drift_{one.visit}"]], np.ones((1, 1))
+        colour = np.ones(1)
     else:
-        legendre_channel = legvander(one.position, layout.drift_channel_order)
-        drift = state.shared[layout[f"airs_drift_{one.visit}"]].reshape(layout.drift_order, -1)
-    gain = 1 + legendre_channel @ (legendre_time @ drift).T
-    parts = _Parts(gain, transit, interpolation, integrals, weights, u1, u2, legendre_time, legendre_channel)
+        drift = state.shared[layout[f"airs_drift_{one.visit}"]]
+        basis = np.vander(one.position, layout.colour_order + 1, increasing=True)
+        colour = basis @ state.shared[layout[f"airs_colour_{one.visit}"]]
+    gain = 1 + colour[:, None] * (powers @ drift)
+    parts = _Parts(gain, transit, interpolation, integrals, weights, u1, u2, powers, drift, colour, basis)
     return gain * transit, parts
 
 
@@ -285,7 +226,7 @@ def _linearise(one: Series, layout: Layout, state: State, period_days: float) ->
         local[:, :, column] = gain * _mix(parts.interpolation, parts.integrals[name])
     for column, slope in enumerate(_limb_slopes(parts.u1, parts.u2), 4):
         local[:, :, column] = gain * _mix(slope[:, :, None] * parts.node_weights[:, None, :], parts.integrals["value"])
-    local[:, :, 1 + _GEOMETRY :] = parts.transit[:, :, None] * parts.legendre_time[None]
+    local[:, :, 1 + _GEOMETRY :] = parts.transit[:, :, None] * parts.powers[None]
     local *= (root * level[:, None])[:, :, None]
     unit = root * model / np.sqrt(norm)[:, None]
     local -= unit[:, :, None] * np.matmul(unit[:, None, :], local)  # F0 eliminated
@@ -314,18 +255,38 @@ def _design(one: Series, layout: Layout, state: State, parts: _Parts) -> Array:
     design[:, 4, layout[f"{prefix}_u2"]] = basis2
     if fgs1:
         design[:, 2, layout["fgs1_delay"]] = 1
-    start, channels = layout[f"{prefix}_drift_{one.visit}"].start, parts.legendre_channel.shape[1]
+    first = layout[f"{prefix}_drift_{one.visit}"].start
     for a in range(order):
-        first = start + a * channels
-        design[:, _GEOMETRY + a, first : first + channels] = parts.legendre_channel
+        design[:, _GEOMETRY + a, first + a] = parts.colour
+        if not fgs1:
+            design[:, _GEOMETRY + a, layout[f"airs_colour_{one.visit}"]] = parts.drift[a] * parts.colour_basis
     return design
 
 
-def without(series: list[Series], residuals: list[Array], sigma: float) -> tuple[list[Series], int]:
-    """The same series with samples further than `sigma` from the model given weight 0, and how many those are."""
-    cleaned, dropped = [], 0
-    for one, residual in zip(series, residuals, strict=True):
-        bad = np.abs(residual) > sigma
-        dropped += int(bad.sum())
-        cleaned.append(replace(one, weight=np.where(bad, 0.0, one.weight)))
-    return cleaned, dropped
+def separable_start(
+    one: Series, layout: Layout, state: State, period_days: float, depth_sd: float
+) -> tuple[Array, Array]:
+    """First guess of an AIRS visit's drift: p (order,) and q (colour order + 1,), geometry held at `state`.
+
+    A general drift, any polynomial of time in each power of channel position, is solved linearly with the layout's priors
+    and each channel's depth free by `depth_sd`, then reduced to its leading singular pair.
+    """
+    local, _, residual = _linearise(one, layout, state, period_days)
+    _, parts = _channel_model(one, layout, state, period_days)
+    columns = local[:, :, [0, *range(1 + _GEOMETRY, local.shape[2])]]  # depth and drift
+    gram = np.matmul(columns.transpose(0, 2, 1), columns)
+    right = np.matmul(columns.transpose(0, 2, 1), residual[:, :, None])[:, :, 0]
+    right[:, 1:] += np.matmul(gram[:, 1:, 1:], (parts.colour[:, None] * parts.drift)[:, :, None])[:, :, 0]
+    share = gram[:, 0, 1:] / (gram[:, 0, 0] + depth_sd**-2)[:, None]  # depth eliminated
+    own = gram[:, 1:, 1:] - share[:, :, None] * gram[:, None, 0, 1:]
+    right = right[:, 1:] - share * right[:, :1]
+    basis, order = parts.colour_basis, layout.drift_order
+    size = order * basis.shape[1]
+    matrix = np.einsum("wa,wb,wij->aibj", basis, basis, own, optimize=True).reshape(size, size)
+    scale = layout.sd[layout[f"airs_drift_{one.visit}"]]
+    matrix[np.diag_indices(size)] += np.tile(scale**-2.0, basis.shape[1])
+    general = np.linalg.solve(matrix, np.einsum("wa,wi->ai", basis, right).ravel()).reshape(-1, order)
+    left, values, rows = np.linalg.svd(general)
+    drift = rows[0] * values[0]
+    balance = np.sqrt(np.linalg.norm(drift / scale) + 1e-3)  # p in units of its prior and q equally large
+    return drift / balance, left[:, 0] * balance

@@ -1,0 +1,175 @@
+"""How much drift a visit shows: orders and scales of its polynomials, averaged by their evidence.
+
+The true orders and the drift's size are unknown, and a polynomial of too high an order costs depth precision while one of
+too low an order biases it. Around a converged fit the likelihood is Gaussian, so the evidence of every choice - leaving
+coefficients out, widening or narrowing their prior - is known in closed form (MacKay 2003, ch. 28).
+"""
+
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+
+from .gaussnewton import Fit, FitError
+from .products import Array
+from .visitmodel import Layout
+
+SCALES = (0.35, 1.0, 2.8)  # of the drift's prior width; the real drift's size varies by about 10
+GAUGE = 1e6  # stiffness, in units of the prior's, of the direction p -> c p, q -> q / c that leaves the drift unchanged
+NEGLIGIBLE = 0.03  # choices with a smaller share of the evidence are left out of the average
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One drift block's order in time, order in colour (0 for FGS1) and scale."""
+
+    order: int
+    colour: int
+    scale: float
+
+
+Blocks = dict[str, Choice]  # "fgs1_0", "airs_0", "fgs1_1", ...
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Depths' Gaussian likelihood exp(-x' precision x / 2 + information' x), all else marginalised, and its weight."""
+
+    weight: float
+    precision: Array  # (channels, channels)
+    information: Array  # (channels,)
+
+
+def full_choice(layout: Layout) -> Blocks:
+    """Highest orders, middle scale, for every visit of the layout."""
+    visits = sum(name.startswith("t0_") for name in layout.names)
+    blocks = {}
+    for visit in range(visits):
+        blocks[f"fgs1_{visit}"] = Choice(layout.drift_order, 0, 1.0)
+        blocks[f"airs_{visit}"] = Choice(layout.drift_order, layout.colour_order, 1.0)
+    return blocks
+
+
+def restricted(layout: Layout, blocks: Blocks) -> tuple[Layout, Array]:
+    """Layout with the priors of a choice, and which parameters (S,) it leaves free; the others are zero."""
+    sd, free = layout.sd.copy(), np.ones(len(layout.sd), bool)
+    for name, choice in blocks.items():
+        instrument, visit = name.split("_")
+        drift = layout[f"{instrument}_drift_{visit}"]
+        sd[drift] *= choice.scale
+        free[drift.start + choice.order : drift.stop] = False
+        if instrument == "airs":
+            colour = layout[f"airs_colour_{visit}"]
+            free[colour.start + choice.colour + 1 : colour.stop] = False
+    return replace(layout, sd=sd), free
+
+
+class _Evidence:
+    """Log evidence of choices around one fit, depths marginalised with the prior that it was run with."""
+
+    def __init__(self, fit: Fit, layout: Layout):
+        system, root = fit.system, fit.depth_root
+        whitened = (root.T * system.depth) @ root
+        whitened[np.diag_indices_from(whitened)] += 1
+        factor = _factor(whitened)
+        cross = root.T @ system.cross  # (channels, S)
+        off = np.linalg.solve(root, fit.state.depth - fit.depth_mean)
+        self.shared = _gauged(fit, layout) - cross.T @ cho_solve(factor, cross)
+        self.gradient = system.gradient_shared - cross.T @ cho_solve(factor, root.T @ system.gradient_depth - off)
+        self.fit, self.layout = fit, layout
+
+    def __call__(self, blocks: Blocks) -> float:
+        layout, free = restricted(self.layout, blocks)
+        out = ~free
+        value = self.fit.state.shared
+        moved = -value[out]
+        precision = layout.sd[free] ** -2.0
+        offset = value[free] - layout.mean[free]
+        matrix = self.shared[np.ix_(free, free)] + np.diag(precision)
+        slope = self.gradient[free] - self.shared[np.ix_(free, out)] @ moved - precision * offset
+        factor = _factor(matrix)
+        left_out = self.gradient[out] @ moved - 0.5 * moved @ self.shared[np.ix_(out, out)] @ moved
+        inside = 0.5 * slope @ cho_solve(factor, slope) - 0.5 * precision @ offset**2
+        return float(left_out + inside - np.log(np.diag(factor[0])).sum() + 0.5 * np.log(precision).sum())
+
+
+def _gauged(fit: Fit, layout: Layout) -> Array:
+    """Likelihood's shared block (S, S) with the scale that p and q of an AIRS drift may exchange held fixed.
+
+    Linearised, dropping coefficients could otherwise be undone along that direction at no cost.
+    """
+    matrix = fit.system.shared.copy()
+    for name in layout.names:
+        if name.startswith("airs_drift"):
+            p, q = layout[name], layout[name.replace("drift", "colour")]
+            direction = np.zeros(len(matrix))
+            direction[p], direction[q] = fit.state.shared[p] / layout.sd[p], -fit.state.shared[q] / layout.sd[q]
+            direction /= np.linalg.norm(direction) + 1e-12
+            direction /= layout.sd
+            matrix += GAUGE * np.outer(direction, direction)
+    return matrix
+
+
+def _factor(matrix: Array) -> tuple[Array, bool]:
+    try:
+        return cho_factor(matrix, lower=True)
+    except (np.linalg.LinAlgError, ValueError) as error:
+        raise FitError(f"the evidence of the drift is undefined ({error})") from error
+
+
+def _options(name: str, layout: Layout) -> list[Choice]:
+    colours = range(layout.colour_order + 1) if name.startswith("airs") else (0,)
+    return [Choice(*o) for o in product(range(1, layout.drift_order + 1), colours, SCALES)]
+
+
+def best_choice(fit: Fit, layout: Layout) -> tuple[Blocks, dict[str, list[tuple[float, Choice]]]]:
+    """Most probable choice by coordinate ascent over blocks, and each block's options with their log evidence, best first."""
+    evidence, blocks = _Evidence(fit, layout), full_choice(layout)
+    ranked: dict[str, list[tuple[float, Choice]]] = {}
+    for _ in range(2):
+        for name in blocks:
+            scored = [(evidence(blocks | {name: option}), option) for option in _options(name, layout)]
+            ranked[name] = sorted(scored, key=lambda pair: -pair[0])
+            blocks = blocks | {name: ranked[name][0][1]}
+    return blocks, ranked
+
+
+def averaged(fit: Fit, layout: Layout) -> list[Likelihood]:
+    """Depths' likelihood under each drift choice that the evidence supports, weights summing to 1."""
+    _, ranked = best_choice(fit, layout)
+    each = 4 if len(ranked) <= 2 else 2
+    evidence = _Evidence(fit, layout)
+    candidates = [
+        dict(zip(ranked, choice, strict=True))
+        for choice in product(*([option for _, option in options[:each]] for options in ranked.values()))
+    ]
+    logs = np.array([evidence(blocks) for blocks in candidates])
+    weights = np.exp(logs - logs.max())
+    weights /= weights.sum()
+    kept = weights >= NEGLIGIBLE
+    total = weights[kept].sum()
+    return [
+        Likelihood(float(weight / total), *_depth_likelihood(fit, layout, blocks))
+        for weight, blocks, keep in zip(weights, candidates, kept, strict=True)
+        if keep
+    ]
+
+
+def _depth_likelihood(fit: Fit, layout: Layout, blocks: Blocks) -> tuple[Array, Array]:
+    """Precision and information of the depths with the choice's free parameters marginalised and the others zero."""
+    system, value = fit.system, fit.state.shared
+    shared = _gauged(fit, layout)
+    layout, free = restricted(layout, blocks)
+    out = ~free
+    moved = -value[out]
+    prior = layout.sd[free] ** -2.0
+    slope = system.gradient_shared[free] - shared[np.ix_(free, out)] @ moved
+    slope = slope - prior * (value[free] - layout.mean[free])
+    cross = system.cross[:, free]
+    factor = _factor(shared[np.ix_(free, free)] + np.diag(prior))
+    solved = cho_solve(factor, np.column_stack([cross.T, slope]))
+    precision = np.diag(system.depth) - cross @ solved[:, :-1]
+    precision = (precision + precision.T) / 2
+    information = system.gradient_depth - system.cross[:, out] @ moved - cross @ solved[:, -1]
+    return precision, information + precision @ fit.state.depth

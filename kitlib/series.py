@@ -1,0 +1,112 @@
+"""Light curves as the physical fit sees them: normalised series with weights, white or channel by channel."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .instruments import FGS1
+from .products import Array, PlanetLightCurves
+
+
+@dataclass(frozen=True)
+class Series:
+    """Normalised light curves of one instrument in one visit."""
+
+    instrument: str
+    visit: int
+    time_h: Array  # (T,)
+    exposure_h: float  # length of one sample
+    flux: Array  # (T, W), 1 out of transit
+    weight: Array  # (T, W), inverse variance of `flux`; 0 where there is no sample
+    position: Array  # (W,) channel position in [-1, 1]
+    channels: slice  # of the planet's depth vector
+
+
+def series_of(planet: PlanetLightCurves, white: bool) -> list[Series]:
+    """Normalised series of every visit and instrument; AIRS as 282 channels, or as one white channel.
+
+    Depth vector: [FGS1, AIRS...]; channels without any finite sample keep weight 0 and are filled by the prior.
+    """
+    found = []
+    for number, visit in enumerate(planet.visits):
+        for curve in visit.values():
+            fgs1 = curve.instrument.name == FGS1.name
+            flux, weight = _weights(curve.flux_e, curve.variance_e2)
+            if white and not fgs1:
+                flux, weight = _white(flux, weight)
+            # (1) median 1 in each channel; a dead channel stays at weight 0
+            level = np.array(
+                [np.median(f[w > 0]) if (w > 0).any() else 1.0 for f, w in zip(flux.T, weight.T, strict=True)]
+            )
+            width = flux.shape[1]
+            step = float(np.median(np.diff(curve.time_h))) if len(curve.time_h) > 1 else 0.0
+            single = np.median(curve.pairs) <= 1
+            found.append(
+                Series(
+                    instrument=curve.instrument.name,
+                    visit=number,
+                    time_h=np.asarray(curve.time_h, np.float64),
+                    exposure_h=curve.instrument.cds_s / 3600 if single else step,
+                    flux=flux / level,
+                    weight=weight * level**2,
+                    position=np.zeros(1) if width == 1 else np.linspace(-1, 1, width),
+                    channels=slice(0, 1) if fgs1 else slice(1, 1 + width),
+                )
+            )
+    return found
+
+
+def _weights(flux_e: Array, variance_e2: Array) -> tuple[Array, Array]:
+    flux, variance = flux_e.astype(np.float64), variance_e2.astype(np.float64)
+    good = np.isfinite(flux) & np.isfinite(variance) & (variance > 0)
+    return np.where(good, flux, 0.0), np.where(good, 1 / np.where(good, variance, 1.0), 0.0)
+
+
+def _white(flux: Array, weight: Array) -> tuple[Array, Array]:
+    """Sum over channels, each missing sample filled with its channel's median times the sample's relative level."""
+    good = weight > 0
+    level = np.array([np.median(f[g]) if g.any() else 0.0 for f, g in zip(flux.T, good.T, strict=True)])
+    relative = np.where(good, flux, 0).sum(1) / np.maximum(np.where(good, level, 0).sum(1), 1e-30)
+    filled = np.where(good, flux, relative[:, None] * level)
+    variance = np.where(good, 1 / np.where(good, weight, 1.0), 0.0).sum(1)
+    enough = good.mean(1) > 0.5
+    return filled.sum(1, keepdims=True), np.where(enough, 1 / np.maximum(variance, 1e-30), 0.0)[:, None]
+
+
+def rescaled(series: list[Series]) -> list[Series]:
+    """Inflate a channel's variance where its sample-to-sample scatter exceeds it (differences ignore transit and drift)."""
+    scaled = []
+    for one in series:
+        root = np.sqrt(one.weight)
+        pair = (root[1:] > 0) & (root[:-1] > 0)
+        difference = np.where(pair, np.diff(one.flux, axis=0), 0.0)
+        expected = np.sqrt(
+            np.where(pair, 1 / np.maximum(one.weight[1:], 1e-30) + 1 / np.maximum(one.weight[:-1], 1e-30), 1.0)
+        )
+        z = np.where(pair, np.abs(difference / expected), np.nan)
+        counts = pair.sum(0)
+        seen = counts > 20
+        if seen.any():
+            ratio = np.ones(z.shape[1])
+            ratio[seen] = (1.4826 * np.nanmedian(z[:, seen], axis=0)) ** 2
+            common = max(float(np.median(ratio[seen])), 1.0)
+            # the ratio of n samples scatters by 1.65 / sqrt(n): only clear excess is a channel's own
+            own = ratio > common * (1 + 3 * 1.65 / np.sqrt(np.maximum(counts, 1)))
+            one = replace(one, weight=one.weight / np.where(own, ratio, common))
+        scaled.append(one)
+    return scaled
+
+
+def robust_sd(residuals: list[Array]) -> float:
+    values = np.concatenate([r[r != 0].ravel() for r in residuals])
+    return float(1.4826 * np.median(np.abs(values))) if len(values) else 1.0
+
+
+def without(series: list[Series], residuals: list[Array], sigma: float) -> tuple[list[Series], int]:
+    """The same series with samples further than `sigma` from the model given weight 0, and how many those are."""
+    cleaned, dropped = [], 0
+    for one, residual in zip(series, residuals, strict=True):
+        bad = np.abs(residual) > sigma
+        dropped += int(bad.sum())
+        cleaned.append(replace(one, weight=np.where(bad, 0.0, one.weight)))
+    return cleaned, dropped
