@@ -10,6 +10,7 @@ catalogue's geometry; 2 the population prior.
 """
 
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 import torch
@@ -24,8 +25,8 @@ from .instruments import FGS1, N_BINS
 from .prior import SpectralPrior, combine, ln_scale_height_depth, moments
 from .products import Array, Catalogue, PlanetLightCurves, Posterior
 from .provenance import EventLog
-from .transit import transit_duration_h, transit_flux
 from .series import Series, rescaled, robust_sd, series_of, without
+from .transit import transit_duration_h, transit_flux
 from .visitmodel import Layout, State, model_flux, normal_equations, parameter_layout, separable_start
 
 # Priors on what the light curve knows little about. [F]: FACTS of the competition's data, published by its winner.
@@ -40,7 +41,7 @@ AIRS_U1, AIRS_U2 = (
 AIRS_DRIFT_SD, FGS1_DRIFT_SD = 3e-4, 8e-4  # of each power's coefficient [F: rms over a visit]
 GROSS_SIGMA = 8.0  # residuals of the white fit's model in a channel: neither drift nor features reach it
 FIXED = 1e-6  # prior width of what is not to move
-START_IMPACTS = (0.1, 0.45, 0.75)  # of the white fit's grid, besides the catalogue's
+START_IMPACTS, START_LN_A = (0.1, 0.5, 0.8), (-0.13, 0.0, 0.13)  # the white fit's grid; ln a/Rs around the catalogue's
 START_TIMES_H = np.arange(0.0, 7.51, 0.1)
 TEMPLATE_TIMES_H = np.linspace(-8, 8, 801)
 STARTS = 3  # Gauss-Newton runs from the best points of the grid
@@ -128,40 +129,41 @@ def white_fit(
 
 
 def _starts(series: list[Series], layout: Layout, period_days: float, level: float) -> list[State]:
-    """Best states of a grid in mid-transit time (each visit) and impact parameter; depth and drift solved linearly."""
-    impacts = sorted({round(float(layout.mean[layout["b"]][0]), 3), *START_IMPACTS})
-    visits = sorted({one.visit for one in series})
+    """Best states of a grid in a/Rs, impact parameter and mid-transit time (each visit); depth and drift solved linearly."""
     ranked = []
-    for impact in impacts:
+    for ln_a, impact in product(START_LN_A, START_IMPACTS):
         shared = layout.mean.copy()
+        shared[layout["ln_a"]] += ln_a
         shared[layout["b"]] = impact
-        templates = {one.instrument: _template(one.instrument, layout, shared, period_days, level) for one in series}
-        chi2, depths = 0.0, []
-        for visit in visits:
-            seen = [s for s in series if s.visit == visit]
-            best = min((_template_chi2(seen, templates, t0, level), t0) for t0 in START_TIMES_H)
-            (cost, depth), shared[layout[f"t0_{visit}"]] = best
-            chi2 += cost
-            depths.append(depth)
-        prior_cost = float((((impact - layout.mean[layout["b"]]) / layout.sd[layout["b"]]) ** 2).sum())
-        ranked.append((chi2 + prior_cost, State(shared, np.full(2, np.clip(np.mean(depths), 5e-4, 0.15)))))
+        cost = float((((shared - layout.mean) / layout.sd) ** 2).sum())
+        depths = []
+        for visit in sorted({one.visit for one in series}):
+            gain = np.zeros(len(START_TIMES_H))
+            amplitude = np.zeros(len(START_TIMES_H))
+            seen = [one for one in series if one.visit == visit]
+            for one in seen:
+                template = _template(one.instrument, layout, shared, period_days, level)
+                one_gain, one_amplitude = _matched(one, template)
+                gain, amplitude = gain + one_gain, amplitude + one_amplitude / len(seen)
+            best = int(np.argmax(np.where(amplitude > 0, gain, -np.inf)))
+            shared[layout[f"t0_{visit}"]] = START_TIMES_H[best]
+            cost -= gain[best]
+            depths.append(amplitude[best] * level)
+        ranked.append((cost, State(shared, np.full(2, np.clip(np.mean(depths), 5e-4, 0.15)))))
     return [state for _, state in sorted(ranked, key=lambda pair: pair[0])[:STARTS]]
 
 
-def _template_chi2(series: list[Series], templates: dict[str, Array], t0: float, level: float) -> tuple[float, float]:
-    """chi2 and depth of a linear fit of baseline polynomial and transit template at one mid-transit time."""
-    chi2, depths, weights = 0.0, [], []
-    for one in series:
-        template = np.interp(one.time_h - t0, TEMPLATE_TIMES_H, templates[one.instrument])
-        design = np.column_stack([legvander(one.time_h / one.time_h[-1] * 2 - 1, 3), template])
-        root = np.sqrt(one.weight[:, 0])
-        solution, *_ = np.linalg.lstsq(design * root[:, None], one.flux[:, 0] * root, rcond=None)
-        residual = root * (one.flux[:, 0] - design @ solution)
-        chi2 += float(residual @ residual)
-        depths.append(solution[-1] * level)
-        weights.append(root.sum())
-    depth = float(np.average(depths, weights=weights)) if sum(weights) else 0.0
-    return (chi2 if depth > 0 else chi2 + 1e12), depth
+def _matched(one: Series, template: Array) -> tuple[Array, Array]:
+    """Fall of chi2 and amplitude when `template` is added to a cubic baseline, for each of START_TIMES_H."""
+    root = np.sqrt(one.weight[:, 0])
+    baseline, _ = np.linalg.qr(root[:, None] * legvander(one.time_h / one.time_h[-1] * 2 - 1, 3))
+    shifted = root * np.interp(one.time_h - START_TIMES_H[:, None], TEMPLATE_TIMES_H, template)
+    shifted = shifted - (shifted @ baseline) @ baseline.T
+    data = root * one.flux[:, 0]
+    data = data - baseline @ (baseline.T @ data)
+    norm = (shifted**2).sum(1) + 1e-12 * (data @ data) + 1e-30
+    overlap = shifted @ data
+    return overlap**2 / norm, overlap / norm
 
 
 def _template(instrument: str, layout: Layout, shared: Array, period_days: float, level: float) -> Array:

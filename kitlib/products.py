@@ -36,7 +36,9 @@ class LightCurve:
     variance_e2: Array  # (T, W) float32, electrons^2, of the mean; inf where flux is NaN
     pairs: NDArray[np.int32]  # (T,) CDS pairs averaged into each sample
     centroid_px: Array  # (T, 2) float32, (row, column) offset of the star from its visit mean; AIRS column: 0
-    quality: dict[str, float] = field(default_factory=dict)  # dead/hot/saturated fractions, rejected samples, background
+    quality: dict[str, float] = field(
+        default_factory=dict
+    )  # dead/hot/saturated fractions, rejected samples, background
 
 
 @dataclass(frozen=True)

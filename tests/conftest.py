@@ -25,3 +25,21 @@ def real_dir() -> Path:
 def exosim_dir() -> Path:
     """One visit made by an independent simulator (never part of this repository)."""
     return _shared("ARIEL_EXOSIM_DIR", "exosim")
+
+
+@pytest.fixture(scope="session")
+def campaign(tmp_path_factory):
+    """A simulated campaign with few frames: 12 training and 8 test planets. Folder with data/ and solution.csv."""
+    from kitlib import pipeline
+    from kitlib.config import compose
+
+    folder = tmp_path_factory.mktemp("campaign")
+    sizes = [
+        "simulate.train_planets=12",
+        "simulate.test_planets=8",
+        "simulate.airs_pairs=125",
+        "simulate.fgs1_pairs=1500",
+    ]
+    words = ["env=ci", "data=sim_tiny", *sizes, "run.seed=5", f"simulate.out={folder}", f"run.out={folder / 'run'}"]
+    pipeline.simulate(compose("simulate", words))
+    return folder

@@ -160,4 +160,4 @@ def test_hopeless_planet_falls_back_to_the_population_with_its_reason(prior):
         planets, row.take(np.array([0, 0])), prior, PhysfitConfig(), None, progress=False
     )
     assert posterior.diagnostics["fallback"].tolist() == [2, 2]
-    np.testing.assert_allclose(posterior.mean[0], prior.pooled(0.0)[0])
+    np.testing.assert_allclose(posterior.mean[0], prior.population()[0])

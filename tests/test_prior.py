@@ -69,7 +69,7 @@ def test_learnt_prior_describes_new_spectra_of_the_family():
         precision = np.zeros((N_BINS, N_BINS))
         precision[seen, seen] = (3e-6) ** -2
         h = float(ln_scale_height_depth(rows, new[:, 1:].mean(1))[i])
-        mean, _, _ = combine(precision, precision @ new[i], prior.components(h))
+        mean, _, _ = combine(precision, precision @ new[i], prior.components(h, 0.012))
         errors.append(np.sqrt(((mean - new[i])[1:] ** 2).mean()))
         flat.append(new[i, 1:].std())
     assert np.median(errors) < 0.3 * np.median(flat)
@@ -88,8 +88,8 @@ def test_file_round_trip_and_refusals(tmp_path):
 
 
 def test_shipped_prior_is_a_proper_distribution():
-    weights = [w for w, _, _ in shipped_prior().components(0.0)]
+    weights = [w for w, _, _ in shipped_prior().components(0.0, 0.014)]
     assert sum(weights) == pytest.approx(1)
-    for _, mean, cov in shipped_prior().components(0.0):
+    for _, mean, cov in shipped_prior().components(0.0, 0.014):
         assert mean.shape == (N_BINS,)
         np.linalg.cholesky(cov)

@@ -1,0 +1,51 @@
+# make run    simulate a small campaign, run the four notebooks, print score table, submission and report
+# make test   all tests
+# Everything needs python3 alone: the first target that is asked for builds .venv from requirements-dev.txt.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: run test lint notebooks bench bench-score bench-speed clean
+
+PYTHON ?= python3
+PIP_ARGS ?=
+OVERRIDES ?= data=sim_tiny
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# the environment's own kernel, never one that a user has registered under the same name
+export JUPYTER_PREFER_ENV_PATH := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+run: $(STAMP)
+	$(BIN)/python notebooks/run.py $(OVERRIDES)
+
+test: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --exclude '*.ipynb' .
+
+notebooks: $(STAMP)
+	$(BIN)/python notebooks/build.py
+
+bench: bench-score bench-speed
+
+bench-score: $(STAMP)
+	$(BIN)/python bench/score.py
+
+bench-speed: $(STAMP)
+	$(BIN)/python bench/calibrate_speed.py
+
+# results only: .venv stays
+clean:
+	rm -rf artifacts build outputs multirun .pytest_cache .hypothesis .ruff_cache *.egg-info
+	find kitlib tests notebooks bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): requirements-dev.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --progress-bar on $(PIP_ARGS) -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --no-deps --no-build-isolation -e .
+	$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name "Python 3" >/dev/null
+	touch $@

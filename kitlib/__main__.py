@@ -1,0 +1,106 @@
+"""Command line: `python -m kitlib STAGE [overrides]`, or `spectramind STAGE [overrides]` once installed."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import __version__
+from .config import compose, groups, keys
+from .paths import find_configs
+
+USAGE = """usage: python -m kitlib STAGE [key=value ...]
+       python -m kitlib score --solution S.csv --submission P.csv --train T.csv
+
+stages:
+  simulate   make a small campaign in the competition's layout (simulate.out)
+  calibrate  frames -> light curves
+  train      spectral prior and sigma calibration from the training planets
+  predict    frames -> submission.csv; needs no training step
+  diagnose   scores where the truth is known, and the HTML report
+  submit     validated submission -> bundle with configuration and checksums
+  score      official score of a submission, as JSON
+
+overrides: group=option or key=value, for example
+  python -m kitlib predict +env=local +data=kaggle data.root=DIR run.out=OUT
+  python -m kitlib STAGE --help lists groups, keys and their values
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one stage; returns the exit status: 0, or 2 after an error whose message is on stderr."""
+    stage, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if stage in ("-h", "--help", "help"):
+        print(USAGE, end="")
+        return 0
+    if stage in ("-V", "--version"):
+        print(__version__)
+        return 0
+    try:
+        if stage == "score":
+            return _score(rest)
+        if any(word in ("-h", "--help") for word in rest):
+            return _describe(stage)
+        return _run(stage, rest)
+    except (ValueError, OSError) as error:  # the kit's own errors: bad input, configuration, folders
+        print(f"spectramind {stage}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"spectramind {stage}: interrupted; run the same command again to resume", file=sys.stderr)
+        return 130
+
+
+def score_text(scores: dict[str, dict[str, float]]) -> str:
+    """Scores as aligned text: one row each, total, FGS1 part, AIRS part."""
+    rows = [f"{'':<12}{'total':>9}{'FGS1':>9}{'AIRS':>9}"]
+    rows += [f"{name:<12}{s['total']:>9.4f}{s['fgs1']:>9.4f}{s['airs']:>9.4f}" for name, s in scores.items()]
+    return "\n".join(rows)
+
+
+def _run(stage: str, overrides: list[str]) -> int:
+    config = compose(stage, overrides)
+    from . import pipeline  # after the configuration: its errors need no torch
+
+    result = getattr(pipeline, stage)(config)
+    if stage == "diagnose":
+        print(score_text(result["scores"]) if result["scores"] else "no scores: the truth is not known")
+        print(f"submission  {result['submission']}\nreport      {result['report']}")
+    elif stage == "calibrate":
+        print(f"{len(result)} planets calibrated in {Path(config.run.out) / 'products' / 'lightcurves'}")
+    else:
+        print(result)
+    return 0
+
+
+def _describe(stage: str) -> int:
+    config = compose(stage)
+    print(f"python -m kitlib {stage} [overrides]\n\ngroups:")
+    for group, options in groups(find_configs()).items():
+        print(f"  {group}={{{','.join(options)}}}")
+    print("keys and their values here:")
+    for key in keys():
+        value = config
+        for name in key.split("."):
+            value = getattr(value, name)
+        if "." in key:
+            print(f"  {key}={value}")
+    return 0
+
+
+def _score(arguments: list[str]) -> int:
+    import argparse
+
+    from .submission import score_files
+
+    parser = argparse.ArgumentParser(prog="python -m kitlib score", description="Official score as JSON.")
+    parser.add_argument("--solution", type=Path, required=True, help="true spectra: planet_id, wl_1..wl_283")
+    parser.add_argument("--submission", type=Path, required=True, help="planet_id, wl_1..wl_283, sigma_1..sigma_283")
+    parser.add_argument("--train", type=Path, required=True, help="train.csv: gives the naive mean and sigma")
+    given = parser.parse_args(arguments)
+    score = score_files(given.solution, given.submission, given.train)
+    print(json.dumps({"total": score.total, "fgs1": score.fgs1, "airs": score.airs}, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,261 @@
+"""The typed schema of every configuration key, and `compose`, the one place where a configuration is put together.
+
+configs/*.yaml give the values. An unknown key, group or option is an error that names the nearest one, and nothing in a
+configuration is ever executed.
+"""
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .paths import find_configs
+from .provenance import write_atomic
+
+STAGES = ("simulate", "calibrate", "train", "predict", "diagnose", "submit")
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be composed; the message names the key, and the nearest known one."""
+
+
+@dataclass
+class RunConfig:
+    """Where a run writes, and how it uses the machine."""
+
+    out: str = "artifacts/run"  # the one writable root of a run
+    seed: int = 20251123
+    workers: int = 0  # processes for the planet-by-planet stages; 0: all cores
+    progress: bool = True
+
+
+@dataclass
+class DataConfig:
+    """A dataset in the competition's layout."""
+
+    root: str = ""  # "": look for it (local folders, then every Kaggle mount form)
+    split: str = "test"  # the planets that `calibrate` and `predict` work on: train | test
+    solution: str = ""  # true spectra of the test planets, for `diagnose` alone; "": not known
+
+
+@dataclass
+class SimulateConfig:
+    """A campaign of the simulated observatory."""
+
+    out: str = "artifacts/sim_tiny"  # becomes OUT/data (a data root) and OUT/solution.csv
+    train_planets: int = 24
+    test_planets: int = 12
+    airs_pairs: int = 5_625  # CDS pairs kept of a visit, evenly spread over its 7.5 h; 5,625 is the real size
+    fgs1_pairs: int = 67_500
+    two_visit_fraction: float = 0.10
+    degrade_test: bool = True  # worse detectors in `test`, as in the real hidden set
+
+
+@dataclass
+class LightCurveConfig:
+    """Frames to light curves."""
+
+    samples: int = 375  # time samples of a visit
+    hot_sigma: float = 5.0  # dark current clip, robust sigmas
+    cosmic_ray_sigma: float = 12.0  # per-pixel clip in time, robust sigmas of that pixel
+    threads: int = 1  # threads of the fused kernel inside one planet; planets run in parallel processes
+
+
+@dataclass
+class PhysfitConfig:
+    """Physical transit fit."""
+
+    drift_order: int = 5  # highest Legendre order of the gain drift in time
+    colour_order: int = 5  # highest Legendre order of the drift's colour dependence
+    max_iterations: int = 8  # Gauss-Newton steps of the joint fit
+    outlier_sigma: float = 5.0
+
+
+@dataclass
+class PriorConfig:
+    """Spectral prior."""
+
+    source: str = "auto"  # train | shipped | auto: the run's own, else train.csv if large enough, else shipped
+    min_train_planets: int = 200
+    components: int = 12  # molecular shapes kept by the low-rank part
+
+
+@dataclass
+class SigmaConfig:
+    """Sigma calibration."""
+
+    calibrator: str = ""  # path of a frozen calibrator; "": the run's own from `train`, else the shipped one
+    folds: int = 4  # `train` fits each fold's planets with a prior learnt from the others
+
+
+@dataclass
+class SmoothnessConfig:
+    """Penalty on the second difference of the AIRS spectrum."""
+
+    enabled: bool = True
+    lam: float = 5e-4
+
+
+@dataclass
+class BandsConfig:
+    """Penalty on molecular bands that stand out more than any atmosphere's."""
+
+    enabled: bool = True
+    lam: float = 1e-3
+    max_contrast: float = 0.1  # band mean against AIRS mean, as a fraction of the AIRS mean depth
+    molecules: list[str] = field(default_factory=lambda: ["H2O", "CO2", "CO", "CH4", "NH3"])
+    ranges_um: dict[str, list[list[float]]] = field(default_factory=dict)  # replaces a molecule's ranges in instruments
+
+
+@dataclass
+class LossConfig:
+    """What training minimises: minus the score, plus rules (kitlib/rules.py)."""
+
+    unit: float = 1e-5  # the violation that costs a penalty of 1
+    smoothness: SmoothnessConfig = field(default_factory=SmoothnessConfig)
+    bands: BandsConfig = field(default_factory=BandsConfig)
+    rules: dict[str, Any] = field(default_factory=dict)  # name -> text, {expr, weight, unit} or null
+
+
+@dataclass
+class ReportConfig:
+    """The HTML page."""
+
+    planets: int = 6  # planets shown in detail
+
+
+@dataclass
+class Config:
+    """One run."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    simulate: SimulateConfig = field(default_factory=SimulateConfig)
+    lightcurves: LightCurveConfig = field(default_factory=LightCurveConfig)
+    physfit: PhysfitConfig = field(default_factory=PhysfitConfig)
+    prior: PriorConfig = field(default_factory=PriorConfig)
+    sigma: SigmaConfig = field(default_factory=SigmaConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
+
+
+def keys(schema: type = Config, prefix: str = "") -> Iterator[str]:
+    """Every configuration key as a dotted path, sections included."""
+    for item in dataclasses.fields(schema):
+        yield prefix + item.name
+        if dataclasses.is_dataclass(item.type):
+            yield from keys(item.type, f"{prefix}{item.name}.")
+
+
+def groups(folder: Path) -> dict[str, list[str]]:
+    """Config groups in `folder` and the options of each, e.g. {"env": ["ci", "kaggle", "local"], ...}."""
+    return {
+        group.name: sorted(option.stem for option in group.glob("*.yaml"))
+        for group in sorted(folder.iterdir())
+        if group.is_dir() and any(group.glob("*.yaml"))
+    }
+
+
+def compose(stage: str, overrides: Sequence[str] = (), folder: Path | None = None) -> Config:
+    """The configuration of one stage: schema defaults < configs/STAGE.yaml and its groups < `overrides`.
+
+    Args:
+        stage: one of `STAGES`.
+        overrides: hydra overrides: `key.path=value`, `group=option` or `+group=option`.
+        folder: configuration files; by default `paths.find_configs()`.
+
+    Raises:
+        ConfigError: unknown stage, key, group or option, or a value of the wrong type.
+    """
+    # Imported here: layers above need the schema alone, and hydra takes .2 s to load.
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.config_store import ConfigStore
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    if stage not in STAGES:
+        raise ConfigError(f"unknown stage {stage!r}{_nearest(stage, STAGES)} (stages: {', '.join(STAGES)})")
+    folder = find_configs() if folder is None else Path(folder).resolve()
+    checked = [_checked(override, groups(folder)) for override in overrides]
+    ConfigStore.instance().store(name="schema", node=Config)
+    try:
+        with initialize_config_dir(config_dir=str(folder), version_base=None):
+            composed = hydra_compose(config_name=stage, overrides=checked)
+        return OmegaConf.to_object(composed)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_explain(error, stage, overrides)) from error
+
+
+def write_snapshot(config: Config, out: Path, stage: str) -> Path:
+    """Write the composed configuration to OUT/configs/STAGE.yaml and return that path."""
+    text = f"# composed by: python -m kitlib {stage}\n" + yaml.safe_dump(as_dict(config), sort_keys=False)
+    return write_atomic(Path(out) / "configs" / f"{stage}.yaml", text)
+
+
+def as_dict(config: Config) -> dict[str, Any]:
+    """The configuration as plain nested dictionaries, ready for JSON or YAML."""
+    return dataclasses.asdict(config)
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    match = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {match[0]!r}?" if match else ""
+
+
+def _checked(override: str, known_groups: dict[str, list[str]]) -> str:
+    """The override in the form that hydra takes, once its key is known to exist.
+
+    Every group is in the stages' defaults lists already, which makes hydra refuse the `+` of `+env=local`: here both
+    spellings mean the same.
+    """
+    name, equals, value = override.partition("=")
+    key = name.lstrip("+").strip()
+    if not equals or not key or key.startswith("~"):
+        raise ConfigError(f"override {override!r} is not of the form key.path=value or group=option")
+    if key in known_groups:
+        if value not in known_groups[key]:
+            near = _nearest(value, known_groups[key])
+            raise ConfigError(f"{key}={value}: no such option{near} (options: {', '.join(known_groups[key])})")
+        return f"{key}={value}"
+    known = list(keys())
+    if key not in known:
+        leaves = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
+        near = f"; did you mean {leaves[0]!r}?" if leaves else _nearest(key, [*known, *known_groups])
+        raise ConfigError(f"unknown configuration key {key!r}{near}")
+    declared: type = Config
+    for part in key.split("."):
+        declared = declared.__dataclass_fields__[part].type
+    if dataclasses.is_dataclass(declared):
+        children = ", ".join(k for k in known if k.startswith(f"{key}."))
+        raise ConfigError(f"{key!r} is a section, not a value. Its keys: {children}")
+    return f"{key}={_quoted(value) if declared is str else value}"
+
+
+def _quoted(text: str) -> str:
+    """A text value (a path, mostly) as hydra's grammar takes it whatever its characters; `${...}` stays what it is."""
+    if text[:1] in ("'", '"') or "${" in text:
+        return text
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)
+    trailing = len(escaped) - len(escaped.rstrip("\\"))
+    return f"'{escaped}{chr(92) * trailing}'"
+
+
+def _explain(error: BaseException, stage: str, overrides: Sequence[str]) -> str:
+    """One line out of hydra's several, with the nearest key where a YAML file names an unknown one."""
+    causes = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        causes.append(cause)
+    key = next((found for cause in causes if (found := getattr(cause, "full_key", None))), None)
+    known = list(keys())
+    if key and key not in known:
+        return f"configs of {stage}: unknown key {key!r}{_nearest(key, known)}"
+    lines = [line.strip() for line in str(causes[-1]).splitlines() if line.strip()]
+    message = f"{stage} {' '.join(overrides)}".strip() + f": {lines[0] if lines else type(causes[-1]).__name__}"
+    return f"{message} ({key})" if key else message

@@ -1,0 +1,151 @@
+"""From a run's products to its scores and its report: reads what `predict` left."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from .calibrator import Calibrator, apply, calibrated_covariance
+from .config import Config
+from .frames import read_spectra_csv
+from .instruments import N_BINS
+from .metric import Score, gll_score, naive_statistics
+from .posterior import read_posterior
+from .products import Posterior, Prediction
+from .provenance import EventLog
+from .report import LightCurvePanel, ReportData, write_report
+from .submission import read_submission
+
+
+class DiagnosisError(ValueError):
+    """Products that do not belong together; the message names the file."""
+
+
+def diagnosis(config: Config, root: Path, out: Path, events: EventLog, calibrator: Calibrator) -> dict[str, Any]:
+    """Score the run in `out` where the truth is known and write OUT/report.html.
+
+    Returns:
+        {"scores": {name: {"total", "fgs1", "airs"}}, "submission": Path, "report": Path, "data": ReportData}; scores is
+        empty without a truth.
+    """
+    prediction = read_submission(out / "submission.csv")
+    posterior, curves = read_posterior(out / "posterior.safetensors")
+    if not np.array_equal(posterior.planet_id, prediction.planet_id):
+        raise DiagnosisError(
+            f"{out}: posterior.safetensors and submission.csv hold different planets. Run `python -m kitlib predict`"
+        )
+    truth, naive = _truth(config, root, prediction), _naive(root)
+    scores = {}
+    if truth is not None and naive is not None:
+        scores = score_table(prediction, truth, naive)
+    else:
+        lacking = f"{root}/train.csv" if naive is None else "the truth (data.solution)"
+        events.emit("diagnose", "not_scored", reason=f"no scores without {lacking}")
+    data = ReportData(
+        title=f"SpectraMind: {out.name}, {len(prediction.planet_id)} planets of {config.data.split}",
+        prediction=prediction,
+        wavelengths_um=read_wavelengths(root / "wavelengths.csv"),
+        scores=tuple((name, s["total"], s["fgs1"], s["airs"]) for name, s in scores.items()),
+        truth=truth if naive is not None else None,
+        naive=naive,
+        posterior=_calibrated_posterior(calibrator, posterior),
+        panels=tuple(
+            LightCurvePanel(c.planet_id, c.visit, c.instrument, c.time_h, c.flux, c.model, c.sigma)
+            for c in curves
+            if c.planet_id in set(shown_planets(posterior, config.report.planets))
+        ),
+        events=tuple(latest_events(out)),
+        manifests=tuple(json.loads(path.read_text()) for path in sorted((out / "manifests").glob("*.json"))),
+    )
+    return {
+        "scores": scores,
+        "submission": out / "submission.csv",
+        "report": write_report(out / "report.html", data),
+        "data": data,
+    }
+
+
+def score_table(prediction: Prediction, truth: np.ndarray, naive: tuple[float, float]) -> dict[str, dict[str, float]]:
+    """Official score of the population's mean and scatter (0 on the training set) and of the physical fit."""
+    constant = np.ones_like(truth)
+    rows = {
+        "naive": gll_score(naive[0] * constant, naive[1] * constant, truth, *naive),
+        "physics": gll_score(prediction.mu, prediction.sigma, truth, *naive),
+    }
+    return {name: as_row(score) for name, score in rows.items()}
+
+
+def as_row(score: Score) -> dict[str, float]:
+    """A score as plain numbers."""
+    return {"total": score.total, "fgs1": score.fgs1, "airs": score.airs}
+
+
+def read_wavelengths(path: Path) -> np.ndarray:
+    """Wavelengths of the bins, (283,) um, ascending, of a `wavelengths.csv`. Raises DiagnosisError naming the file."""
+    try:
+        row = pl.read_csv(path).row(0)
+        values = np.array(row, np.float64)
+    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+        raise DiagnosisError(f"{path}: {error}. Copy it from the competition's data.") from error
+    if values.shape != (N_BINS,) or not (np.diff(values) > 0).all():
+        raise DiagnosisError(f"{path}: expected {N_BINS} ascending wavelengths, found {values.shape[0]}")
+    return values
+
+
+def shown_planets(posterior: Posterior, count: int) -> list[int]:
+    """Planets to show in detail: the worst fits first (fallback, then chi2), up to `count`."""
+    chi2 = np.nan_to_num(posterior.diagnostics.get("chi2_white", np.zeros(len(posterior.planet_id))), nan=0.0)
+    order = np.lexsort((-chi2, -posterior.diagnostics["fallback"]))
+    return posterior.planet_id[order][:count].tolist()
+
+
+def latest_events(out: Path) -> list[dict[str, Any]]:
+    """What still holds of OUT/events.jsonl, oldest first, each event once.
+
+    Of each stage the events since its last start hold. Calibration resumes: of a planet, the events of the run that
+    wrote its product hold, or of the last run where it has none.
+    """
+    events = EventLog(out / "events.jsonl").read()
+    begun = [e for e in events if e.get("event") == "start"]
+    last = {e["stage"]: e["time"] for e in begun}
+    runs = [e["time"] for e in begun if e["stage"] in ("calibrate", "train", "predict")]
+    written = {p.stem: p.stat().st_mtime for p in (out / "products" / "lightcurves").glob("*/*.safetensors")}
+    found, seen = [], set()
+    for event in events:
+        since = last.get(event.get("stage"), 0)
+        if event.get("stage") == "calibrate" and "planet_id" in event:
+            product = written.get(str(event["planet_id"]), np.inf)
+            since = max((time for time in runs if time <= product), default=0)
+        content = json.dumps({key: value for key, value in event.items() if key != "time"}, sort_keys=True)
+        if event.get("time", 0) >= since and content not in seen:
+            seen.add(content)
+            found.append(event)
+    return found
+
+
+def _truth(config: Config, root: Path, prediction: Prediction) -> np.ndarray | None:
+    """True spectra of the predicted planets, (P, 283), in their order; None where they are not known."""
+    if config.data.split == "train":
+        path = root / "train.csv"
+    elif config.data.solution:
+        path = Path(config.data.solution)
+    else:
+        return None
+    spectra = read_spectra_csv(path)
+    row = {int(planet): i for i, planet in enumerate(spectra.planet_id)}
+    absent = [int(planet) for planet in prediction.planet_id if int(planet) not in row]
+    if absent:
+        raise DiagnosisError(f"{path} lacks planet {absent[0]} and {len(absent) - 1} others of the submission")
+    return spectra.depth[[row[int(planet)] for planet in prediction.planet_id]]
+
+
+def _naive(root: Path) -> tuple[float, float] | None:
+    path = root / "train.csv"
+    return naive_statistics(read_spectra_csv(path).depth) if path.is_file() else None
+
+
+def _calibrated_posterior(calibrator: Calibrator, posterior: Posterior) -> Posterior:
+    cov = calibrated_covariance(calibrator, posterior)
+    return Posterior(posterior.planet_id, apply(calibrator, posterior).mu, cov, posterior.diagnostics)

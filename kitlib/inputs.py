@@ -1,0 +1,114 @@
+"""What a stage starts from: the dataset's tables, the spectral prior and the calibrator, each chosen in one place."""
+
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from .calibrator import Calibrator
+from .config import PriorConfig
+from .frames import read_catalogue, read_spectra_csv
+from .prior import SpectralPrior, learn_prior, shipped_prior
+from .products import Catalogue, Prediction, Spectra
+from .submission import read_expected_ids
+
+_SHIPPED_CALIBRATOR = resources.files("kitlib") / "data" / "calibrator.json"
+
+
+class InputError(ValueError):
+    """A stage cannot start from what it was given; the message names file or key, and what to do."""
+
+
+def tables(root: Path, split: str) -> list[Path]:
+    """The dataset's small files that every stage on frames reads."""
+    return [root / "axis_info.parquet", root / "adc_info.csv", root / f"{split}_star_info.csv"]
+
+
+def catalogue_of(root: Path, split: str) -> Catalogue:
+    """Star and planet table of a split. Raises InputError for an unknown split or a table without planets."""
+    if split not in ("train", "test"):
+        raise InputError(f"data.split={split}: give train or test")
+    path = root / f"{split}_star_info.csv"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file. Give another data.root, or the other data.split.")
+    catalogue = read_catalogue(path)
+    if not len(catalogue):
+        raise InputError(f"{path} holds no planet. Give another data.root, or the other data.split.")
+    return catalogue
+
+
+def expected_planets(root: Path, split: str) -> np.ndarray:
+    """Planet ids that a submission must hold, in order, (P,) int64."""
+    return read_expected_ids(root) if split == "test" else catalogue_of(root, split).planet_id
+
+
+def training_set(root: Path) -> tuple[Catalogue, Spectra]:
+    """Catalogue rows and true spectra of the training planets that have both, in the catalogue's order."""
+    catalogue = catalogue_of(root, "train")
+    truth = read_spectra_csv(root / "train.csv")
+    catalogue = catalogue.take(np.flatnonzero(np.isin(catalogue.planet_id, truth.planet_id)))
+    rows = rows_of(truth.planet_id, catalogue.planet_id)
+    return catalogue, Spectra(truth.planet_id[rows], truth.depth[rows])
+
+
+def rows_of(known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Row in `known` of each id in `wanted`, (len(wanted),). Raises KeyError naming the first id that is not there."""
+    if len(absent := wanted[~np.isin(wanted, known)]):
+        raise KeyError(f"planet {absent[0]} and {len(absent) - 1} others are not there")
+    order = np.argsort(known, kind="stable")
+    return order[np.searchsorted(known, wanted, sorter=order)]
+
+
+def match(catalogue: Catalogue, expected: np.ndarray) -> tuple[Catalogue, list[int]]:
+    """One catalogue row for each expected planet, and the ids of those without any: medians of the table stand in."""
+    known = np.isin(expected, catalogue.planet_id)
+    rows = np.zeros(len(expected), np.int64)
+    rows[known] = rows_of(catalogue.planet_id, expected[known])
+    values = {}
+    for name in Catalogue.__dataclass_fields__:
+        column = getattr(catalogue, name)
+        values[name] = np.where(known, column[rows], np.median(column))
+    return replace(Catalogue(**values), planet_id=expected), sorted(expected[~known].tolist())
+
+
+def population(prior: SpectralPrior, planet_id: np.ndarray) -> Prediction:
+    """The answer without data: mean and scatter of the prior, the same for every planet."""
+    mean, cov = prior.population()
+    shape = (len(planet_id), 1)
+    return Prediction(planet_id, np.tile(mean, shape), np.tile(np.sqrt(np.diag(cov)), shape))
+
+
+def choose_prior(config: PriorConfig, depth: np.ndarray, catalogue: Catalogue) -> SpectralPrior:
+    """Prior learnt from these spectra (N, 283), or the shipped one where `prior.source` or their number says so."""
+    if config.source not in ("auto", "train", "shipped"):
+        raise InputError(f"prior.source={config.source}: give auto, train or shipped")
+    if config.source == "shipped" or (config.source == "auto" and len(depth) < config.min_train_planets):
+        return shipped_prior()
+    return learn_prior(depth, catalogue, config)
+
+
+def run_prior(config: PriorConfig, root: Path, out: Path) -> tuple[SpectralPrior, list[Path]]:
+    """The prior that `train` left in this run, else the dataset's own spectra, else the shipped one; and files read."""
+    own, spectra = out / "prior.safetensors", [root / "train.csv", root / "train_star_info.csv"]
+    if config.source == "auto" and own.is_file():
+        return SpectralPrior.load(own), [own]
+    if config.source != "shipped" and all(path.is_file() for path in spectra):
+        catalogue, truth = training_set(root)
+        return choose_prior(config, truth.depth, catalogue), spectra
+    if config.source == "train":
+        raise InputError(f"prior.source=train needs train.csv and train_star_info.csv in {root}")
+    return shipped_prior(), []
+
+
+def run_calibrator(named: str, out: Path) -> tuple[Calibrator, list[Path]]:
+    """The calibrator file `named`, else the one that `train` left in this run, else the shipped one; and files read."""
+    path = Path(named) if named else out / "calibrator.json"
+    if not path.is_file():
+        if named:
+            raise InputError(f"sigma.calibrator={path}: no such file. Leave it empty for the run's own or the shipped.")
+        return Calibrator.from_json(_SHIPPED_CALIBRATOR.read_text()), []
+    try:
+        return Calibrator.from_json(path.read_text()), [path]
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error

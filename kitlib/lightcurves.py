@@ -1,0 +1,245 @@
+"""Light curves of planets: all visits of one, its product file, a whole split in parallel processes."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from joblib import Parallel, delayed, parallel_config
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+from tqdm import tqdm
+
+from . import __version__
+from .calibrate import calibration_maps
+from .config import LightCurveConfig
+from .extraction import extract, needed_pixels
+from .frames import AxisInfo, list_visits, read_axis_info, read_calibration, read_signal
+from .instruments import INSTRUMENTS, Instrument
+from .products import LightCurve, PlanetLightCurves
+from .provenance import EventLog, sha256_file, sha256_json, write_atomic
+from .tables import Adc, FrameError, read_adc_info, read_catalogue
+
+STAGE = "calibrate"
+_FORMAT = "kitlib-lightcurves-1"
+_FIELDS = ("time_h", "flux_e", "variance_e2", "pairs", "centroid_px")
+_SAMPLE_BLOCKS, _SAMPLE_BYTES = 64, 4096
+
+
+def planet_lightcurves(
+    planet_dir: Path, axis: AxisInfo, adc: dict[str, Adc], config: LightCurveConfig, events: EventLog
+) -> PlanetLightCurves:
+    """All visits of one planet. What cannot be used is left out and logged with its reason.
+
+    Raises FrameError where nothing is left.
+    """
+    planet_dir = Path(planet_dir)
+    if not planet_dir.is_dir() or not planet_dir.name.isdigit():
+        raise FrameError(
+            planet_dir, "no such planet folder", "The catalogue names a planet whose frames are not there."
+        )
+    planet_id = int(planet_dir.name)
+    visits, reasons = [], []
+    for visit in list_visits(planet_dir):
+        curves = {}
+        for instrument in INSTRUMENTS:
+            try:
+                raw = read_calibration(planet_dir, instrument, visit)
+                for note in raw.notes:
+                    events.emit(STAGE, "calibration_masked", planet_id=planet_id, visit=visit, reason=note)
+                maps = calibration_maps(raw, instrument, config.hot_sigma)
+                times = axis.of(instrument)
+                signal = read_signal(planet_dir, instrument, visit, len(times.time_h), needed_pixels(instrument))
+                curves[instrument.name] = extract(signal, maps, times, adc[instrument.name], config)
+            except ValueError as error:  # FrameError, or an image without light
+                reasons.append(_reason(planet_dir, instrument, visit, error))
+                events.emit(
+                    STAGE,
+                    "instrument_left_out",
+                    planet_id=planet_id,
+                    visit=visit,
+                    instrument=instrument.name,
+                    reason=reasons[-1],
+                )
+            finally:
+                signal = None  # the frames go before the next instrument's are read
+        if curves:
+            visits.append(curves)
+    if not visits:
+        summary = "; ".join(reasons) if reasons else "the folder holds no visit"
+        raise FrameError(planet_dir, f"no visit can be used: {summary}", "This planet will get the population's mean.")
+    return PlanetLightCurves(planet_id, tuple(visits))
+
+
+def _reason(planet_dir: Path, instrument: Instrument, visit: int, error: ValueError) -> str:
+    return str(error) if isinstance(error, FrameError) else f"{planet_dir / instrument.signal_file(visit)}: {error}"
+
+
+def write_lightcurves(path: Path, curves: PlanetLightCurves, inputs_hash: str) -> Path:
+    """Write one planet's product (safetensors, JSON metadata), atomically; the same content gives the same bytes."""
+    tensors, quality = {}, {}
+    for index, visit in enumerate(curves.visits):
+        for name, curve in visit.items():
+            key = f"{index}/{name}"
+            quality[key] = curve.quality
+            for field in _FIELDS:
+                tensors[f"{key}/{field}"] = np.ascontiguousarray(getattr(curve, field))
+    header = {"format": _FORMAT, "planet_id": curves.planet_id, "inputs": inputs_hash, "quality": quality}
+    # one metadata key: the order of several is not deterministic in safetensors
+    return write_atomic(path, save_tensors(tensors, metadata={"kitlib": json.dumps(header, sort_keys=True)}))
+
+
+def _read_header(path: Path, data: bytes) -> dict:
+    size = int.from_bytes(data[:8], "little")
+    try:
+        header = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["kitlib"])
+        if header["format"] != _FORMAT:
+            raise KeyError(header["format"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise FrameError(
+            path, "is not a light-curve product of this version", "Delete it and calibrate again."
+        ) from error
+    return header
+
+
+def read_lightcurves(path: Path) -> PlanetLightCurves:
+    """Read what `write_lightcurves` wrote. Raises FrameError for a missing or foreign file."""
+    path = Path(path)
+    if not path.is_file():
+        raise FrameError(path, "file is missing", "Run the calibrate stage.")
+    data = path.read_bytes()
+    header = _read_header(path, data)
+    try:
+        tensors = load_tensors(data)
+    except SafetensorError as error:
+        raise FrameError(path, f"is damaged ({error})", "Delete it and calibrate again.") from error
+    instruments = {instrument.name: instrument for instrument in INSTRUMENTS}
+    visits: dict[int, dict[str, LightCurve]] = {}
+    for key, quality in header["quality"].items():
+        index, name = key.split("/")
+        fields = {field: tensors[f"{key}/{field}"] for field in _FIELDS}
+        visits.setdefault(int(index), {})[name] = LightCurve(instrument=instruments[name], quality=quality, **fields)
+    return PlanetLightCurves(header["planet_id"], tuple(visits[index] for index in sorted(visits)))
+
+
+def inputs_hash(planet_dir: Path, shared: str) -> str:
+    """Hash of what a planet's product depends on; `shared` stands for configuration, axes and converter.
+
+    Calibration frames are hashed whole. Of a signal file (100 MB, which would cost as much as reading it): name, size,
+    its parquet footer (sizes, offsets and statistics of every column) and 64 blocks of 4 KiB spread over the rest.
+    """
+    digest = hashlib.sha256(shared.encode())
+    for path in sorted(path for path in Path(planet_dir).rglob("*.parquet") if path.is_file()):
+        digest.update(f"{path.relative_to(planet_dir)} {path.stat().st_size} ".encode())
+        digest.update(_sample(path) if "_signal_" in path.name else sha256_file(path).encode())
+    return digest.hexdigest()
+
+
+def _sample(path: Path) -> bytes:
+    size = path.stat().st_size
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        stream.seek(max(size - 8, 0))
+        footer = min(int.from_bytes(stream.read(4), "little"), size, 1 << 24)
+        stream.seek(max(size - 8 - footer, 0))
+        digest.update(stream.read())
+        for offset in np.linspace(0, max(size - _SAMPLE_BYTES, 0), _SAMPLE_BLOCKS).astype(int):
+            stream.seek(int(offset))
+            digest.update(stream.read(_SAMPLE_BYTES))
+    return digest.digest()
+
+
+def calibrate_planets(
+    root: Path,
+    split: str,
+    out_dir: Path,
+    config: LightCurveConfig,
+    workers: int,
+    events: EventLog,
+    progress: bool = True,
+) -> list[Path]:
+    """Light curves of every planet of a split, in `workers` processes; returns the product files, in catalogue order.
+
+    Products whose inputs and configuration are unchanged are kept. A planet that fails is logged and left out. Raises
+    FrameError where the catalogue, `axis_info.parquet` or `adc_info.csv` cannot be used.
+    """
+    root, out_dir = Path(root), Path(out_dir)
+    planets = read_catalogue(root / f"{split}_star_info.csv").planet_id.tolist()
+    axis, adc = read_axis_info(root), read_adc_info(root)
+    shared = sha256_json(
+        {
+            "format": _FORMAT,
+            "version": __version__,
+            # the number of threads changes no byte of the result
+            "config": {key: value for key, value in asdict(config).items() if key != "threads"},
+            "axis": sha256_file(root / "axis_info.parquet"),
+            "adc": {name: asdict(converter) for name, converter in adc.items()},
+        }
+    )
+    tasks = (
+        delayed(_calibrate_planet)(root / split / str(planet), out_dir, axis, adc, config, shared, events)
+        for planet in planets
+    )
+    workers = max(1, min(workers, len(planets)))
+    with _single_threaded(workers > 1), parallel_config("loky" if workers > 1 else "sequential"):
+        results = Parallel(n_jobs=workers, return_as="generator")(tasks)
+        paths = list(tqdm(results, total=len(planets), desc=f"calibrate {split}", unit="planet", disable=not progress))
+    return [path for path in paths if path is not None]
+
+
+@contextmanager
+def _single_threaded(active: bool) -> Iterator[None]:
+    """While active, new processes decode parquet with one thread each: the processes fill the cores already."""
+    before = os.environ.get("POLARS_MAX_THREADS")
+    if active:
+        os.environ["POLARS_MAX_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        if active:
+            os.environ.pop("POLARS_MAX_THREADS")
+            if before is not None:
+                os.environ["POLARS_MAX_THREADS"] = before
+
+
+def _calibrate_planet(
+    planet_dir: Path,
+    out_dir: Path,
+    axis: AxisInfo,
+    adc: dict[str, Adc],
+    config: LightCurveConfig,
+    shared: str,
+    events: EventLog,
+) -> Path | None:
+    """Product file of one planet, or None with the reason in the event log."""
+    path = out_dir / f"{planet_dir.name}.safetensors"
+    try:
+        current = inputs_hash(planet_dir, shared)
+        if _stored_hash(path) == current:
+            return path
+        curves = planet_lightcurves(planet_dir, axis, adc, config, events)
+    except Exception as error:  # whatever one planet's files provoke must not cost the others their result
+        reason = str(error) if isinstance(error, FrameError) else f"{planet_dir}: {type(error).__name__}: {error}"
+        events.emit(STAGE, "planet_left_out", planet_id=int(planet_dir.name), reason=reason)
+        path.unlink(missing_ok=True)  # a product of other inputs must not be taken for this planet's
+        return None
+    return write_lightcurves(path, curves, current)
+
+
+def _stored_hash(path: Path) -> str | None:
+    """The inputs' hash in a product's header; None where there is no sound product."""
+    try:
+        with open(path, "rb") as stream:
+            size = int.from_bytes(stream.read(8), "little")
+            start = size.to_bytes(8, "little") + stream.read(min(size, 1 << 24))
+            header = json.loads(start[8:])
+            end = max(entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__")
+            complete = path.stat().st_size == 8 + size + end
+        return _read_header(path, start)["inputs"] if complete else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,77 @@
+"""Is sigma right? Numbers only (figures are the report's). Argument order: mu, sigma, truth; or mean, cov, truth.
+
+Bin-wise z-scores alone can look right while level and shape are both wrong, each in its own direction: judge a
+calibrated covariance by `reliability_by_part`. Judge a calibrator only on planets that it was not fitted on
+(`Calibrator.unseen`, `sigma.cross_calibrate`).
+"""
+
+import numpy as np
+from scipy.special import ndtri
+
+from .products import Array
+
+COVERAGE = (0.50, 0.68, 0.90, 0.95)  # central intervals
+QUANTILES = (0.01, 0.05, 0.16, 0.25, 0.50, 0.75, 0.84, 0.95, 0.99)
+
+
+def summarise(z: Array) -> dict[str, float | int | dict[str, float]]:
+    """Spread, bias, coverage and quantiles of z-scores of any shape; NaN are left out.
+
+    Returns:
+        count; mean; std (about the mean); rms (about zero: 1 when errors including bias are as sigma says);
+        robust (interquartile range / 1.349: blind to outliers); coverage {"0.68": fraction of |z| within the central
+        interval, ...}; quantiles {"0.16": ...} of z, to set against a unit Gaussian's.
+
+    Raises:
+        ValueError: no finite z-score.
+    """
+    flat = np.asarray(z, np.float64).ravel()
+    flat = flat[np.isfinite(flat)]
+    if flat.size == 0:
+        raise ValueError("no finite z-score to summarise")
+    low, high = np.quantile(flat, [0.25, 0.75])
+    return {
+        "count": int(flat.size),
+        "mean": float(flat.mean()),
+        "std": float(flat.std()),
+        "rms": float(np.sqrt((flat**2).mean())),
+        "robust": float((high - low) / (ndtri(0.75) - ndtri(0.25))),
+        "coverage": {f"{p:.2f}": float((np.abs(flat) <= ndtri(0.5 + p / 2)).mean()) for p in COVERAGE},
+        "quantiles": {f"{p:.2f}": float(q) for p, q in zip(QUANTILES, np.quantile(flat, QUANTILES), strict=True)},
+    }
+
+
+def reliability(mu: Array, sigma: Array, truth: Array) -> dict[str, dict]:
+    """Reliability of a prediction, (P, 283) each: {"fgs1": summary of bin 0, "airs": summary of bins 1..282 pooled}."""
+    z = (np.asarray(truth, np.float64) - mu) / sigma
+    return {"fgs1": summarise(z[:, 0]), "airs": summarise(z[:, 1:])}
+
+
+def level_shape_z(mean: Array, cov: Array, truth: Array) -> dict[str, Array]:
+    """z-scores by part from full covariances.
+
+    Args:
+        mean, truth: (P, 283); cov: (P, 283, 283), e.g. `sigma.calibrated_covariance`.
+
+    Returns:
+        {"fgs1": (P,), "level": (P,) of the mean over AIRS bins, "shape": (P, 282) of the bins minus their mean}.
+    """
+    error = np.asarray(truth, np.float64) - mean
+    airs = np.asarray(cov)[:, 1:, 1:]
+    with_level = airs.mean(axis=2, dtype=np.float64)
+    level_var = with_level.mean(axis=1)
+    diagonal = np.diagonal(airs, axis1=1, axis2=2).astype(np.float64)
+    shape_var = diagonal - 2 * with_level + level_var[:, None]
+    level_error = error[:, 1:].mean(axis=1)
+    # a shape variance that rounding of float32 has left at or below zero has no z-score
+    shape_var = np.where(shape_var > 0, shape_var, np.nan)
+    return {
+        "fgs1": error[:, 0] / np.sqrt(np.asarray(cov)[:, 0, 0].astype(np.float64)),
+        "level": level_error / np.sqrt(level_var),
+        "shape": (error[:, 1:] - level_error[:, None]) / np.sqrt(shape_var),
+    }
+
+
+def reliability_by_part(mean: Array, cov: Array, truth: Array) -> dict[str, dict]:
+    """`summarise` of each of `level_shape_z`'s parts: {"fgs1": ..., "level": ..., "shape": ...}."""
+    return {name: summarise(z) for name, z in level_shape_z(mean, cov, truth).items()}

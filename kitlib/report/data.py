@@ -1,0 +1,99 @@
+"""What a report is made of. Shapes: P planets, T time samples, 283 bins (0: FGS1, 1..282: AIRS)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..instruments import N_BINS
+from ..products import Array, Posterior, Prediction
+
+
+@dataclass(frozen=True)
+class LightCurvePanel:
+    """White light curve of one instrument in one visit, with the fit. Flux 1 is the star out of transit."""
+
+    planet_id: int
+    visit: int
+    instrument: str  # "FGS1" or "AIRS-CH0"
+    time_h: Array  # (T,) hours since the visit's start, ascending
+    flux: Array  # (T,) normalised; NaN where no sample survived
+    model: Array  # (T,) fitted star x drift x transit
+    sigma: Array  # (T,) standard deviation of `flux`
+
+    def __post_init__(self) -> None:
+        shapes = {name: np.shape(getattr(self, name)) for name in ("time_h", "flux", "model", "sigma")}
+        if len(set(shapes.values())) != 1 or len(shapes["time_h"]) != 1:
+            raise ValueError(
+                f"light curve of planet {self.planet_id}, visit {self.visit}, {self.instrument}: time_h, flux, model "
+                f"and sigma must be 1-d arrays of one length, got {shapes}"
+            )
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything that a report shows.
+
+    Raises:
+        ValueError: arrays that do not fit together, or truth without the naive statistics that its score needs.
+    """
+
+    title: str
+    prediction: Prediction  # what was submitted
+    wavelengths_um: Array  # (283,)
+    scores: tuple[tuple[str, float, float, float], ...] = ()  # (name, total, FGS1 part, AIRS part)
+    truth: Array | None = None  # (P, 283) true depths in the prediction's order; None for the hidden test set
+    naive: tuple[float, float] | None = None  # mean and standard deviation of all training targets
+    posterior: Posterior | None = None  # the prediction's own covariance (calibrated), and the fit's diagnostics
+    panels: tuple[LightCurvePanel, ...] = ()  # of the planets shown in detail
+    events: tuple[Mapping[str, Any], ...] = ()  # as `EventLog.read` gives them
+    manifests: tuple[Mapping[str, Any], ...] = ()  # as `stage_manifest` writes them
+
+    def __post_init__(self) -> None:
+        ids = np.asarray(self.prediction.planet_id)
+        shape = (len(ids), N_BINS)
+        if not len(ids):
+            raise ValueError("report: no planet was predicted, there is nothing to show. Run `predict` first.")
+        fields = {"prediction.mu": self.prediction.mu, "prediction.sigma": self.prediction.sigma}
+        if self.truth is not None:
+            fields["truth"] = self.truth
+        for name, value in fields.items():
+            if np.shape(value) != shape or not np.isfinite(value).all():
+                raise ValueError(f"report: {name} must be finite and of shape {shape}, got {np.shape(value)}")
+        if np.any(self.prediction.sigma <= 0):
+            raise ValueError("report: prediction.sigma must be positive in every bin")
+        if np.shape(self.wavelengths_um) != (N_BINS,):
+            raise ValueError(f"report: wavelengths_um must have shape ({N_BINS},), got {np.shape(self.wavelengths_um)}")
+        if self.posterior is not None and not np.array_equal(self.posterior.planet_id, ids):
+            raise ValueError("report: posterior and prediction must hold the same planets in the same order")
+        if self.posterior is not None:
+            self._check_covariance()
+        if self.truth is not None and self.naive is None:
+            raise ValueError(
+                "report: truth needs `naive` (mean and sigma of all training targets) to be scored against"
+            )
+        strangers = sorted({panel.planet_id for panel in self.panels} - set(ids.tolist()))
+        if strangers:
+            raise ValueError(f"report: light curves of planets that were not predicted: {strangers[:5]}")
+
+    def _check_covariance(self) -> None:
+        claimed = np.sqrt(np.diagonal(self.posterior.cov, axis1=1, axis2=2))
+        ratio = float(np.median(claimed / self.prediction.sigma))
+        if not abs(ratio - 1) < 0.05:
+            raise ValueError(
+                f"report: posterior.cov is not the covariance of this prediction, its sigma is {ratio:.2f} times the "
+                "prediction's. Calibrate it (calibrator.calibrated_covariance), or run `predict` again."
+            )
+
+    def index(self, planet_id: int) -> int:
+        """Row of a planet in the prediction. Raises KeyError naming it when it is not there."""
+        rows = np.flatnonzero(np.asarray(self.prediction.planet_id) == planet_id)
+        if not len(rows):
+            raise KeyError(f"planet {planet_id} is not among the {len(self.prediction.planet_id)} predicted planets")
+        return int(rows[0])
+
+    def panels_of(self, planet_id: int) -> list[LightCurvePanel]:
+        """A planet's light curves, by visit, FGS1 before AIRS."""
+        mine = [panel for panel in self.panels if panel.planet_id == planet_id]
+        return sorted(mine, key=lambda panel: (panel.visit, panel.instrument != "FGS1"))

@@ -1,0 +1,227 @@
+"""The numbers of a report: errors in units of sigma, coverage, residuals of light curves, worst planets and why.
+
+Argument order as everywhere: mu, sigma, truth.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm
+
+from ..instruments import N_AIRS_BINS, bin_weights
+from ..metric import gll_per_bin
+from ..products import Array
+from ..reliability import COVERAGE, level_shape_z, summarise
+from .data import LightCurvePanel, ReportData
+
+CURVE_LEVELS = np.linspace(0.0, 1.0, 41)  # of the expected-against-observed curve
+Z_REACH = 5.0  # of the histogram of z
+PPM = 1e6
+
+# Physical-fit diagnostics that tell of trouble: name -> (what it is, its value on a clean planet). A planet is suspect
+# where the value is far from its fellows' (robust z above 4) on the high side.
+_SUSPECT = {
+    "chi2_white": "chi2 per sample of the white fit",
+    "chi2_joint": "chi2 per sample of the joint fit",
+    "autocorrelation": "autocorrelation of the white residuals",
+}
+_FALLBACKS = {1: "joint fit at the catalogue's geometry", 2: "population prior, the light curves were not used"}
+
+
+@dataclass(frozen=True)
+class PartReliability:
+    """How errors compare with the sigma claimed for them, in one part of the spectrum."""
+
+    name: str
+    z: Array  # (P, n) error over sigma; NaN where the covariance gives no sigma
+    summary: dict[str, Any]  # of `reliability.summarise`: mean, std, robust, coverage, ...
+    coverage_error: Array  # (len(COVERAGE),) standard error from planet to planet: bins of one planet err together
+    observed: Array  # (len(CURVE_LEVELS),) share of |z| within each nominal central interval
+    edges: Array  # (C + 1,) cells of the histogram of z, narrower where there are more errors to count
+    histogram: Array  # (C,) share in each cell; what lies outside is counted in the outermost cells
+
+
+def z_scores(data: ReportData) -> dict[str, Array]:
+    """Recovered minus true depth over sigma in each part of the spectrum, (P, n) each; needs the truth.
+
+    "FGS1" and "AIRS bins" use the sigma of the prediction. With a posterior, "AIRS level" (mean over the 282 bins) and
+    "AIRS shape" (each bin relative to that mean) use its covariance.
+    """
+    z = (data.prediction.mu - data.truth) / data.prediction.sigma
+    parts = {"FGS1": z[:, :1], "AIRS bins": z[:, 1:]}
+    if data.posterior is None:
+        return parts
+    by_part = level_shape_z(data.prediction.mu, data.posterior.cov, data.truth)  # of the opposite sign
+    return parts | {"AIRS level": -by_part["level"][:, None], "AIRS shape": -by_part["shape"]}
+
+
+def level_sigma(data: ReportData) -> Array | None:
+    """(P,) standard deviation of each planet's AIRS level; None without a posterior."""
+    if data.posterior is None:
+        return None
+    return np.sqrt(np.asarray(data.posterior.cov)[:, 1:, 1:].mean((1, 2), dtype=np.float64))
+
+
+def part_reliability(name: str, z: Array) -> PartReliability:
+    """Summary of one part's z-scores, shape (P, n)."""
+    size, finite = np.abs(z), np.isfinite(z)
+    limits = norm.ppf(0.5 + np.array(COVERAGE) / 2)
+    inside = np.stack([(size <= limit).sum(1) / np.maximum(finite.sum(1), 1) for limit in limits], axis=1)
+    edges = np.linspace(-Z_REACH, Z_REACH, 11 if z.size < 50 else 21 if z.size < 1000 else 41)
+    return PartReliability(
+        name=name,
+        z=z,
+        summary=summarise(z),
+        coverage_error=inside.std(0, ddof=1) / np.sqrt(len(z)) if len(z) > 1 else np.full(len(COVERAGE), np.nan),
+        observed=np.array([(size[finite] <= limit).mean() for limit in norm.ppf(0.5 + CURVE_LEVELS / 2)]),
+        edges=edges,
+        histogram=np.histogram(np.clip(z[finite], -Z_REACH, Z_REACH), edges)[0] / finite.sum(),
+    )
+
+
+def all_parts(data: ReportData) -> list[PartReliability]:
+    """Reliability of every part of the spectrum; empty without truth."""
+    if data.truth is None:
+        return []
+    return [part_reliability(name, z) for name, z in z_scores(data).items()]
+
+
+def planet_scores(data: ReportData) -> Array | None:
+    """Each planet's share of the official score, (P, 3): total, FGS1, AIRS mean, not clipped; None without truth."""
+    if data.truth is None:
+        return None
+    per_bin = gll_per_bin(data.prediction.mu, data.prediction.sigma, data.truth, *data.naive)
+    weights = bin_weights()
+    return np.stack([per_bin @ weights / weights.sum(), per_bin[:, 0], per_bin[:, 1:].mean(1)], axis=1)
+
+
+def panel_statistics(panel: LightCurvePanel) -> dict[str, float]:
+    """Residuals of one light curve: rms in ppm, median sigma in ppm, chi2 per sample, lag-1 autocorrelation, number."""
+    good = usable(panel)
+    residual = (panel.flux - panel.model)[good]
+    sigma = np.asarray(panel.sigma)[good]
+    power = float(residual @ residual)
+    return {
+        "samples": int(good.sum()),
+        "rms_ppm": float(np.sqrt(power / len(residual))) * PPM if len(residual) else float("nan"),
+        "sigma_ppm": float(np.median(sigma)) * PPM if len(residual) else float("nan"),
+        "chi2": float(np.mean((residual / sigma) ** 2)) if len(residual) else float("nan"),
+        "autocorrelation": float(residual[1:] @ residual[:-1]) / power if power > 0 else float("nan"),
+    }
+
+
+def usable(panel: LightCurvePanel) -> np.ndarray:
+    """(T,) True where flux and model are finite and sigma is finite and positive."""
+    sigma = np.asarray(panel.sigma)
+    return np.isfinite(panel.flux) & np.isfinite(panel.model) & np.isfinite(sigma) & (sigma > 0)
+
+
+def event_planet(event: Any) -> int | None:
+    """The planet that an event names, or None; ids written as float or text count too."""
+    try:
+        return int(float(event["planet_id"]))
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+
+
+def events_by_planet(data: ReportData) -> dict[int | None, list[Mapping[str, Any]]]:
+    """Events of each planet in the log's order; under None those that name no planet."""
+    found: dict[int | None, list[Mapping[str, Any]]] = defaultdict(list)
+    for event in data.events:
+        found[event_planet(event)].append(event)
+    return dict(found)
+
+
+def event_groups(data: ReportData) -> list[dict[str, Any]]:
+    """Events counted by stage, kind and reason, most frequent first, with the planets concerned."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    planets: dict[tuple[str, str, str], list[int]] = {}
+    for event in data.events:
+        key = tuple(str(event.get(name) or "") for name in ("stage", "event", "reason"))
+        counts[key] += 1
+        planet = event_planet(event)
+        if planet is not None and planet not in planets.setdefault(key, []):
+            planets[key].append(planet)
+    return [
+        {"stage": key[0], "event": key[1], "reason": key[2], "count": count, "planets": planets.get(key, [])}
+        for key, count in counts.most_common()
+    ]
+
+
+def worst_planets(data: ReportData, count: int = 10) -> list[dict[str, Any]]:
+    """The planets that a person should look at first, each with the reasons that its own numbers give.
+
+    With truth: lowest score first. Without: planets with events, then the largest sigma relative to the others',
+    and only planets of which there is something to say.
+    """
+    scores = planet_scores(data)
+    ratios = sigma_ratios(data)
+    events = events_by_planet(data)
+    ids = [int(planet) for planet in data.prediction.planet_id]
+    if scores is not None:
+        order = np.argsort(scores[:, 0], kind="stable")
+    else:
+        order = np.lexsort((-ratios.max(1), [planet not in events for planet in ids]))
+    z = z_scores(data) if data.truth is not None else {}
+    found = []
+    for row in map(int, order):
+        told = [
+            f"{e.get('event') or 'event'}: {e.get('reason') or 'no reason given'}" for e in events.get(ids[row], [])[:2]
+        ]
+        told += _diagnostic_reasons(data, row) + _error_reasons(row, scores, ratios, z)
+        if told or scores is not None:
+            found.append({"planet_id": ids[row], "row": row, "reasons": told or ["nothing stands out"]})
+        if len(found) == count:
+            break
+    return found
+
+
+def sigma_ratios(data: ReportData) -> Array:
+    """(P, 2): sigma of FGS1, and median sigma of the AIRS bins, over their medians among all planets."""
+    sizes = np.stack([data.prediction.sigma[:, 0], np.median(data.prediction.sigma[:, 1:], axis=1)], axis=1)
+    return sizes / np.median(sizes, axis=0)
+
+
+def _error_reasons(row: int, scores: Array | None, ratios: Array, z: dict[str, Array]) -> list[str]:
+    found = []
+    if scores is not None:
+        median = np.median(scores, axis=0)
+        loss = (median - scores[row])[1:] * (bin_weights()[0], N_AIRS_BINS)
+        part = int(np.argmax(loss))
+        if loss[part] > 0:
+            found.append(f"{('FGS1', 'AIRS')[part]} part {scores[row, 1 + part]:.2f} (median {median[1 + part]:.2f})")
+    for name in ("FGS1", "AIRS level"):
+        if name in z and abs(z[name][row, 0]) > 2:
+            found.append(f"{name} off by {z[name][row, 0]:+.1f} sigma")
+    wide = z.get("AIRS shape", z.get("AIRS bins"))
+    if wide is not None and np.sqrt(np.nanmean(wide[row] ** 2)) > 1.5:
+        found.append(f"AIRS bins off by {np.sqrt(np.nanmean(wide[row] ** 2)):.1f} sigma rms")
+    for name, ratio in zip(("FGS1", "AIRS"), ratios[row], strict=True):
+        if ratio > 1.5:
+            found.append(f"{name} sigma {ratio:.1f} times the median")
+    return found
+
+
+def _diagnostic_reasons(data: ReportData, row: int) -> list[str]:
+    if data.posterior is None:
+        return []
+    diagnostics = data.posterior.diagnostics
+    found = []
+    fallback = diagnostics.get("fallback")
+    if fallback is not None and fallback[row] > 0:
+        found.append(f"fallback: {_FALLBACKS.get(int(fallback[row]), f'level {fallback[row]:.0f}')}")
+    if "missing_contact" in diagnostics and diagnostics["missing_contact"][row] > 0:
+        found.append("ingress or egress not observed")
+    for name, words in _SUSPECT.items():
+        values = np.asarray(diagnostics.get(name, []), float)
+        finite = values[np.isfinite(values)]
+        if not len(finite) or not np.isfinite(values[row]):
+            continue
+        median = np.median(finite)
+        scatter = 1.4826 * np.median(np.abs(finite - median))
+        if scatter > 0 and (values[row] - median) / scatter > 4:
+            found.append(f"{words} {values[row]:.2f} (median {median:.2f})")
+    return found

@@ -1,0 +1,129 @@
+"""Figures of the report for notebooks (matplotlib): the numbers of the page, from the same functions."""
+
+import io
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.stats import norm
+
+from ..instruments import MOLECULAR_BANDS_UM
+from .data import ReportData
+from .diagnostics import CURVE_LEVELS, PPM, all_parts, panel_statistics, usable
+
+# Okabe & Ito's palette: told apart by colour-blind readers and in grey
+_ESTIMATE, _TRUTH, _POINTS = "#0072B2", "#D55E00", "#7f8c9b"
+_PARTS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+
+
+class NotebookFigure(Figure):
+    """A figure that a notebook shows without pyplot, so that drawing leaves no global state behind."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=80)
+        return buffer.getvalue()
+
+
+def spectrum_figure(data: ReportData, planet_id: int) -> Figure:
+    """Recovered spectrum with its 1 sigma band, the truth where known, and the molecules' bands.
+
+    FGS1 has a narrow panel of its own on the left; with truth, a second row shows error over sigma.
+
+    Raises:
+        KeyError: the planet was not predicted.
+    """
+    row = data.index(planet_id)
+    wavelength = np.asarray(data.wavelengths_um)
+    mu, sigma = data.prediction.mu[row] * PPM, data.prediction.sigma[row] * PPM
+    truth = None if data.truth is None else data.truth[row] * PPM
+    figure = NotebookFigure(figsize=(10, 4.2 if truth is None else 5.2), layout="constrained")
+    grid = {"width_ratios": [1, 12], "height_ratios": [1] if truth is None else [3, 1]}
+    axes = figure.subplots(len(grid["height_ratios"]), 2, sharex="col", sharey="row", gridspec_kw=grid, squeeze=False)
+    fgs1, airs = axes[0]
+    fgs1.errorbar(wavelength[:1], mu[:1], sigma[:1], fmt="o", color=_ESTIMATE)
+    airs.fill_between(wavelength[1:], (mu - sigma)[1:], (mu + sigma)[1:], color=_ESTIMATE, alpha=0.25, lw=0)
+    airs.plot(wavelength[1:], mu[1:], color=_ESTIMATE, label="recovered, ±1 sigma")
+    if truth is not None:
+        fgs1.plot(wavelength[:1], truth[:1], "o", ms=9, mfc="none", color=_TRUTH)
+        airs.plot(wavelength[1:], truth[1:], color=_TRUTH, label="true")
+        for axis, part in zip(axes[1], (slice(0, 1), slice(1, None)), strict=True):
+            axis.axhspan(-1, 1, color="0.5", alpha=0.15, lw=0)
+            axis.axhline(0, color="0.5", lw=0.8)
+            axis.plot(wavelength[part], ((mu - truth) / sigma)[part], ".", color=_POINTS)
+        axes[1, 0].set_ylabel("error / sigma")
+    _mark_molecules(airs)
+    fgs1.set_ylabel("depth, ppm")
+    fgs1.set_xticks(wavelength[:1], [f"{wavelength[0]:.1f}"])
+    axes[-1, 1].set_xlabel("wavelength, um")
+    airs.legend(loc="lower right", frameon=False)
+    figure.suptitle(f"Planet {planet_id}")
+    return figure
+
+
+def _mark_molecules(axis) -> None:
+    """One thin row of bars a molecule along the top of the axes, in axes units vertically."""
+    transform = axis.get_xaxis_transform()
+    low, high = axis.get_xlim()
+    for i, (name, bands) in enumerate(MOLECULAR_BANDS_UM.items()):
+        height = 1.03 + 0.05 * i
+        for start, stop in bands:
+            span = [max(start, low), min(stop, high)]
+            axis.plot(span, [height] * 2, transform=transform, color="0.6", lw=4, clip_on=False, solid_capstyle="butt")
+        axis.text(low, height, f"{name} ", transform=transform, ha="right", va="center", fontsize=7)
+    axis.set_xlim(low, high)
+
+
+def light_curve_figure(data: ReportData, planet_id: int) -> Figure:
+    """White light curves of one planet with their fit and residuals, one column a light curve.
+
+    Raises:
+        KeyError: the planet was not predicted.
+        ValueError: the report holds no usable light curve of it.
+    """
+    data.index(planet_id)
+    panels = [panel for panel in data.panels_of(planet_id) if usable(panel).any()]
+    if not panels:
+        raise ValueError(f"no light curve of planet {planet_id} came with this report: raise report.planets")
+    figure = NotebookFigure(figsize=(5 * len(panels), 4.6), layout="constrained")
+    axes = figure.subplots(2, len(panels), sharex="col", gridspec_kw={"height_ratios": [3, 1]}, squeeze=False)
+    for (top, bottom), panel in zip(axes.T, panels, strict=True):
+        good = usable(panel)
+        time, flux, model = (np.asarray(v, float)[good] for v in (panel.time_h, panel.flux, panel.model))
+        statistics = panel_statistics(panel)
+        top.plot(time, 100 * flux, ".", ms=2.5, color=_POINTS)
+        top.plot(time, 100 * model, color=_TRUTH)
+        top.set_title(f"{panel.instrument}, visit {panel.visit}", fontsize=10)
+        bottom.plot(time, (flux - model) * PPM, ".", ms=2.5, color=_POINTS)
+        bottom.axhline(0, color=_TRUTH)
+        words = f"time, h\nresiduals {statistics['rms_ppm']:.0f} ppm rms, expected {statistics['sigma_ppm']:.0f}"
+        bottom.set_xlabel(f"{words}; chi2 per sample {statistics['chi2']:.2f}", fontsize=9)
+    axes[0, 0].set_ylabel("flux, % of the star")
+    axes[1, 0].set_ylabel("residuals, ppm")
+    figure.suptitle(f"Planet {planet_id}")
+    return figure
+
+
+def reliability_figure(data: ReportData) -> Figure:
+    """Expected against observed coverage, and the histogram of error over sigma of each part.
+
+    Raises:
+        ValueError: the truth is not known.
+    """
+    if data.truth is None:
+        raise ValueError("reliability needs the true spectra: give data.solution")
+    parts = all_parts(data)
+    figure = NotebookFigure(figsize=(3.4 * (1 + len(parts)), 3.4), layout="constrained")
+    first, *others = figure.subplots(1, 1 + len(parts))
+    first.plot([0, 100], [0, 100], "--", color="0.5")
+    grid = np.linspace(-5, 5, 201)
+    for part, axis, colour in zip(parts, others, _PARTS, strict=False):
+        first.plot(100 * CURVE_LEVELS, 100 * part.observed, color=colour, label=part.name)
+        axis.stairs(part.histogram / np.diff(part.edges), part.edges, fill=True, color=_POINTS, alpha=0.5)
+        axis.plot(grid, norm.pdf(grid), color=colour)
+        axis.set_title(f"{part.name}: mean {part.summary['mean']:+.2f}, spread {part.summary['std']:.2f}", fontsize=9)
+        axis.set_xlabel("error over sigma")
+    first.set_xlabel("expected, %")
+    first.set_ylabel("observed, %")
+    first.set_title("coverage", fontsize=9)
+    first.legend(frameon=False, fontsize=8)
+    return figure

@@ -1,0 +1,269 @@
+"""Light curves straight from the physics, without frames: star x drift x limb-darkened transit + the frames' noise.
+
+For pre-training and benchmarks at scale. The noise per sample is what optimal extraction of the simulated frames
+leaves; `variance_e2` is what a pipeline would estimate from photons, background and read noise, not the truth.
+"""
+
+from dataclasses import dataclass
+
+import batman
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import lfilter
+
+from ..instruments import AIRS, FGS1, INSTRUMENTS, N_BINS, Instrument
+from ..products import Array, LightCurve, PlanetLightCurves
+from .optics import BACKGROUND_FGS1_E, airs_psf, background_columns, fgs1_psf, star_flux
+from .systems import Systems, limb_darkening
+from .visits import Visit, draw_visits, pair_times_h
+
+BATMAN_STEP = 0.006  # batman's integration step factor: .3 ppm
+SEPARATION_POINTS = (20, 40)  # where batman is evaluated: planet inside the disc, planet across the limb
+# Optimal extraction of simulated frames with true maps is within 1 % of `pair_variance`; imperfect weights cost 2-3 %.
+# (Real curves, summed over many rows, scatter by 1.06-1.16 x photon noise and 1.45 x in the red; so do such sums here.)
+EXCESS_NOISE = {AIRS.name: 1.02, FGS1.name: 1.03}
+RED_NOISE = {AIRS.name: 1e-5, FGS1.name: 2e-5}  # pointing through residual flat errors, relative, common to all bins
+RED_NOISE_TIME_H = 0.15
+OUTLIER_RATE = 2e-5  # per sample and bin: what survives cleaning, up to 50 % high
+READ_NOISE_E, DARK_E_PER_S = 13.0, 0.0065
+MASKED = {False: 0.010, True: 0.025}  # dead and hot pixels, ordinary and degraded detectors
+CENTROID_SD_PX = {AIRS.name: 0.013, FGS1.name: 0.1}  # per pair
+
+
+@dataclass(frozen=True)
+class VisitTruth:
+    """What an oracle may know of one visit; dictionaries by instrument name."""
+
+    visit: Visit
+    transit: dict[str, Array]  # (T, W) relative flux, mean over each sample
+    gain: dict[str, Array]  # (T, W)
+    noise_sd_e: dict[str, Array]  # (T, W) white noise, electrons
+    red_noise: dict[str, Array]  # (T,) relative, as realised
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What an oracle may know of one planet."""
+
+    planet_id: int
+    depth: Array  # (283,)
+    limb_darkening: Array  # (283, 4) non-linear law
+    star_flux_e: Array  # (283,) electrons per CDS pair out of transit
+    visits: tuple[VisitTruth, ...]
+
+
+def transit_model(system: Systems, depth: Array, t0_h: float, times_h: Array, bins: slice | None = None) -> Array:
+    """Relative flux during a transit, instantaneous, (T, W).
+
+    Flux is linear in the limb-darkening coefficients, so batman computes five basis discs (uniform and mu^(m/2)) on a
+    few radii, between which every bin is interpolated.
+
+    Args:
+        system: one system (`Systems.take([i])`).
+        depth: (283,) its spectrum.
+        t0_h: mid-transit, hours, on the scale of `times_h` (T,).
+        bins: part of the 283 bins, all by default.
+    """
+    if bins is None:  # FGS1 lies apart from AIRS: one interpolation over both would be poorer
+        parts = [transit_model(system, depth, t0_h, times_h, part) for part in (slice(0, 1), slice(1, N_BINS))]
+        return np.concatenate(parts, axis=1)
+    radius = np.sqrt(depth[bins])
+    c = limb_darkening(system)[0, bins]  # (W, 4)
+    m = np.arange(5)
+    # Disc integrals of mu^(m/2) are 4 pi / (m + 4); the intensity is (1 - sum c) + sum c_m mu^(m/2).
+    parts = np.concatenate([1 - c.sum(axis=1, keepdims=True), c], axis=1) * (4 / (m + 4))  # (W, 5)
+    parts /= parts.sum(axis=1, keepdims=True)
+    nodes = _radius_nodes(radius)
+    basis = _blocked_basis(system, nodes, t0_h, times_h)  # (T, J, 5)
+    weights = _lagrange(nodes, radius)[:, :, None] * parts[:, None, :]  # (W, J, 5)
+    return 1 - basis.reshape(len(times_h), -1) @ weights.reshape(len(radius), -1).T
+
+
+def simulate_lightcurves(
+    systems: Systems, depth: Array, rng: np.random.Generator, **options
+) -> list[PlanetLightCurves]:
+    """Light curves of n planets; see `simulate_with_truth` for the options."""
+    return simulate_with_truth(systems, depth, rng, **options)[0]
+
+
+def simulate_with_truth(
+    systems: Systems,
+    depth: Array,
+    rng: np.random.Generator,
+    samples: int = 375,
+    airs_pairs: int = AIRS.pairs_per_visit,
+    fgs1_pairs: int = FGS1.pairs_per_visit,
+    degraded: bool = False,
+    drift_scale: float = 1.0,
+    two_visit_fraction: float = 0.10,
+) -> tuple[list[PlanetLightCurves], list[Truth]]:
+    """Light curves of n planets, and the truth behind them.
+
+    Args:
+        systems: the n systems.
+        depth: (n, 283) their spectra.
+        rng: source of visits and noise.
+        samples: time samples of a visit.
+        airs_pairs: CDS pairs of a visit, evenly spread over its 7.5 h; at least `samples`.
+        fgs1_pairs: the same for FGS1.
+        degraded: detectors as bad as those of the hidden test set.
+        drift_scale: factor on the gain drift's amplitude.
+        two_visit_fraction: share of planets seen twice.
+    """
+    curves, truths = [], []
+    pairs = {AIRS.name: airs_pairs, FGS1.name: fgs1_pairs}
+    for i, visits in enumerate(draw_visits(systems, rng, two_visit_fraction, drift_scale)):
+        system = systems.take(np.array([i]))
+        flux = star_flux(float(system.stellar_temperature_k[0]), float(system.brightness[0]))
+        drawn = [_simulate_visit(system, depth[i], flux, visit, rng, samples, pairs, degraded) for visit in visits]
+        planet = int(systems.planet_id[i])
+        curves.append(PlanetLightCurves(planet, tuple(light for light, _ in drawn)))
+        truths.append(Truth(planet, depth[i], limb_darkening(system)[0], flux, tuple(true for _, true in drawn)))
+    return curves, truths
+
+
+def pair_variance(instrument: Instrument, flux_e: Array, usable: NDArray[np.bool_] | None = None) -> Array:
+    """Variance of one CDS pair after optimal extraction (Horne 1986, eq. 9), electrons^2, (W,).
+
+    Args:
+        instrument: FGS1 or AIRS-CH0.
+        flux_e: (W,) electrons per CDS pair in each bin.
+        usable: (W, pixels) pixels that may be weighted, all by default.
+    """
+    if instrument is AIRS:
+        crop = slice(*AIRS.crop)
+        share, background = airs_psf()[crop][::-1], background_columns()[crop][::-1, None]
+    else:
+        share, background = fgs1_psf().reshape(1, -1), BACKGROUND_FGS1_E
+    floor = background + DARK_E_PER_S * instrument.cds_s + 2 * READ_NOISE_E**2
+    information = share**2 / (flux_e[:, None] * share + floor)
+    return 1 / (information if usable is None else np.where(usable, information, 0)).sum(axis=1)
+
+
+def _simulate_visit(
+    system: Systems,
+    depth: Array,
+    star: Array,
+    visit: Visit,
+    rng: np.random.Generator,
+    samples: int,
+    pairs: dict[str, int],
+    degraded: bool,
+) -> tuple[dict[str, LightCurve], VisitTruth]:
+    light, transit, gain, noise, red = {}, {}, {}, {}, {}
+    for instrument in INSTRUMENTS:
+        name = instrument.name
+        bins = slice(1, N_BINS) if instrument is AIRS else slice(0, 1)
+        time_h, counts, fine = sample_times(instrument, pairs[name], samples)
+        model = transit_model(system, depth, visit.t0_h[name], fine.ravel(), bins)
+        transit[name] = model.reshape(*fine.shape, -1).mean(axis=1)
+        gain[name] = visit.drift[name].gain(time_h, instrument.n_bins)
+        red[name] = _red_noise(time_h, RED_NOISE[name], rng)
+        flux = star[bins] * transit[name] * gain[name] * (1 + red[name][:, None])
+        pixels = instrument.rows * (1 if instrument is AIRS else instrument.cols)
+        usable = rng.random((instrument.n_bins, pixels)) > MASKED[degraded]
+        variance = pair_variance(instrument, star[bins], usable) * (flux / star[bins]) / counts[:, None]
+        noise[name] = EXCESS_NOISE[name] * np.sqrt(variance)
+        flux = flux + noise[name] * rng.standard_normal(flux.shape)
+        struck = rng.random(flux.shape) < OUTLIER_RATE
+        flux[struck] *= 1 + rng.uniform(0.01, 0.5, int(struck.sum()))
+        centroid = _centroid(instrument, visit, time_h, counts, rng)
+        quality = {"masked_fraction": float(1 - usable.mean())}
+        flux, variance = flux.astype(np.float32), variance.astype(np.float32)
+        light[name] = LightCurve(instrument, time_h, flux, variance, counts, centroid, quality)
+    return light, VisitTruth(visit, transit, gain, noise, red)
+
+
+def sample_times(instrument: Instrument, pairs: int, samples: int) -> tuple[Array, NDArray[np.int32], Array]:
+    """Mid-times of the samples (T,), pairs in each (T,), and three times inside each for the transit (T, 3)."""
+    if pairs < samples:
+        raise ValueError(f"{instrument.name}: {pairs} pairs cannot fill {samples} samples; lower lightcurves.samples")
+    mid = pair_times_h(instrument, pairs)
+    edges = np.arange(samples + 1) * pairs // samples
+    counts = np.diff(edges)
+    start, stop = mid[edges[:-1]], mid[edges[1:] - 1]
+    time_h = np.add.reduceat(mid, edges[:-1]) / counts
+    # Pairs at equal steps: three points at the centres of thirds of the time that they cover.
+    step = (stop - start) * counts / np.maximum(counts - 1, 1) / 3
+    return time_h, counts.astype(np.int32), time_h[:, None] + step[:, None] * np.array([-1, 0, 1])
+
+
+def _radius_nodes(radius: Array) -> Array:
+    """Chebyshev points over the range of radii: more where the range is wider."""
+    low, high = float(radius.min()), float(radius.max())
+    spread = (high - low) / high
+    if spread < 1e-6:
+        return np.array([(low + high) / 2])
+    return _chebyshev(low, high, 3 if spread < 0.004 else 5 if spread < 0.025 else 9 if spread < 0.05 else 15)
+
+
+def _chebyshev(low: float, high: float, count: int) -> Array:
+    """Chebyshev points of the first kind inside (low, high), ascending."""
+    return (low + high) / 2 - (high - low) / 2 * np.cos(np.pi * (np.arange(count) + 0.5) / count)
+
+
+def _lagrange(nodes: Array, x: Array) -> Array:
+    """Interpolation weights (len(x), len(nodes)) of Chebyshev points, barycentric (Berrut & Trefethen 2004)."""
+    angle = np.pi * (np.arange(len(nodes)) + 0.5) / len(nodes)
+    distance = x[:, None] - nodes
+    distance[distance == 0] = 1e-300
+    weights = (-1.0) ** np.arange(len(nodes)) * np.sin(angle) / distance
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def _blocked_basis(system: Systems, radii: Array, t0_h: float, times_h: Array) -> Array:
+    """Share of each basis disc's light that the planet hides, (T, J, 5); zero outside the transit.
+
+    At a given radius it is a smooth function of the centres' separation between the contacts: batman computes it at
+    Chebyshev points there, and each time is interpolated.
+    """
+    a, impact = float(system.semi_major_axis_rs[0]), float(system.impact[0])
+    sin_i = np.sin(np.radians(float(system.inclination_deg[0])))
+    radians_per_h = 2 * np.pi / (24 * float(system.period_days[0]))
+    phase = radians_per_h * (np.asarray(times_h, float) - t0_h)
+    separation = a * np.sqrt(1 - (np.cos(phase) * sin_i) ** 2)
+    front = np.abs(np.remainder(phase + np.pi, 2 * np.pi) - np.pi) < np.pi / 2
+    out = np.zeros((len(phase), len(radii), 5))
+    for j, radius in enumerate(radii):
+        edges = [impact, 1 - radius, 1 + radius] if impact < 1 - radius else [impact, 1 + radius]
+        for low, high, count in zip(edges[:-1], edges[1:], SEPARATION_POINTS[-len(edges) + 1 :], strict=True):
+            now = np.flatnonzero(front & (separation >= low) & (separation < high))
+            if len(now):
+                nodes = _chebyshev(low, high, count)
+                hours = np.arccos(np.minimum(np.sqrt(1 - (nodes / a) ** 2) / sin_i, 1)) / radians_per_h
+                out[now, j] = _lagrange(nodes, separation[now]) @ _batman_discs(system, float(radius), hours)
+    return out
+
+
+def _batman_discs(system: Systems, radius: float, hours: Array) -> Array:
+    """Share that the planet hides of a uniform disc and of discs that shine as mu^(m/2), m = 1..4, (T, 5)."""
+    params = batman.TransitParams()
+    params.t0, params.per, params.ecc, params.w = 0.0, float(system.period_days[0]), 0.0, 90.0
+    params.a, params.inc = float(system.semi_major_axis_rs[0]), float(system.inclination_deg[0])
+    params.rp, params.limb_dark, params.u = radius, "nonlinear", [0.0] * 4
+    model = batman.TransitModel(params, hours / 24, fac=BATMAN_STEP)
+    out = np.empty((len(hours), 5))
+    for m in range(5):
+        params.u = [float(n == m) for n in range(1, 5)]
+        out[:, m] = 1 - model.light_curve(params)
+    return out
+
+
+def _red_noise(time_h: Array, rms: float, rng: np.random.Generator) -> Array:
+    """First-order autoregressive noise of the given rms and correlation time on an even time grid, (T,)."""
+    keep = np.exp(-(time_h[-1] - time_h[0]) / max(len(time_h) - 1, 1) / RED_NOISE_TIME_H)
+    scale = np.sqrt(1 - keep**2)
+    kicks = rng.standard_normal(len(time_h))
+    kicks[0] /= scale
+    return rms * lfilter([scale], [1, -keep], kicks)
+
+
+def _centroid(
+    instrument: Instrument, visit: Visit, time_h: Array, counts: NDArray[np.int32], rng: np.random.Generator
+) -> Array:
+    """Centroid of each sample against the visit's mean, (T, 2) pixels; AIRS has no second axis."""
+    slow = visit.offset(time_h) * (1.0 if instrument is FGS1 else 0.1)
+    track = slow + rng.standard_normal((len(time_h), 2)) * CENTROID_SD_PX[instrument.name] / np.sqrt(counts)[:, None]
+    if instrument is AIRS:
+        track[:, 1] = 0
+    return (track - track.mean(axis=0)).astype(np.float32)

@@ -1,0 +1,123 @@
+"""What happens during a visit: when the planet transits, how the gain drifts, how the telescope points."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.polynomial import polynomial
+
+from ..instruments import AIRS, FGS1, INSTRUMENTS, VISIT_HOURS, Instrument
+from ..products import Array
+from .systems import Systems
+
+MAX_DRIFT_ORDER = 5
+DRIFT_RMS = {AIRS.name: (1.4e-4, 4.8e-4), FGS1.name: (2e-4, 1.6e-3)}  # log-uniform; FGS1: several 1e-3 peak to peak
+MID_TRANSIT_H = (3.0, 4.5)
+MAX_TIMING_OFFSET_H = 0.015  # FGS1 against AIRS
+PARTIAL_TRANSITS = 0.008  # visits moved so that ingress or egress is lost; long transits lose one anyway: 2 % in all
+EXCURSIONS = 0.03  # visits with a late pointing excursion
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Separable gain 1 + amplitude p(time) q(column), both polynomials in ascending powers on [-1, 1], rms 1 each."""
+
+    amplitude: float
+    time: Array  # (order + 1,)
+    column: Array  # (order + 1,); (1,) for FGS1
+
+    def course(self, time_h: Array) -> Array:
+        """p(time), (T,), for hours since the visit's start."""
+        return polynomial.polyval(2 * np.asarray(time_h) / VISIT_HOURS - 1, self.time)
+
+    def gain(self, time_h: Array, bins: int) -> Array:
+        """Relative gain, (T, bins), for hours since the visit's start and the crop's bins, wavelengths ascending."""
+        colour = polynomial.polyval(np.linspace(1, -1, bins), self.column)
+        return 1 + self.amplitude * self.course(time_h)[:, None] * colour
+
+    def columns(self, instrument: Instrument) -> Array:
+        """amplitude q for each detector column, (cols,), held at its edge value outside the crop."""
+        low, high = instrument.crop
+        x = np.clip(2 * (np.arange(instrument.cols) - low) / (high - 1 - low) - 1, -1, 1)
+        return self.amplitude * polynomial.polyval(x, self.column)
+
+
+@dataclass(frozen=True)
+class Excursion:
+    """The telescope slips away late in a visit and comes back: a Gaussian in time."""
+
+    time_h: float
+    width_h: float
+    row_px: float  # FGS1 pixels at the peak
+    col_px: float
+
+    def offset(self, time_h: Array) -> Array:
+        """(T, 2) row and column offsets in FGS1 pixels."""
+        bump = np.exp(-0.5 * ((np.asarray(time_h) - self.time_h) / self.width_h) ** 2)
+        return bump[:, None] * np.array([self.row_px, self.col_px])
+
+
+@dataclass(frozen=True)
+class Visit:
+    """The true course of one visit."""
+
+    t0_h: dict[str, float]  # instrument name -> mid-transit, hours since the visit's start
+    drift: dict[str, Drift]
+    excursion: Excursion | None
+
+    def offset(self, time_h: Array) -> Array:
+        """Slow pointing offset in FGS1 pixels, (T, 2)."""
+        return np.zeros((len(time_h), 2)) if self.excursion is None else self.excursion.offset(time_h)
+
+
+def draw_visits(
+    systems: Systems, rng: np.random.Generator, two_visit_fraction: float = 0.10, drift_scale: float = 1.0
+) -> list[tuple[Visit, ...]]:
+    """One or two visits for each system; each has its own mid-transit and its own drift."""
+    visits = []
+    for duration in systems.duration_h:
+        count = 2 if rng.random() < two_visit_fraction else 1
+        visits.append(tuple(_draw_visit(duration, rng, drift_scale) for _ in range(count)))
+    return visits
+
+
+def kept_pairs(instrument: Instrument, pairs: int) -> Array:
+    """Indices of the CDS pairs that are kept of a full visit, spread evenly over it, (pairs,)."""
+    if not 0 < pairs <= instrument.pairs_per_visit:
+        raise ValueError(f"{instrument.name}: {pairs} pairs asked for, a visit has 1..{instrument.pairs_per_visit}")
+    return np.arange(pairs) * instrument.pairs_per_visit // pairs
+
+
+def pair_times_h(instrument: Instrument, pairs: int) -> Array:
+    """Middle of the exposure between the two reads of each kept pair, hours since the visit's start, (pairs,)."""
+    # Stamps are starts of sub-exposures: first read .1 s after the pair's slot begins, second .1 s later.
+    seconds = kept_pairs(instrument, pairs) * instrument.cadence_s + 0.2 + instrument.cds_s / 2
+    return seconds / 3600
+
+
+def _draw_visit(duration_h: float, rng: np.random.Generator, drift_scale: float) -> Visit:
+    t0 = rng.uniform(*MID_TRANSIT_H)
+    if rng.random() < PARTIAL_TRANSITS:
+        inside = duration_h / 2 * rng.uniform(0.2, 0.8)  # this long after the start, or before the end
+        t0 = inside if rng.random() < 0.5 else VISIT_HOURS - inside
+    t0_h = {AIRS.name: t0, FGS1.name: t0 + rng.uniform(-MAX_TIMING_OFFSET_H, MAX_TIMING_OFFSET_H)}
+    drift = {instrument.name: _draw_drift(instrument, rng, drift_scale) for instrument in INSTRUMENTS}
+    excursion = None
+    if rng.random() < EXCURSIONS:
+        excursion = Excursion(rng.uniform(5, 7.5), rng.uniform(0.05, 0.3), *rng.normal(0, 0.5, 2))
+    return Visit(t0_h, drift, excursion)
+
+
+def _draw_drift(instrument: Instrument, rng: np.random.Generator, scale: float) -> Drift:
+    low, high = np.log(DRIFT_RMS[instrument.name])
+    time = _polynomial(rng, int(rng.integers(1, MAX_DRIFT_ORDER + 1)), centred=True)
+    order = int(rng.integers(0, MAX_DRIFT_ORDER + 1)) if instrument is AIRS else 0
+    return Drift(scale * float(np.exp(rng.uniform(low, high))), time, _polynomial(rng, order, centred=False))
+
+
+def _polynomial(rng: np.random.Generator, order: int, centred: bool) -> Array:
+    """Coefficients uniform in (-1, 1), scaled to rms 1 over [-1, 1]; `centred` takes the mean away."""
+    coefficients = rng.uniform(-1, 1, order + 1)
+    x = np.linspace(-1, 1, 501)
+    if centred:
+        coefficients[0] -= polynomial.polyval(x, coefficients).mean()
+    return coefficients / np.sqrt(np.mean(polynomial.polyval(x, coefficients) ** 2))

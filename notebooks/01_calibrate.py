@@ -1,0 +1,87 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 1. Calibrate: raw frames to light curves
+#
+# Reads every planet of the training and of the test set once: electrons from ADU, dead and hot pixels, linearity, dark,
+# CDS, flat, background, extraction with variance weights, binning in time. One small product file a planet; finished
+# planets are skipped.
+
+# %% [markdown]
+# `overrides` takes the same words as the command line, e.g. `["data=sim_tiny", "run.out=artifacts/run"]`.
+
+# %% tags=["parameters"]
+overrides: list = []
+
+# %% [markdown]
+# The kit is installed, or lies beside this notebook, or is a mounted Kaggle dataset.
+
+# %%
+import os
+import sys
+from pathlib import Path
+
+mounts = Path(os.environ.get("KITLIB_KAGGLE_INPUT", "/kaggle/input"))
+folders = [Path(".."), Path("."), *mounts.glob("*"), *mounts.glob("datasets/*/*")]
+sys.path += [str(folder.resolve()) for folder in folders if (folder / "kitlib" / "pipeline.py").is_file()]
+env = "kaggle" if Path("/kaggle/working").is_dir() else "local"
+
+# %%
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import polars as pl
+
+from kitlib import pipeline
+from kitlib.config import compose
+from kitlib.lightcurves import read_lightcurves
+from kitlib.paths import find_data_root
+
+config = compose("calibrate", [f"env={env}", *overrides])
+root = find_data_root(config.data.root)
+splits = [split for split in ("train", "test") if (root / f"{split}_star_info.csv").is_file()]
+products = {}
+for split in splits:
+    products[split] = pipeline.calibrate(replace(config, data=replace(config.data, split=split)))
+
+# %% [markdown]
+# ## What came out
+# One row for each instrument of each visit of the first planets: samples, mean flux (electrons per CDS pair), estimated
+# noise of the white light curve, and the quality figures that the extraction left.
+
+# %%
+curves = [curve for split in splits for path in products[split][:4] for visit in read_lightcurves(path).visits
+          for curve in visit.values()]  # fmt: skip
+pl.DataFrame(
+    [
+        {
+            "instrument": curve.instrument.name,
+            "samples": len(curve.time_h),
+            "flux_e": float(np.nanmean(np.nansum(curve.flux_e, axis=1))),
+            **{name: round(float(value), 5) for name, value in curve.quality.items()},
+        }
+        for curve in curves
+    ]
+)
+
+# %%
+example = read_lightcurves(products[splits[-1]][0])
+figure, axes = plt.subplots(len(example.visits[0]), 1, figsize=(9, 5), sharex=True, squeeze=False)
+for axis, curve in zip(axes[:, 0], example.visits[0].values(), strict=True):
+    white = np.nansum(curve.flux_e, axis=1)
+    axis.plot(curve.time_h, white / np.median(white), ".", markersize=3)
+    axis.set(ylabel="relative flux", title=f"planet {example.planet_id}, {curve.instrument.name}")
+axes[-1, 0].set_xlabel("hours since the visit's start")
+figure.tight_layout()

@@ -1,0 +1,76 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 2. Train: spectral prior and sigma calibration
+#
+# Fits the training planets fold by fold, each with a prior that was learnt from the other folds' spectra, and fits the
+# sigma calibrator to those out-of-fold posteriors. With few training planets the prior shipped with the kit is used.
+
+# %% [markdown]
+# `overrides` takes the same words as the command line, e.g. `["data=sim_tiny", "run.out=artifacts/run"]`.
+
+# %% tags=["parameters"]
+overrides: list = []
+
+# %% [markdown]
+# The kit is installed, or lies beside this notebook, or is a mounted Kaggle dataset.
+
+# %%
+import os
+import sys
+from pathlib import Path
+
+mounts = Path(os.environ.get("KITLIB_KAGGLE_INPUT", "/kaggle/input"))
+folders = [Path(".."), Path("."), *mounts.glob("*"), *mounts.glob("datasets/*/*")]
+sys.path += [str(folder.resolve()) for folder in folders if (folder / "kitlib" / "pipeline.py").is_file()]
+env = "kaggle" if Path("/kaggle/working").is_dir() else "local"
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+
+from kitlib import pipeline
+from kitlib.config import compose
+from kitlib.inputs import rows_of, training_set
+from kitlib.metric import gll_score, naive_statistics
+from kitlib.paths import find_data_root
+from kitlib.posterior import read_posterior
+from kitlib.products import Spectra
+from kitlib.sigma import cross_calibrate
+
+config = compose("train", [f"env={env}", *overrides])
+calibrator = pipeline.train(config)
+print(calibrator.read_text())
+
+# %% [markdown]
+# ## Score of the training planets
+# Out of fold twice: neither the prior nor the calibrator has seen the planet that it is scored on.
+
+# %%
+posterior, curves = read_posterior(calibrator.parent / "train_posterior.safetensors")
+catalogue, spectra = training_set(find_data_root(config.data.root))
+truth = Spectra(posterior.planet_id, spectra.depth[rows_of(spectra.planet_id, posterior.planet_id)])
+prediction = cross_calibrate(posterior, truth, config.sigma.folds)
+gll_score(prediction.mu, prediction.sigma, truth.depth, *naive_statistics(spectra.depth))
+
+# %%
+figure, axes = plt.subplots(1, 2, figsize=(9, 3.5))
+levels = {"FGS1": (prediction.mu[:, 0], truth.depth[:, 0]), "AIRS": (prediction.mu[:, 1:], truth.depth[:, 1:])}
+for axis, (name, (found, true)) in zip(axes, levels.items(), strict=True):
+    found, true = found.reshape(len(found), -1).mean(1), true.reshape(len(true), -1).mean(1)
+    axis.axhline(0, color="grey", linewidth=0.8)
+    axis.plot(100 * true, 1e6 * (found - true), "o", markersize=4)
+    axis.set(title=f"{name} level: rms {1e6 * np.sqrt(np.mean((found - true) ** 2)):.0f} ppm", xlabel="true depth, %")
+axes[0].set_ylabel("recovered - true, ppm")
+figure.tight_layout()

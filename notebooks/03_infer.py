@@ -1,0 +1,74 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 3. Infer: `submission.csv`
+#
+# Frames of the test set to a validated submission. It works with or without notebook 2: what was trained in this run's
+# folder is used, else the prior and calibrator shipped with the kit. A valid file is on disk from the first minute.
+
+# %% [markdown]
+# `overrides` takes the same words as the command line, e.g. `["data=sim_tiny", "run.out=artifacts/run"]`.
+
+# %% tags=["parameters"]
+overrides: list = []
+
+# %% [markdown]
+# The kit is installed, or lies beside this notebook, or is a mounted Kaggle dataset.
+
+# %%
+import os
+import sys
+from pathlib import Path
+
+mounts = Path(os.environ.get("KITLIB_KAGGLE_INPUT", "/kaggle/input"))
+folders = [Path(".."), Path("."), *mounts.glob("*"), *mounts.glob("datasets/*/*")]
+sys.path += [str(folder.resolve()) for folder in folders if (folder / "kitlib" / "pipeline.py").is_file()]
+env = "kaggle" if Path("/kaggle/working").is_dir() else "local"
+
+# %%
+import matplotlib.pyplot as plt
+import polars as pl
+
+from kitlib import pipeline
+from kitlib.config import compose
+from kitlib.diagnosis import latest_events, read_wavelengths
+from kitlib.paths import find_data_root
+from kitlib.posterior import read_posterior
+from kitlib.submission import read_submission
+
+config = compose("predict", [f"env={env}", *overrides])
+submission = pipeline.predict(config)
+pl.read_csv(submission).select("planet_id", "wl_1", "wl_2", "wl_283", "sigma_1", "sigma_2", "sigma_283").head()
+
+# %% [markdown]
+# ## Fits and fallbacks
+# `fallback` 0 is the full joint fit. Whatever went wrong with a planet is in the event log with its reason.
+
+# %%
+posterior, curves = read_posterior(submission.parent / "posterior.safetensors")
+pl.DataFrame({"planet_id": posterior.planet_id, **posterior.diagnostics}).head(12)
+
+# %%
+events = [e for e in latest_events(submission.parent) if "planet_id" in e]
+pl.DataFrame([{key: str(e.get(key, "")) for key in ("planet_id", "stage", "event", "reason")} for e in events])
+
+# %%
+prediction = read_submission(submission)
+wavelengths = read_wavelengths(find_data_root(config.data.root) / "wavelengths.csv")
+figure, axis = plt.subplots(figsize=(9, 4))
+for mu, sigma, planet in zip(prediction.mu[:3], prediction.sigma[:3], prediction.planet_id[:3], strict=True):
+    axis.errorbar(wavelengths, 100 * mu, 100 * sigma, fmt=".", markersize=2, elinewidth=0.4, label=str(planet))
+axis.set(xlabel="wavelength, um", ylabel="transit depth, %")
+axis.legend(title="planet")
+figure.tight_layout()

@@ -1,0 +1,66 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 4. Diagnose: scores and report
+#
+# The official score where the truth is known, how honest the error bars are, and one self-contained HTML page.
+
+# %% [markdown]
+# `overrides` takes the same words as the command line, e.g. `["data=sim_tiny", "run.out=artifacts/run"]`.
+
+# %% tags=["parameters"]
+overrides: list = []
+
+# %% [markdown]
+# The kit is installed, or lies beside this notebook, or is a mounted Kaggle dataset.
+
+# %%
+import os
+import sys
+from pathlib import Path
+
+mounts = Path(os.environ.get("KITLIB_KAGGLE_INPUT", "/kaggle/input"))
+folders = [Path(".."), Path("."), *mounts.glob("*"), *mounts.glob("datasets/*/*")]
+sys.path += [str(folder.resolve()) for folder in folders if (folder / "kitlib" / "pipeline.py").is_file()]
+env = "kaggle" if Path("/kaggle/working").is_dir() else "local"
+
+# %%
+from IPython.display import display
+
+from kitlib import pipeline
+from kitlib.__main__ import score_text
+from kitlib.config import compose
+from kitlib.report import figures
+
+config = compose("diagnose", [f"env={env}", *overrides])
+result = pipeline.diagnose(config)
+print(score_text(result["scores"]) if result["scores"] else "The truth is not known: no scores.")
+print(f"submission  {result['submission']}\nreport      {result['report']}")
+
+# %% [markdown]
+# ## Two planets: light curves with fit and residuals, recovered spectrum
+
+# %%
+data = result["data"]
+shown = list(dict.fromkeys(panel.planet_id for panel in data.panels))[:2]
+for planet in shown:
+    display(figures.light_curve_figure(data, planet), figures.spectrum_figure(data, planet))
+
+# %% [markdown]
+# ## Are the error bars honest?
+# Coverage and error over sigma of FGS1, of the AIRS level and of the AIRS shape, where the truth is known.
+
+# %%
+if data.truth is not None:
+    display(figures.reliability_figure(data))

@@ -1,0 +1,85 @@
+"""Products of a made-up run for the tests of the report: Gaussian errors with exactly the covariance claimed."""
+
+import numpy as np
+
+from kitlib.instruments import N_BINS
+from kitlib.metric import gll_score
+from kitlib.products import Posterior, Prediction
+from kitlib.report import LightCurvePanel, ReportData
+
+FGS1_SIGMA, LEVEL_SIGMA, SHAPE_SIGMA = 30e-6, 15e-6, 25e-6
+NAIVE = (0.0146, 0.0106)
+
+
+def make_panel(planet: int, instrument: str, visit: int, depth: float, samples: int, rng) -> LightCurvePanel:
+    """A smooth transit of the given depth with white noise of known size."""
+    time = (np.arange(samples) + 0.5) * 7.5 / samples
+    inside = np.clip((1.6 - np.abs(time - 3.7)) / 0.25, 0, 1)
+    limb = 1 - 0.15 * (np.clip(np.abs(time - 3.7) / 1.6, 0, 1)) ** 2
+    drift = 1 + 3e-4 * (time / 3.75 - 1) - 2e-4 * (time / 3.75 - 1) ** 2
+    model = drift * (1 - depth * inside * limb)
+    sigma = np.full(samples, 150e-6 if instrument == "FGS1" else 70e-6)
+    return LightCurvePanel(planet, visit, instrument, time, model + sigma * rng.standard_normal(samples), model, sigma)
+
+
+def make_data(planets: int = 12, detailed: int = 3, samples: int = 375, truth: bool = True) -> ReportData:
+    """A run's worth of products whose errors are Gaussian with exactly the covariance claimed."""
+    rng = np.random.default_rng(7)
+    ids = np.sort(rng.choice(np.arange(10**6, 4 * 10**9, 997), planets, replace=False)).astype(np.int64)
+    wavelengths = np.concatenate([[0.7], np.linspace(1.952, 3.895, 282)])
+    depth = np.clip(rng.lognormal(-4.44, 0.65, planets), 0.0037, 0.08)[:, None]
+    amplitude = rng.lognormal(np.log(8e-5), 0.7, (planets, 1))
+    feature = np.exp(-(((wavelengths - 3.32) / 0.15) ** 2)) + 0.6 * np.exp(-(((wavelengths - 2.7) / 0.12) ** 2))
+    true = depth + amplitude * (feature - feature.mean())
+    cov = np.zeros((N_BINS, N_BINS))
+    lag = np.abs(wavelengths[1:, None] - wavelengths[None, 1:])
+    cov[1:, 1:] = LEVEL_SIGMA**2 + SHAPE_SIGMA**2 * np.exp(-0.5 * (lag / 0.05) ** 2) + (5e-6) ** 2 * np.eye(282)
+    cov[0, 0] = FGS1_SIGMA**2
+    mu = true + rng.standard_normal((planets, N_BINS)) @ np.linalg.cholesky(cov).T
+    sigma = np.tile(np.sqrt(np.diag(cov)), (planets, 1))
+    diagnostics = {
+        "fallback": (np.arange(planets) == 1) * 2.0,
+        "missing_contact": (np.arange(planets) == 2) * 1.0,
+        "chi2_white": 1 + 0.02 * rng.standard_normal(planets),
+    }
+    panels = [
+        make_panel(int(ids[i]), instrument, visit, float(depth[i, 0]), samples, rng)
+        for i in range(detailed)
+        for visit in range(1 + (i % 10 == 0))
+        for instrument in ("AIRS-CH0", "FGS1")
+    ]
+    events = (
+        {"time": 1.0, "stage": "physfit", "event": "fallback", "planet_id": int(ids[1]), "reason": "no transit found"},
+        {
+            "time": 2.0,
+            "stage": "calibrate",
+            "event": "visit_skipped",
+            "planet_id": float(ids[2]),
+            "reason": "truncated file",
+        },
+        {"time": 3.0, "stage": "predict", "event": "early_submission"},
+    )
+    manifest = {
+        "stage": "predict",
+        "seed": 20251123,
+        "config_sha256": "ab12cd34" * 8,
+        "versions": {"kitlib": "0.1", "numpy": "2.1.0"},
+        "wall_s": 12.5,
+        "peak_mib": 800,
+    }
+    scores = ()
+    if truth:
+        score = gll_score(mu, sigma, true, *NAIVE)
+        scores = (("naive", 0.0, 0.0, 0.0), ("physics", score.total, score.fgs1, score.airs))
+    return ReportData(
+        title="Test campaign",
+        prediction=Prediction(ids, mu, sigma),
+        wavelengths_um=wavelengths,
+        scores=scores,
+        truth=true if truth else None,
+        naive=NAIVE,
+        posterior=Posterior(ids, mu, np.tile(cov, (planets, 1, 1)).astype(np.float32), diagnostics),
+        panels=tuple(panels),
+        events=events,
+        manifests=(manifest,),
+    )

@@ -1,0 +1,165 @@
+"""Composition: groups, overrides, snapshots, and clear refusals. Every key is read by code, every read has a key."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kitlib.config import STAGES, Config, ConfigError, as_dict, compose, groups, keys, write_snapshot
+from kitlib.paths import find_configs, find_kit_root
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("env", groups(find_configs())["env"])
+@pytest.mark.parametrize("data", groups(find_configs())["data"])
+def test_every_stage_composes_with_every_group(stage, env, data):
+    assert isinstance(compose(stage, [f"env={env}", f"data={data}"]), Config)
+
+
+def test_the_readme_line_works_with_and_without_plus():
+    words = ["env=local", "data=kaggle", "data.root=DIR", "run.out=OUT"]
+    plain = compose("predict", words)
+    assert plain == compose("predict", ["+env=local", "+data=kaggle", *words[2:]])
+    assert (plain.data.root, plain.run.out, plain.data.split) == ("DIR", "OUT", "test")
+
+
+def test_values_go_over_groups_whatever_their_order():
+    config = compose("calibrate", ["run.workers=3", "simulate.out=a b", "data=sim_tiny", "env=ci"])
+    assert config.run.workers == 3
+    assert config.data.root == "a b/data"
+    assert config.data.solution == "a b/solution.csv"
+
+
+def test_paths_with_special_characters_survive():
+    assert compose("predict", ["data.root='/a b/x=1,[y]'"]).data.root == "/a b/x=1,[y]"
+    for name in (
+        "it's",
+        "a,b",
+        "a=b",
+        "{x}(1)",
+        "123",
+        "null",
+        "a\\'b",
+        "end\\",
+        'say "hi"',
+        "Größe",
+        "~/x",
+        "a:b #c",
+        "",
+    ):
+        assert compose("predict", [f"data.root={name}"]).data.root == name
+
+
+def test_composing_twice_gives_equal_and_separate_configs():
+    first, second = compose("predict"), compose("predict")
+    assert first == second
+    first.run.out = "changed"
+    assert second.run.out != "changed"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("run.ot=x", r"'run\.ot'; did you mean 'run\.out'\?"),
+        ("out=x", r"'out'; did you mean 'run\.out'\?"),
+        ("physfit.max_iteration=3", r"did you mean 'physfit\.max_iterations'"),
+        ("data=sim_tny", r"did you mean 'sim_tiny'"),
+        ("evn=local", r"did you mean 'env'"),
+        ("run.workers=many", r"run\.workers"),
+        ("run.progress=perhaps", r"run\.progress"),
+        ("physfit.outlier_sigma=[1]", r"physfit\.outlier_sigma"),
+        ("run=x", r"is a section.*run\.out"),
+        ("run.workers", r"key\.path=value"),
+        ("~run.out", r"key\.path=value"),
+        ("run.workers=1,2", r"run\.workers=1,2"),
+        ("run.out=${nowhere}", r"nowhere"),
+        ("+run._target_=os.system", r"unknown configuration key"),
+        ("run.seed='", r"run\.seed"),
+    ],
+)
+def test_bad_overrides_are_refused(override, message):
+    with pytest.raises(ConfigError, match=message):
+        compose("predict", [override])
+
+
+def test_unknown_stage_names_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'predict'"):
+        compose("predct")
+
+
+def test_unknown_key_in_a_file_names_key_and_nearest(tmp_path):
+    (tmp_path / "env").mkdir()
+    (tmp_path / "env" / "local.yaml").write_text("# @package _global_\nrun:\n  wrokers: 2\n")
+    (tmp_path / "predict.yaml").write_text("defaults: [schema, env: local, _self_]\n")
+    with pytest.raises(ConfigError, match=r"'run\.wrokers'; did you mean 'run\.workers'"):
+        compose("predict", folder=tmp_path)
+
+
+def test_a_file_never_runs_code(tmp_path):
+    marker = tmp_path / "ran"
+    (tmp_path / "predict.yaml").write_text(
+        f"defaults: [schema, _self_]\nrun:\n  out: !!python/object/apply:os.mkdir ['{marker}']\n"
+    )
+    with pytest.raises((ConfigError, yaml.YAMLError)):
+        compose("predict", folder=tmp_path)
+    assert not marker.exists()
+
+
+def test_snapshot_reads_back_as_the_same_configuration(tmp_path):
+    config = compose("predict", ["run.workers=2", "data.root=a'b\"c"])
+    path = write_snapshot(config, tmp_path, "predict")
+    assert path == tmp_path / "configs" / "predict.yaml"
+    assert yaml.safe_load(path.read_text()) == as_dict(config)
+
+
+def test_configs_beside_the_package_are_found_from_anywhere(tmp_path):
+    """As in a Kaggle dataset: kitlib/ and configs/ side by side, not installed, another working directory."""
+    kit, work = tmp_path / "kit", tmp_path / "work"
+    work.mkdir()
+    for name in ("kitlib", "configs"):
+        shutil.copytree(find_kit_root() / name, kit / name, ignore=shutil.ignore_patterns("__pycache__"))
+    environment = {**os.environ, "PYTHONPATH": str(kit)}
+    command = [sys.executable, "-c", "import kitlib.config as c; print(c.__file__); c.compose('predict')"]
+    result = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(str(kit))
+
+
+def _attribute_paths(tree: ast.AST) -> set[str]:
+    return {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+
+
+def test_every_key_is_read_by_some_code():
+    """A key that no code reads would be a promise without effect."""
+    code = [p for p in (find_kit_root() / "kitlib").rglob("*.py") if p.name != "config.py"]
+    reads = {path for file in code for path in _attribute_paths(ast.parse(file.read_text()))}
+    leaves = [key for key in keys() if "." in key]
+    unread = []
+    for key in leaves:
+        section, _, name = key.partition(".")
+        # read in full (config.run.out), or from a section that was handed down (config.samples in lightcurves.py)
+        if not any(re.search(rf"(^|\.)({section}|config|self\.config|settings)\.{name}$", path) for path in reads):
+            unread.append(key)
+    assert not unread, f"keys that no code reads: {unread}"
+
+
+def test_files_name_only_known_keys():
+    """Every key of every YAML file is in the schema (compose refuses it too, but only where the file is used)."""
+    known = set(keys())
+    folder = find_configs()
+    for file in folder.rglob("*.yaml"):
+        content = yaml.safe_load(file.read_text())
+        for section, values in content.items():
+            if section != "defaults":
+                assert {f"{section}.{name}" for name in values} <= known, file.relative_to(folder)
+
+
+def test_every_stage_has_one_root_file():
+    assert {path.stem for path in find_configs().glob("*.yaml")} == set(STAGES)
+    assert all((Path(find_configs()) / group).is_dir() for group in ("env", "data"))

@@ -1,0 +1,86 @@
+"""Notebooks: the .ipynb is what the .py generates, cells are thin, and each has one `parameters` cell."""
+
+import ast
+import json
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+sys.path.insert(0, str(FOLDER))
+import build  # noqa: E402
+
+SOURCES = build.sources()
+
+
+def test_the_four_notebooks_are_there():
+    assert [path.stem for path in SOURCES] == ["01_calibrate", "02_train", "03_infer", "04_diagnose"]
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.stem)
+def test_source_and_notebook_agree(source):
+    assert source.with_suffix(".ipynb").read_text() == build.build(source), "run `make notebooks`"
+
+
+def test_a_changed_source_gives_another_notebook_and_other_ids(tmp_path):
+    changed = tmp_path / SOURCES[0].name
+    changed.write_text(SOURCES[0].read_text() + "\n# %%\n1 + 1\n")
+    before, after = (json.loads(build.build(path))["cells"] for path in (SOURCES[0], changed))
+    assert len(after) == len(before) + 1
+    assert [c["id"] for c in after[:-1]] == [c["id"] for c in before]
+    assert build.build(changed) == build.build(changed)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.stem)
+def test_notebook_is_valid_and_output_free(source):
+    notebook = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+    nbformat.validate(notebook)
+    ids = [cell["id"] for cell in notebook.cells]
+    assert len(set(ids)) == len(ids)
+    for cell in notebook.cells:
+        assert cell.get("outputs", []) == []
+        assert cell.get("execution_count") is None
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.stem)
+def test_one_parameters_cell_with_one_overrides_list(source):
+    notebook = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+    tagged = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    assert len(tagged) == 1
+    statements = ast.parse(tagged[0].source).body
+    assert len(statements) == 1
+    assert statements[0].target.id == "overrides"
+    assert ast.literal_eval(statements[0].value) == []
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.stem)
+def test_notebooks_are_thin(source):
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+    tree = ast.parse(source.read_text())
+    assert not [node for node in ast.walk(tree) if isinstance(node, kinds)]
+    assert "compose(" in source.read_text() and "pipeline." in source.read_text()
+
+
+def test_all_four_run_by_papermill(campaign, tmp_path, monkeypatch):
+    """On few frames, from another working directory, as on Kaggle: only the kit's folder is known."""
+    import papermill
+
+    out = tmp_path / "run"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(FOLDER.parent))
+    words = ["env=ci", "data=sim_tiny", f"simulate.out={campaign}", f"run.out={out}"]
+    for source in SOURCES:
+        executed = papermill.execute_notebook(
+            source.with_suffix(".ipynb"),
+            tmp_path / source.with_suffix(".ipynb").name,
+            parameters={"overrides": words},
+            kernel_name="python3",
+            progress_bar=False,
+        )
+        shown = [o for cell in executed.cells for o in cell.get("outputs", [])]
+        assert any("image/png" in o.get("data", {}) for o in shown), f"{source.stem} shows no figure"
+    assert (out / "submission.csv").is_file() and (out / "report.html").is_file()
+    printed = "".join(o.get("text", "") for o in shown)
+    assert all(word in printed for word in ("naive", "physics", "submission.csv", "report.html"))

@@ -1,0 +1,205 @@
+"""The whole way on a small simulated campaign, with the figures recomputed independently of the pipeline."""
+
+import csv
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+
+from kitlib import pipeline
+from kitlib.__main__ import main
+from kitlib.config import compose
+from kitlib.inputs import match, rows_of
+from kitlib.physfit import LightCurveFit
+from kitlib.posterior import PosteriorError, join, read_posterior, write_posterior
+from kitlib.products import Catalogue, Posterior
+from kitlib.provenance import EventLog
+
+
+def words(campaign: Path, out: Path) -> list[str]:
+    return ["env=ci", "data=sim_tiny", f"simulate.out={campaign}", f"run.out={out}"]
+
+
+def planets(table: Path) -> list[int]:
+    with open(table) as handle:
+        return [int(float(row["planet_id"])) for row in csv.DictReader(handle)]
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def run(campaign, tmp_path_factory):
+    """One finished run: train, predict, diagnose, submit."""
+    out = tmp_path_factory.mktemp("run")
+    for stage in ("train", "predict", "diagnose", "submit"):
+        getattr(pipeline, stage)(compose(stage, words(campaign, out)))
+    return out
+
+
+def test_submission_holds_every_planet_in_order(campaign, run):
+    assert planets(run / "submission.csv") == planets(campaign / "data" / "test_star_info.csv")
+    table = pl.read_csv(run / "submission.csv")
+    assert table.columns == ["planet_id", *(f"wl_{i}" for i in range(1, 284)), *(f"sigma_{i}" for i in range(1, 284))]
+    values = table.drop("planet_id").to_numpy()
+    assert np.isfinite(values).all() and (values[:, 283:] > 0).all()
+
+
+def test_predicted_depths_follow_the_truth(campaign, run):
+    """Few frames, no miracle: the white AIRS level is far closer to the truth than the population's spread."""
+    truth = pl.read_csv(campaign / "solution.csv").drop("planet_id").to_numpy()[:, 1:].mean(1)
+    found = pl.read_csv(run / "submission.csv").select([f"wl_{i}" for i in range(2, 284)]).to_numpy().mean(1)
+    assert np.median(np.abs(found - truth)) < 0.1 * np.std(truth)
+
+
+def test_scores_are_those_of_the_command_line(campaign, run, capsys):
+    data = campaign / "data"
+    files = {"solution": campaign / "solution.csv", "submission": run / "submission.csv", "train": data / "train.csv"}
+    assert main(["score", *(word for name, path in files.items() for word in (f"--{name}", str(path)))]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    scores = json.loads((run / "scores.json").read_text())
+    assert printed == pytest.approx(scores["physics"], abs=1e-12)
+    assert scores["naive"]["total"] == pytest.approx(0, abs=1e-9)
+    assert scores["physics"]["total"] > scores["naive"]["total"]
+
+
+@pytest.mark.parametrize("stage", ["train", "predict", "diagnose", "submit"])
+def test_every_stage_leaves_snapshot_manifest_and_events(campaign, run, stage):
+    manifest = json.loads((run / "manifests" / f"{stage}.json").read_text())
+    assert manifest["outputs"] and manifest["inputs"]
+    for path, digest in manifest["outputs"].items():
+        assert sha256(Path(path)) == digest
+    snapshot = yaml.safe_load((run / "configs" / f"{stage}.yaml").read_text())
+    assert snapshot["run"]["out"] == str(run)
+    assert {(e["stage"], e["event"]) for e in EventLog(run / "events.jsonl").read()} >= {
+        (stage, "start"),
+        (stage, "end"),
+    }
+
+
+def test_bundle_is_the_submission_with_its_configuration(run):
+    bundle = run / "bundle"
+    assert (bundle / "submission.csv").read_bytes() == (run / "submission.csv").read_bytes()
+    with zipfile.ZipFile(bundle / "submission.zip") as archive:
+        assert archive.read("submission.csv") == (run / "submission.csv").read_bytes()
+    assert (bundle / "config.yaml").read_bytes() == (run / "configs" / "predict.yaml").read_bytes()
+    for name, entry in json.loads((bundle / "manifest.json").read_text())["files"].items():
+        assert sha256(bundle / name) == entry["sha256"]
+
+
+def test_report_names_every_planet(campaign, run):
+    page = (run / "report.html").read_text()
+    assert all(str(planet) in page for planet in planets(campaign / "data" / "test_star_info.csv"))
+
+
+def test_the_calibrator_has_not_seen_the_test_planets(campaign, run):
+    fitted_on = set(json.loads((run / "calibrator.json").read_text())["fitted_on"])
+    assert fitted_on <= set(planets(campaign / "data" / "train_star_info.csv"))
+    assert not fitted_on & set(planets(campaign / "data" / "test_star_info.csv"))
+
+
+def test_running_again_resumes_and_gives_the_same_bytes(campaign, run):
+    products = sorted((run / "products" / "lightcurves" / "test").glob("*.safetensors"))
+    assert len(products) == 8
+    before = {path: (path.stat().st_mtime_ns, sha256(path)) for path in products}
+    digest = sha256(run / "submission.csv")
+    pipeline.predict(compose("predict", words(campaign, run)))
+    assert {path: (path.stat().st_mtime_ns, sha256(path)) for path in products} == before
+    assert sha256(run / "submission.csv") == digest
+
+
+def test_predict_needs_no_training_step(campaign, run, tmp_path):
+    """The command of the README on a folder in the competition's layout, into an empty output folder."""
+    data = campaign / "data"
+    line = ["predict", "+env=local", "+data=kaggle", f"data.root={data}", f"run.out={tmp_path}", "run.progress=false"]
+    assert main([*line, "run.workers=2"]) == 0
+    assert planets(tmp_path / "submission.csv") == planets(data / "test_star_info.csv")
+    assert not (tmp_path / "prior.safetensors").exists()
+
+
+@pytest.mark.filterwarnings("ignore:1 of 8 planets")
+def test_a_run_is_never_left_empty_handed(campaign, run, tmp_path, monkeypatch):
+    """A batch that crashes is fitted planet by planet; the planet that still crashes keeps the population answer."""
+    import shutil
+
+    shutil.copytree(run / "products", tmp_path / "products")
+    victim = planets(campaign / "data" / "test_star_info.csv")[2]
+    real = pipeline.fit_planets
+
+    def crashing(lightcurves, *rest):
+        if any(planet.planet_id == victim and planet.visits for planet in lightcurves):
+            raise MemoryError("killed")
+        return real(lightcurves, *rest)
+
+    monkeypatch.setattr(pipeline, "fit_planets", crashing)
+    pipeline.predict(compose("predict", [*words(campaign, tmp_path), f"sigma.calibrator={run / 'calibrator.json'}"]))
+    events = EventLog(tmp_path / "events.jsonl").read()
+    assert [e["planet_id"] for e in events if e["event"] == "fit_failed"] == [victim]
+    found, clean = (pl.read_csv(folder / "submission.csv") for folder in (tmp_path, run))
+    same = (found.drop("planet_id").to_numpy() == clean.drop("planet_id").to_numpy()).all(1)
+    assert same.tolist() == [planet != victim for planet in found["planet_id"].to_list()]
+    posterior, _ = read_posterior(tmp_path / "posterior.safetensors")
+    assert posterior.diagnostics["fallback"][2] == 2
+
+
+def test_an_early_submission_stands_before_any_frame_is_read(campaign, tmp_path, monkeypatch):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "calibrate_planets", killed)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.predict(compose("predict", words(campaign, tmp_path)))
+    assert planets(tmp_path / "submission.csv") == planets(campaign / "data" / "test_star_info.csv")
+    assert not (tmp_path / "manifests" / "predict.json").exists()
+    assert EventLog(tmp_path / "events.jsonl").read()[-1]["event"] == "failed"
+
+
+def example_posterior(ids: list[int], **diagnostics) -> Posterior:
+    rng = np.random.default_rng(0)
+    cov = np.stack([np.eye(283, dtype=np.float32) * (i + 1) for i in range(len(ids))])
+    return Posterior(np.array(ids), rng.normal(size=(len(ids), 283)), cov, diagnostics)
+
+
+def test_posterior_file_round_trip_and_damage(tmp_path):
+    posterior = example_posterior([3, 5], fallback=np.array([0.0, 2.0]))
+    curve = LightCurveFit(5, 1, "AIRS-CH0", *(np.arange(4.0) + i for i in range(4)))
+    short = LightCurveFit(3, 0, "FGS1", *(np.arange(2.0) + i for i in range(4)))
+    path = write_posterior(tmp_path / "p.safetensors", posterior, [curve, short])
+    again, curves = read_posterior(path)
+    for name in ("planet_id", "mean", "cov"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(posterior, name))
+    np.testing.assert_array_equal(again.diagnostics["fallback"], [0, 2])
+    assert [(c.planet_id, c.visit, c.instrument, len(c.flux)) for c in curves] == [
+        (5, 1, "AIRS-CH0", 4),
+        (3, 0, "FGS1", 2),
+    ]
+    np.testing.assert_array_equal(curves[0].sigma, curve.sigma)
+    write_posterior(tmp_path / "empty.safetensors", posterior, [])
+    assert read_posterior(tmp_path / "empty.safetensors")[1] == []
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(PosteriorError, match=r"p\.safetensors.*predict"):
+        read_posterior(path)
+    with pytest.raises(FileNotFoundError, match="kitlib predict"):
+        read_posterior(tmp_path / "absent.safetensors")
+
+
+def test_join_fills_missing_diagnostics():
+    joined, _ = join([(example_posterior([1], chi2=np.ones(1)), []), (example_posterior([2, 4]), [])])
+    assert joined.planet_id.tolist() == [1, 2, 4]
+    np.testing.assert_array_equal(joined.diagnostics["chi2"], [1, np.nan, np.nan])
+
+
+def test_match_keeps_the_expected_order_and_names_strangers():
+    catalogue = Catalogue(np.array([7, 3, 5]), *(np.array([1.0, 2.0, 30.0]) * i for i in range(1, 8)))
+    rows, strangers = match(catalogue, np.array([5, 9, 7]))
+    assert strangers == [9]
+    assert rows.planet_id.tolist() == [5, 9, 7]
+    assert rows.stellar_radius_rsun.tolist() == [30.0, 2.0, 1.0]
+    with pytest.raises(KeyError, match="9"):
+        rows_of(catalogue.planet_id, np.array([3, 9]))
