@@ -60,12 +60,16 @@ def _likelihood(planet: PlanetLightCurves, truth: Truth, system: Systems) -> tup
             shared_columns[index(f"t0_{number}", FREE_T0_H)] = gain * slopes["t0"]
             if instrument is not AIRS:
                 shared_columns[index("delay", MAX_TIMING_OFFSET_H / np.sqrt(3))] = gain * slopes["t0"]
-            for k, (basis, sd) in enumerate(_drift_slopes(visit.visit.drift[name], curves[name].time_h, instrument.n_bins)):
+            for k, (basis, sd) in enumerate(
+                _drift_slopes(visit.visit.drift[name], curves[name].time_h, instrument.n_bins)
+            ):
                 shared_columns[index(f"{name}_{number}_{k}", sd)] = basis * transit
             star = truth.star_flux_e[bins]
             model, weight = gain * transit, (star / visit.noise_sd_e[name]) ** 2
             flux = curves[name].flux_e / star
-            weight = np.where(np.abs(flux - model) * np.sqrt(weight) < 5, weight, 0.0)  # it knows outliers when it sees them
+            weight = np.where(
+                np.abs(flux - model) * np.sqrt(weight) < 5, weight, 0.0
+            )  # it knows outliers when it sees them
             blocks.append((bins, shared_columns, gain * slopes["depth"], model, flux - model, weight))
     return _marginalise(blocks, np.array([sd for _, sd in columns]), truth.depth)
 

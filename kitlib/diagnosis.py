@@ -15,8 +15,10 @@ from .metric import Score, gll_score, naive_statistics
 from .posterior import read_posterior
 from .products import Posterior, Prediction
 from .provenance import EventLog
-from .report import LightCurvePanel, ReportData, write_report
+from .report import ReportData, write_report
 from .submission import read_submission
+
+ROUTINE = ("start", "end")  # events that say nothing of a planet or of what went wrong
 
 
 class DiagnosisError(ValueError):
@@ -36,6 +38,7 @@ def diagnosis(config: Config, root: Path, out: Path, events: EventLog, calibrato
         raise DiagnosisError(
             f"{out}: posterior.safetensors and submission.csv hold different planets. Run `python -m kitlib predict`"
         )
+    shown = set(shown_planets(posterior, config.report.planets, {curve.planet_id for curve in curves}))
     truth, naive = _truth(config, root, prediction), _naive(root)
     scores = {}
     if truth is not None and naive is not None:
@@ -51,11 +54,7 @@ def diagnosis(config: Config, root: Path, out: Path, events: EventLog, calibrato
         truth=truth if naive is not None else None,
         naive=naive,
         posterior=_calibrated_posterior(calibrator, posterior),
-        panels=tuple(
-            LightCurvePanel(c.planet_id, c.visit, c.instrument, c.time_h, c.flux, c.model, c.sigma)
-            for c in curves
-            if c.planet_id in set(shown_planets(posterior, config.report.planets))
-        ),
+        panels=tuple(curve for curve in curves if curve.planet_id in shown),
         events=tuple(latest_events(out)),
         manifests=tuple(json.loads(path.read_text()) for path in sorted((out / "manifests").glob("*.json"))),
     )
@@ -94,11 +93,11 @@ def read_wavelengths(path: Path) -> np.ndarray:
     return values
 
 
-def shown_planets(posterior: Posterior, count: int) -> list[int]:
-    """Planets to show in detail: the worst fits first (fallback, then chi2), up to `count`."""
+def shown_planets(posterior: Posterior, count: int, with_curves: set[int]) -> list[int]:
+    """Planets whose light curves are shown, up to `count` of those that have any: the worst fits first."""
     chi2 = np.nan_to_num(posterior.diagnostics.get("chi2_white", np.zeros(len(posterior.planet_id))), nan=0.0)
     order = np.lexsort((-chi2, -posterior.diagnostics["fallback"]))
-    return posterior.planet_id[order][:count].tolist()
+    return [planet for planet in posterior.planet_id[order].tolist() if planet in with_curves][:count]
 
 
 def latest_events(out: Path) -> list[dict[str, Any]]:
@@ -114,6 +113,8 @@ def latest_events(out: Path) -> list[dict[str, Any]]:
     written = {p.stem: p.stat().st_mtime for p in (out / "products" / "lightcurves").glob("*/*.safetensors")}
     found, seen = [], set()
     for event in events:
+        if event.get("event") in ROUTINE:
+            continue
         since = last.get(event.get("stage"), 0)
         if event.get("stage") == "calibrate" and "planet_id" in event:
             product = written.get(str(event["planet_id"]), np.inf)

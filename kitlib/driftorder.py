@@ -1,8 +1,8 @@
 """How much drift a visit shows: orders and scales of its polynomials, averaged by their evidence.
 
-The true orders and the drift's size are unknown, and a polynomial of too high an order costs depth precision while one of
-too low an order biases it. Around a converged fit the likelihood is Gaussian, so the evidence of every choice - leaving
-coefficients out, widening or narrowing their prior - is known in closed form (MacKay 2003, ch. 28).
+The true orders and the drift's size are unknown: a polynomial of too high an order costs depth precision, one of too
+low an order biases the depth. Around a converged fit the likelihood is Gaussian, so the evidence of every choice -
+leaving coefficients out, widening or narrowing their prior - is known in closed form (MacKay 2003, ch. 28).
 """
 
 from dataclasses import dataclass, replace
@@ -17,7 +17,8 @@ from .visitmodel import Layout
 
 SCALES = (0.35, 1.0, 2.8)  # of the drift's prior width; the real drift's size varies by about 10
 GAUGE = 1e6  # stiffness, in units of the prior's, of the direction p -> c p, q -> q / c that leaves the drift unchanged
-NEGLIGIBLE = 0.03  # choices with a smaller share of the evidence are left out of the average
+NEGLIGIBLE = 0.002  # choices with a smaller share of the evidence are left out of the average
+MOST_ORDERS, MOST_ORDERS_TWO_VISITS = 5, 3  # of each drift that are averaged; two visits have four drifts
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def _options(name: str, layout: Layout) -> list[Choice]:
 
 
 def best_choice(fit: Fit, layout: Layout) -> tuple[Blocks, dict[str, list[tuple[float, Choice]]]]:
-    """Most probable choice by coordinate ascent over blocks, and each block's options with their log evidence, best first."""
+    """Most probable choice by coordinate ascent over blocks; each block's options with log evidence, best first."""
     evidence, blocks = _Evidence(fit, layout), full_choice(layout)
     ranked: dict[str, list[tuple[float, Choice]]] = {}
     for _ in range(2):
@@ -138,14 +139,14 @@ def best_choice(fit: Fit, layout: Layout) -> tuple[Blocks, dict[str, list[tuple[
 def averaged(fit: Fit, layout: Layout) -> list[Likelihood]:
     """Depths' likelihood under each drift choice that the evidence supports, weights summing to 1."""
     _, ranked = best_choice(fit, layout)
-    each = 4 if len(ranked) <= 2 else 2
     evidence = _Evidence(fit, layout)
-    candidates = [
-        dict(zip(ranked, choice, strict=True))
-        for choice in product(*([option for _, option in options[:each]] for options in ranked.values()))
-    ]
-    logs = np.array([evidence(blocks) for blocks in candidates])
-    weights = np.exp(logs - logs.max())
+    kept_orders = MOST_ORDERS if len(ranked) <= 2 else MOST_ORDERS_TWO_VISITS
+    options = [_scales_summed(scored)[:kept_orders] for scored in ranked.values()]
+    candidates, logs = [], []
+    for chosen in product(*options):
+        candidates.append(dict(zip(ranked, (option for _, option in chosen), strict=True)))
+        logs.append(evidence(candidates[-1]) + sum(bonus for bonus, _ in chosen))
+    weights = np.exp(np.array(logs) - max(logs))
     weights /= weights.sum()
     kept = weights >= NEGLIGIBLE
     total = weights[kept].sum()
@@ -154,6 +155,19 @@ def averaged(fit: Fit, layout: Layout) -> list[Likelihood]:
         for weight, blocks, keep in zip(weights, candidates, kept, strict=True)
         if keep
     ]
+
+
+def _scales_summed(scored: list[tuple[float, Choice]]) -> list[tuple[float, Choice]]:
+    """One option for each pair of orders, best first: its best scale, and ln of what the other scales add to it.
+
+    The scale moves the evidence, but hardly the depths that follow.
+    """
+    found = {}
+    for value, option in scored:
+        found.setdefault((option.order, option.colour), []).append((value, option))
+    groups = [(np.logaddexp.reduce([value for value, _ in group]), *group[0]) for group in found.values()]
+    groups.sort(key=lambda group: -group[0])
+    return [(float(total - best), option) for total, best, option in groups]
 
 
 def _depth_likelihood(fit: Fit, layout: Layout, blocks: Blocks) -> tuple[Array, Array]:

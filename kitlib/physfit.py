@@ -2,7 +2,8 @@
 
 1. White: AIRS summed over wavelength and FGS1, all visits; grid of mid-transit times and impact parameters, linear
    solution at each, then Gauss-Newton from the best starts.
-2. Joint: Gauss-Newton over geometry, limb darkening, drift (low order in time x channel) and 283 depths at once.
+2. Joint: Gauss-Newton over geometry, limb darkening, drift 1 + p(t) q(channel) and 283 depths at once; the drift's
+   orders and scales are averaged by their evidence.
 3. The likelihood, marginalised over everything but the depths, meets the spectral prior in closed form.
 
 A planet that resists falls back in steps, each counted in diagnostics["fallback"]: 0 joint fit; 1 joint fit at the
@@ -23,7 +24,7 @@ from .driftorder import Likelihood, averaged, best_choice, restricted
 from .gaussnewton import Fit, FitError, gauss_newton
 from .instruments import FGS1, N_BINS
 from .prior import SpectralPrior, combine, ln_scale_height_depth, moments
-from .products import Array, Catalogue, PlanetLightCurves, Posterior
+from .products import Array, Catalogue, LightCurveFit, PlanetLightCurves, Posterior
 from .provenance import EventLog
 from .series import Series, rescaled, robust_sd, series_of, without
 from .transit import transit_duration_h, transit_flux
@@ -45,19 +46,6 @@ START_IMPACTS, START_LN_A = (0.1, 0.5, 0.8), (-0.13, 0.0, 0.13)  # the white fit
 START_TIMES_H = np.arange(0.0, 7.51, 0.1)
 TEMPLATE_TIMES_H = np.linspace(-8, 8, 801)
 STARTS = 3  # Gauss-Newton runs from the best points of the grid
-
-
-@dataclass(frozen=True)
-class LightCurveFit:
-    """One fitted light curve, for the report: white AIRS or FGS1 of one visit."""
-
-    planet_id: int
-    visit: int
-    instrument: str
-    time_h: Array  # (T,)
-    flux: Array  # (T,) normalised
-    model: Array  # (T,)
-    sigma: Array  # (T,) inf where there is no sample
 
 
 @dataclass(frozen=True)
@@ -129,7 +117,7 @@ def white_fit(
 
 
 def _starts(series: list[Series], layout: Layout, period_days: float, level: float) -> list[State]:
-    """Best states of a grid in a/Rs, impact parameter and mid-transit time (each visit); depth and drift solved linearly."""
+    """Best states of a grid in a/Rs, impact parameter and mid-transit times; depth and drift solved linearly."""
     ranked = []
     for ln_a, impact in product(START_LN_A, START_IMPACTS):
         shared = layout.mean.copy()
@@ -212,7 +200,7 @@ def joint_fit(
 def _joint_start(
     series: list[Series], layout: Layout, white: Fit, period_days: float, shape_sd: float
 ) -> tuple[State, list[Series]]:
-    """White fit's state, its grey drift replaced by the separable one that the channels show; gross outliers removed."""
+    """White fit's state with the separable drift that the channels show; the series without gross outliers."""
     shared = layout.mean.copy()
     for name, where in white.layout.names.items():
         if name.startswith("airs_colour"):
@@ -323,8 +311,7 @@ def fit_planets(
     progress: bool = True,
     workers: int = 1,
 ) -> tuple[Posterior, list[LightCurveFit]]:
-    """Fit all planets; rows of `catalogue` and `lightcurves` correspond. One planet's failure never stops the others."""
-
+    """Fit all planets; rows of `catalogue` and `lightcurves` correspond. No planet's failure stops the others."""
     rows = [catalogue.take(slice(i, i + 1)) for i in range(len(lightcurves))]
     with parallel_config(backend="loky", inner_max_num_threads=1):
         jobs = (delayed(fit_planet)(*pair, prior, config) for pair in zip(lightcurves, rows, strict=True))

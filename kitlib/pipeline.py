@@ -38,10 +38,10 @@ from .inputs import (
 from .lightcurves import calibrate_planets, read_lightcurves
 from .metric import naive_statistics
 from .paths import ensure_writable, find_data_root
-from .physfit import LightCurveFit, fit_planets
+from .physfit import fit_planets
 from .posterior import join, write_posterior
 from .prior import SpectralPrior
-from .products import Catalogue, PlanetLightCurves, Posterior, Prediction, Spectra
+from .products import Catalogue, LightCurveFit, PlanetLightCurves, Posterior, Prediction, Spectra
 from .provenance import EventLog, stage_manifest, write_atomic
 from .sigma import fit_calibrator
 from .submission import package, write_submission

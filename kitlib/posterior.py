@@ -6,8 +6,7 @@ import numpy as np
 from safetensors.numpy import load, save
 
 from .instruments import INSTRUMENTS
-from .physfit import LightCurveFit
-from .products import Posterior
+from .products import LightCurveFit, Posterior
 from .provenance import write_atomic
 
 _SERIES = ("time_h", "flux", "model", "sigma")

@@ -146,7 +146,7 @@ def learn_prior(depth: Array, catalogue: Catalogue, config: PriorConfig) -> Spec
 
 
 def _fgs1_offset(offset: Array, amplitude: Array, level: Array) -> tuple[float, float, float]:
-    """Offset of FGS1 from the AIRS level: mean m and scatter a per amplitude, scatter b per level, by robust likelihood.
+    """FGS1's offset from the AIRS level: mean m and scatter a per amplitude, scatter b per level; robust likelihood.
 
     offset ~ m s + N(0, (a s)^2 + (b L)^2): an atmosphere moves it with its features, a spotted star with the depth.
     """

@@ -1,4 +1,4 @@
-"""The data that flow from stage to stage. Shapes: P planets, V visits, T time samples, W bins of an instrument, B = 283.
+"""The data that flow from stage to stage. Shapes: P planets, T time samples, W bins of an instrument, B = 283.
 
 Wavelengths always ascend; bin 0 is FGS1, bins 1..282 are AIRS-CH0. Depths are (Rp/Rs)^2, a pure number.
 """
@@ -87,6 +87,27 @@ class Posterior:
     mean: Array  # (P, 283)
     cov: Array  # (P, 283, 283) float32, symmetric positive definite
     diagnostics: dict[str, Array]  # name -> (P,): chi2, fallback level, visits, missing egress, ...
+
+
+@dataclass(frozen=True)
+class LightCurveFit:
+    """White light curve of one instrument in one visit, with the fit. Flux 1 is the star out of transit."""
+
+    planet_id: int
+    visit: int
+    instrument: str  # "FGS1" or "AIRS-CH0"
+    time_h: Array  # (T,) hours since the visit's start, ascending
+    flux: Array  # (T,) normalised; not used where sigma is inf or flux NaN
+    model: Array  # (T,) fitted star x drift x transit
+    sigma: Array  # (T,) standard deviation of `flux`; inf where there is no sample
+
+    def __post_init__(self) -> None:
+        shapes = {name: np.shape(getattr(self, name)) for name in ("time_h", "flux", "model", "sigma")}
+        if len(set(shapes.values())) != 1 or len(shapes["time_h"]) != 1:
+            raise ValueError(
+                f"light curve of planet {self.planet_id}, visit {self.visit}, {self.instrument}: time_h, flux, model "
+                f"and sigma must be 1-d arrays of one length, got {shapes}"
+            )
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def sha256_json(value: Any) -> str:
 
 
 def write_atomic(path: Path, data: bytes | str) -> Path:
-    """Write a whole file or nothing: temporary file in the same folder, fsync, rename. Raises OSError naming the folder."""
+    """Write a whole file or nothing: temporary file in the same folder, fsync, rename. Raises OSError naming it."""
     path = Path(path)
     payload = data.encode() if isinstance(data, str) else data
     try:
@@ -63,7 +63,7 @@ class EventLog:
         self.path = Path(path)
 
     def emit(self, stage: str, event: str, **fields: Any) -> None:
-        """Append one event. Its line is written with a single system call, so that parallel workers do not mix lines."""
+        """Append one event, its line in a single system call: parallel workers do not mix lines."""
         line = json.dumps({"time": round(time.time(), 3), "stage": stage, "event": event, **fields}, default=str)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)

@@ -74,7 +74,7 @@ def _white(flux: Array, weight: Array) -> tuple[Array, Array]:
 
 
 def rescaled(series: list[Series]) -> list[Series]:
-    """Inflate a channel's variance where its sample-to-sample scatter exceeds it (differences ignore transit and drift)."""
+    """Inflate a channel's variance where its sample-to-sample scatter exceeds it: blind to transit and drift."""
     scaled = []
     for one in series:
         root = np.sqrt(one.weight)
@@ -98,6 +98,7 @@ def rescaled(series: list[Series]) -> list[Series]:
 
 
 def robust_sd(residuals: list[Array]) -> float:
+    """Standard deviation of the nonzero residuals by their median absolute value; 1 where there is none."""
     values = np.concatenate([r[r != 0].ravel() for r in residuals])
     return float(1.4826 * np.median(np.abs(values))) if len(values) else 1.0
 

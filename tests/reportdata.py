@@ -4,14 +4,14 @@ import numpy as np
 
 from kitlib.instruments import N_BINS
 from kitlib.metric import gll_score
-from kitlib.products import Posterior, Prediction
-from kitlib.report import LightCurvePanel, ReportData
+from kitlib.products import LightCurveFit, Posterior, Prediction
+from kitlib.report import ReportData
 
 FGS1_SIGMA, LEVEL_SIGMA, SHAPE_SIGMA = 30e-6, 15e-6, 25e-6
 NAIVE = (0.0146, 0.0106)
 
 
-def make_panel(planet: int, instrument: str, visit: int, depth: float, samples: int, rng) -> LightCurvePanel:
+def make_panel(planet: int, instrument: str, visit: int, depth: float, samples: int, rng) -> LightCurveFit:
     """A smooth transit of the given depth with white noise of known size."""
     time = (np.arange(samples) + 0.5) * 7.5 / samples
     inside = np.clip((1.6 - np.abs(time - 3.7)) / 0.25, 0, 1)
@@ -19,7 +19,7 @@ def make_panel(planet: int, instrument: str, visit: int, depth: float, samples: 
     drift = 1 + 3e-4 * (time / 3.75 - 1) - 2e-4 * (time / 3.75 - 1) ** 2
     model = drift * (1 - depth * inside * limb)
     sigma = np.full(samples, 150e-6 if instrument == "FGS1" else 70e-6)
-    return LightCurvePanel(planet, visit, instrument, time, model + sigma * rng.standard_normal(samples), model, sigma)
+    return LightCurveFit(planet, visit, instrument, time, model + sigma * rng.standard_normal(samples), model, sigma)
 
 
 def make_data(planets: int = 12, detailed: int = 3, samples: int = 375, truth: bool = True) -> ReportData:

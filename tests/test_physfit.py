@@ -11,6 +11,7 @@ from kitlib.config import PhysfitConfig, PriorConfig
 from kitlib.instruments import AIRS, FGS1, N_BINS
 from kitlib.prior import learn_prior
 from kitlib.products import Catalogue, LightCurve, PlanetLightCurves
+from kitlib.series import series_of
 
 SAMPLES = 187
 POSITION = np.linspace(-1, 1, AIRS.n_bins)
@@ -72,11 +73,12 @@ def prior():
 def test_jacobian_equals_finite_differences():
     rng = np.random.default_rng(3)
     row, depth = catalogue_row(), spectra(1, rng)[0]
-    series = visitmodel.series_of(PlanetLightCurves(1, (visit(depth, 3.6, row, rng, noise=1e-6),)), white=False)
+    series = series_of(PlanetLightCurves(1, (visit(depth, 3.6, row, rng, noise=1e-6),)), white=False)
     layout = physfit.layout_for(row, 1, 3, 2)
     shared = layout.mean.copy()
     shared[layout["t0_0"]] = 3.6
-    shared[layout["airs_drift_0"]] = 1e-4 * rng.normal(size=9)
+    shared[layout["airs_drift_0"]] = 3e-4 * rng.normal(size=3)
+    shared[layout["airs_colour_0"]] = rng.normal(size=3)
     state = visitmodel.State(shared, depth)
     system = visitmodel.normal_equations(series, layout, state, 4.0)
 

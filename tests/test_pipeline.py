@@ -15,9 +15,8 @@ from kitlib import pipeline
 from kitlib.__main__ import main
 from kitlib.config import compose
 from kitlib.inputs import match, rows_of
-from kitlib.physfit import LightCurveFit
 from kitlib.posterior import PosteriorError, join, read_posterior, write_posterior
-from kitlib.products import Catalogue, Posterior
+from kitlib.products import Catalogue, LightCurveFit, Posterior
 from kitlib.provenance import EventLog
 
 

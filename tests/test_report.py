@@ -13,8 +13,8 @@ import pytest
 from reportdata import NAIVE, make_data, make_panel
 
 from kitlib.metric import gll_score
-from kitlib.products import Prediction
-from kitlib.report import LightCurvePanel, ReportData, write_report
+from kitlib.products import LightCurveFit, Prediction
+from kitlib.report import ReportData, write_report
 from kitlib.report.diagnostics import worst_planets
 from kitlib.report.page import render
 
@@ -234,7 +234,7 @@ def test_covariance_of_another_prediction_is_refused(data):
 
 def test_light_curve_of_unequal_lengths_is_refused():
     with pytest.raises(ValueError, match="planet 3, visit 1, FGS1"):
-        LightCurvePanel(3, 1, "FGS1", np.arange(4), np.ones(4), np.ones(3), np.ones(4))
+        LightCurveFit(3, 1, "FGS1", np.arange(4), np.ones(4), np.ones(3), np.ones(4))
 
 
 def test_chromium_draws_the_page(tmp_path, data):

@@ -8,8 +8,9 @@ from reportdata import FGS1_SIGMA, NAIVE, make_data
 from scipy.stats import norm
 
 from kitlib.metric import gll_score
+from kitlib.products import LightCurveFit
 from kitlib.reliability import COVERAGE
-from kitlib.report import LightCurvePanel, ReportData
+from kitlib.report import ReportData
 from kitlib.report.diagnostics import (
     PartReliability,
     event_groups,
@@ -101,7 +102,7 @@ def test_events_are_counted_by_kind_and_reason(data):
 
 def test_panel_statistics_of_a_known_series():
     n = 4
-    panel = LightCurvePanel(1, 0, "FGS1", np.arange(n), np.array([1, 1, 1, np.nan]), 1 - np.array([1, -1, 2, 0]) * 1e-4,
+    panel = LightCurveFit(1, 0, "FGS1", np.arange(n), np.array([1, 1, 1, np.nan]), 1 - np.array([1, -1, 2, 0]) * 1e-4,
                             np.full(n, 2e-4))  # fmt: skip
     found = panel_statistics(panel)
     assert found["samples"] == 3 and found["rms_ppm"] == pytest.approx(100 * np.sqrt(2)) and found["sigma_ppm"] == 200

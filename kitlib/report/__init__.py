@@ -3,7 +3,7 @@
 Every number on the page is computed from the `ReportData` that the pipeline builds out of the run's own products.
 """
 
-from .data import LightCurvePanel, ReportData
+from .data import ReportData
 from .page import write_report
 
-__all__ = ["LightCurvePanel", "ReportData", "write_report"]
+__all__ = ["ReportData", "write_report"]

@@ -7,28 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..instruments import N_BINS
-from ..products import Array, Posterior, Prediction
-
-
-@dataclass(frozen=True)
-class LightCurvePanel:
-    """White light curve of one instrument in one visit, with the fit. Flux 1 is the star out of transit."""
-
-    planet_id: int
-    visit: int
-    instrument: str  # "FGS1" or "AIRS-CH0"
-    time_h: Array  # (T,) hours since the visit's start, ascending
-    flux: Array  # (T,) normalised; NaN where no sample survived
-    model: Array  # (T,) fitted star x drift x transit
-    sigma: Array  # (T,) standard deviation of `flux`
-
-    def __post_init__(self) -> None:
-        shapes = {name: np.shape(getattr(self, name)) for name in ("time_h", "flux", "model", "sigma")}
-        if len(set(shapes.values())) != 1 or len(shapes["time_h"]) != 1:
-            raise ValueError(
-                f"light curve of planet {self.planet_id}, visit {self.visit}, {self.instrument}: time_h, flux, model "
-                f"and sigma must be 1-d arrays of one length, got {shapes}"
-            )
+from ..products import Array, LightCurveFit, Posterior, Prediction
 
 
 @dataclass(frozen=True)
@@ -46,7 +25,7 @@ class ReportData:
     truth: Array | None = None  # (P, 283) true depths in the prediction's order; None for the hidden test set
     naive: tuple[float, float] | None = None  # mean and standard deviation of all training targets
     posterior: Posterior | None = None  # the prediction's own covariance (calibrated), and the fit's diagnostics
-    panels: tuple[LightCurvePanel, ...] = ()  # of the planets shown in detail
+    panels: tuple[LightCurveFit, ...] = ()  # of the planets shown in detail
     events: tuple[Mapping[str, Any], ...] = ()  # as `EventLog.read` gives them
     manifests: tuple[Mapping[str, Any], ...] = ()  # as `stage_manifest` writes them
 
@@ -93,7 +72,7 @@ class ReportData:
             raise KeyError(f"planet {planet_id} is not among the {len(self.prediction.planet_id)} predicted planets")
         return int(rows[0])
 
-    def panels_of(self, planet_id: int) -> list[LightCurvePanel]:
+    def panels_of(self, planet_id: int) -> list[LightCurveFit]:
         """A planet's light curves, by visit, FGS1 before AIRS."""
         mine = [panel for panel in self.panels if panel.planet_id == planet_id]
         return sorted(mine, key=lambda panel: (panel.visit, panel.instrument != "FGS1"))

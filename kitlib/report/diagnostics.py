@@ -13,9 +13,9 @@ from scipy.stats import norm
 
 from ..instruments import N_AIRS_BINS, bin_weights
 from ..metric import gll_per_bin
-from ..products import Array
+from ..products import Array, LightCurveFit
 from ..reliability import COVERAGE, level_shape_z, summarise
-from .data import LightCurvePanel, ReportData
+from .data import ReportData
 
 CURVE_LEVELS = np.linspace(0.0, 1.0, 41)  # of the expected-against-observed curve
 Z_REACH = 5.0  # of the histogram of z
@@ -98,7 +98,7 @@ def planet_scores(data: ReportData) -> Array | None:
     return np.stack([per_bin @ weights / weights.sum(), per_bin[:, 0], per_bin[:, 1:].mean(1)], axis=1)
 
 
-def panel_statistics(panel: LightCurvePanel) -> dict[str, float]:
+def panel_statistics(panel: LightCurveFit) -> dict[str, float]:
     """Residuals of one light curve: rms in ppm, median sigma in ppm, chi2 per sample, lag-1 autocorrelation, number."""
     good = usable(panel)
     residual = (panel.flux - panel.model)[good]
@@ -113,7 +113,7 @@ def panel_statistics(panel: LightCurvePanel) -> dict[str, float]:
     }
 
 
-def usable(panel: LightCurvePanel) -> np.ndarray:
+def usable(panel: LightCurveFit) -> np.ndarray:
     """(T,) True where flux and model are finite and sigma is finite and positive."""
     sigma = np.asarray(panel.sigma)
     return np.isfinite(panel.flux) & np.isfinite(panel.model) & np.isfinite(sigma) & (sigma > 0)

@@ -15,9 +15,9 @@ import jinja2
 import numpy as np
 
 from ..instruments import MOLECULAR_BANDS_UM
-from ..products import Array
+from ..products import Array, LightCurveFit
 from ..provenance import write_atomic
-from .data import LightCurvePanel, ReportData
+from .data import ReportData
 from .diagnostics import (
     CURVE_LEVELS,
     PPM,
@@ -140,7 +140,7 @@ def _planet(data: ReportData, row: int, scores: Array | None, events: list[Mappi
     }
 
 
-def _curve(panel: LightCurvePanel) -> dict[str, Any]:
+def _curve(panel: LightCurveFit) -> dict[str, Any]:
     good = usable(panel)
     time, flux, model = (np.asarray(v, np.float64)[good] for v in (panel.time_h, panel.flux, panel.model))
     averaged = -(-len(time) // _MAX_SAMPLES)

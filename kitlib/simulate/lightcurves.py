@@ -96,6 +96,7 @@ def simulate_with_truth(
     degraded: bool = False,
     drift_scale: float = 1.0,
     two_visit_fraction: float = 0.10,
+    visits: list[tuple[Visit, ...]] | None = None,
 ) -> tuple[list[PlanetLightCurves], list[Truth]]:
     """Light curves of n planets, and the truth behind them.
 
@@ -109,13 +110,14 @@ def simulate_with_truth(
         degraded: detectors as bad as those of the hidden test set.
         drift_scale: factor on the gain drift's amplitude.
         two_visit_fraction: share of planets seen twice.
+        visits: each planet's visits, which make `drift_scale` and `two_visit_fraction` meaningless; drawn by default.
     """
     curves, truths = [], []
     pairs = {AIRS.name: airs_pairs, FGS1.name: fgs1_pairs}
-    for i, visits in enumerate(draw_visits(systems, rng, two_visit_fraction, drift_scale)):
+    for i, own in enumerate(visits or draw_visits(systems, rng, two_visit_fraction, drift_scale)):
         system = systems.take(np.array([i]))
         flux = star_flux(float(system.stellar_temperature_k[0]), float(system.brightness[0]))
-        drawn = [_simulate_visit(system, depth[i], flux, visit, rng, samples, pairs, degraded) for visit in visits]
+        drawn = [_simulate_visit(system, depth[i], flux, visit, rng, samples, pairs, degraded) for visit in own]
         planet = int(systems.planet_id[i])
         curves.append(PlanetLightCurves(planet, tuple(light for light, _ in drawn)))
         truths.append(Truth(planet, depth[i], limb_darkening(system)[0], flux, tuple(true for _, true in drawn)))

@@ -33,7 +33,7 @@ from .visits import Visit, draw_visits, kept_pairs
 
 
 @dataclasses.dataclass(frozen=True)
-class _Plan:
+class PlanetPlan:
     """Everything that a worker needs to write one planet."""
 
     folder: Path
@@ -63,7 +63,7 @@ def simulate_campaign(out: Path, config: SimulateConfig, seed: int, workers: int
     if config.train_planets < 0 or config.test_planets < 0 or config.train_planets + config.test_planets == 0:
         raise ValueError("a campaign needs planets: raise simulate.train_planets or simulate.test_planets above 0")
     _claim(out, config, seed)
-    plans = _plan(out / "data", config, seed)
+    plans = plan_campaign(out / "data", config, seed)
     jobs = [delayed(_write_planet)(plan) for plan in plans if not plan.folder.exists()]
     done = Parallel(n_jobs=workers or -1, return_as="generator_unordered")(jobs)
     for _ in tqdm(done, total=len(jobs), desc="simulate", unit="planet", disable=not progress):
@@ -81,7 +81,7 @@ def _claim(out: Path, config: SimulateConfig, seed: int) -> None:
         write_atomic(path, json.dumps(asked, indent=1) + "\n")
 
 
-def _plan(data: Path, config: SimulateConfig, seed: int) -> list[_Plan]:
+def plan_campaign(data: Path, config: SimulateConfig, seed: int) -> list[PlanetPlan]:
     """Draw the campaign, write all its tables, and return what is left to do planet by planet."""
     n = config.train_planets + config.test_planets
     root = np.random.SeedSequence(seed)
@@ -98,7 +98,7 @@ def _plan(data: Path, config: SimulateConfig, seed: int) -> list[_Plan]:
     pairs = {AIRS.name: config.airs_pairs, FGS1.name: config.fgs1_pairs}
     _write_tables(data, systems.planet_id, depth, catalogue, train, pairs)
     return [
-        _Plan(
+        PlanetPlan(
             folder=data / ("train" if train[i] else "test") / str(systems.planet_id[i]),
             system=systems.take(np.array([i])),
             depth=depth[i],
@@ -111,7 +111,7 @@ def _plan(data: Path, config: SimulateConfig, seed: int) -> list[_Plan]:
     ]
 
 
-def _write_planet(plan: _Plan) -> None:
+def _write_planet(plan: PlanetPlan) -> None:
     """Write one planet's folder, whole or not at all."""
     part = plan.folder.with_name(f".{plan.folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)

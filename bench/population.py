@@ -1,0 +1,73 @@
+"""Simulated planets at light-curve level, for the score benchmark: what a solver may know, and what only judges may."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+from kitlib.products import Array, Catalogue, PlanetLightCurves, Spectra
+from kitlib.simulate.lightcurves import Truth, simulate_with_truth
+from kitlib.simulate.spectra import draw_spectra
+from kitlib.simulate.systems import Systems, draw_systems, observed_catalogue
+
+
+@dataclass(frozen=True)
+class Population:
+    """P planets; `curves` and `truths` cover the first L of them."""
+
+    systems: Systems
+    catalogue: Catalogue
+    truth: Spectra
+    curves: list[PlanetLightCurves]
+    truths: list[Truth]
+
+
+def draw(planets: int, with_curves: int, seed: int, workers: int, shift: bool = False) -> Population:
+    """Draw systems, spectra, catalogue and light curves with full-size noise statistics.
+
+    Args:
+        planets: number of planets.
+        with_curves: how many of them, from the first, have light curves.
+        seed: the same seed gives the same planets, whatever the number of workers.
+        workers: processes.
+        shift: spectra outside the training family, detectors as bad as the hidden test set's, drift twice as large.
+    """
+    drawing, *own = np.random.SeedSequence(seed).spawn(1 + with_curves)
+    rng = np.random.default_rng(drawing)
+    systems = draw_systems(planets, rng)
+    systems = systems.take(rng.permutation(planets))  # planet ids ascend with nothing
+    depth = draw_spectra(systems, rng, shift=shift)
+    options = {"degraded": shift, "drift_scale": 2.0 if shift else 1.0}
+    jobs = (
+        delayed(simulate_with_truth)(systems.take(np.array([i])), depth[i : i + 1], np.random.default_rng(s), **options)
+        for i, s in enumerate(own)
+    )
+    running = Parallel(n_jobs=workers, return_as="generator")(jobs)
+    made = list(tqdm(running, total=with_curves, desc="light curves", unit="planet", disable=not with_curves))
+    return Population(
+        systems=systems,
+        catalogue=observed_catalogue(systems, rng),
+        truth=Spectra(systems.planet_id, depth),
+        curves=[one[0][0] for one in made],
+        truths=[one[1][0] for one in made],
+    )
+
+
+def first(population: Population, count: int) -> tuple[Systems, Catalogue, Spectra]:
+    """Systems, catalogue rows and spectra of the planets that have light curves, or of fewer."""
+    index = np.arange(count)
+    truth = population.truth
+    return (
+        population.systems.take(index),
+        population.catalogue.take(index),
+        Spectra(truth.planet_id[:count], truth.depth[:count]),
+    )
+
+
+def absolute_errors_ppm(mean: Array, truth: Array) -> tuple[float, float, float]:
+    """Median absolute error of FGS1, of the AIRS level and of the AIRS shape, ppm."""
+    error = (mean - truth) * 1e6
+    level = error[:, 1:].mean(1)
+    parts = error[:, 0], level, error[:, 1:] - level[:, None]
+    return tuple(float(np.median(np.abs(part))) for part in parts)

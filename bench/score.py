@@ -1,0 +1,156 @@
+"""The competition's score on held-out simulated planets: naive, independent bins, physics, and what an oracle gets.
+
+    python bench/score.py [--planets 200] [--workers N] [--out FILE.json] [--ship]
+
+Three populations with seeds of their own: training (1,100 spectra, 200 of them with light curves to calibrate sigma
+on), held-out, and held-out with shifted distributions (spectra of another family, degraded detectors, twice the drift).
+Light curves are simulated with the noise of full-size frames; `bench/frame_path.py` shows that frames agree with them.
+
+--ship writes the training population's prior and calibrator into kitlib/data: this is how the shipped ones are made.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from joblib import Parallel, cpu_count, delayed
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
+
+from independent import independent_bins  # noqa: E402
+from oracle import oracle  # noqa: E402
+from population import Population, absolute_errors_ppm, draw, first  # noqa: E402
+
+from kitlib.calibrator import Calibrator, apply, calibrated_covariance  # noqa: E402
+from kitlib.config import PhysfitConfig, PriorConfig  # noqa: E402
+from kitlib.metric import gll_score, naive_statistics  # noqa: E402
+from kitlib.physfit import fit_planets  # noqa: E402
+from kitlib.posterior import join  # noqa: E402
+from kitlib.prior import SpectralPrior, learn_prior  # noqa: E402
+from kitlib.products import Array, Posterior, Spectra  # noqa: E402
+from kitlib.provenance import write_atomic  # noqa: E402
+from kitlib.reliability import reliability_by_part  # noqa: E402
+from kitlib.sigma import fit_calibrator  # noqa: E402
+
+SEEDS = {"train": 101, "held-out": 202, "shifted": 303, "oracle prior": 404}
+TRAIN_SPECTRA, CALIBRATION_PLANETS, FOLDS = 1100, 200, 4
+ORACLE_SPECTRA = 20_000
+SHIPPED = ROOT / "kitlib" / "data"
+
+
+def calibrated_on(train: Population, workers: int) -> Calibrator:
+    """Calibrator fitted on out-of-fold posteriors: each fold's prior has not seen the fold's spectra."""
+    count = len(train.curves)
+    _, catalogue, truth = first(train, count)
+    parts = []
+    for k in range(FOLDS):
+        chosen = np.arange(count)[np.arange(count) % FOLDS == k]
+        others = np.setdiff1d(np.arange(len(train.truth.planet_id)), chosen)
+        prior = learn_prior(train.truth.depth[others], train.catalogue.take(others), PriorConfig())
+        curves = [train.curves[i] for i in chosen]
+        parts.append(fit_planets(curves, catalogue.take(chosen), prior, PhysfitConfig(), workers=workers))
+    posterior, _ = join(parts)
+    order = np.concatenate([np.flatnonzero(np.arange(count) % FOLDS == k) for k in range(FOLDS)])
+    spectra = Spectra(posterior.planet_id, truth.depth[order])
+    return fit_calibrator(posterior, spectra, naive_statistics(train.truth.depth))
+
+
+def row_of(mu: Array, sigma: Array, truth: Array, naive: tuple[float, float], cov: Array | None = None) -> dict:
+    """One row of the table: scores, errors, and the spread of z-scores by part where there is a covariance."""
+    score = gll_score(mu, sigma, truth, *naive)
+    row = {"total": score.total, "fgs1": score.fgs1, "airs": score.airs}
+    row |= dict(zip(("fgs1_ppm", "level_ppm", "shape_ppm"), absolute_errors_ppm(mu, truth), strict=True))
+    if cov is not None:
+        for part, summary in reliability_by_part(mu, cov, truth).items():
+            row |= {f"{part}_z": summary["rms"], f"{part}_68": summary["coverage"]["0.68"]}
+            row |= {f"{part}_95": summary["coverage"]["0.95"]}
+    return row
+
+
+def uncalibrated(posterior: Posterior) -> Array:
+    """Sigma as the fit gives it, (P, 283)."""
+    return np.sqrt(np.diagonal(posterior.cov, axis1=1, axis2=2)).astype(np.float64)
+
+
+def judged(
+    held_out: Population,
+    prior: SpectralPrior,
+    calibrator: Calibrator,
+    naive: tuple[float, float],
+    wide_prior: SpectralPrior,
+    workers: int,
+) -> dict[str, dict]:
+    """All rows for one held-out population."""
+    systems, catalogue, truth = first(held_out, len(held_out.curves))
+    count, depth = len(truth.planet_id), truth.depth
+    rows = {"naive": row_of(np.full_like(depth, naive[0]), np.full_like(depth, naive[1]), depth, naive)}
+    singles = [catalogue.take(slice(i, i + 1)) for i in range(count)]
+    jobs = (
+        delayed(independent_bins)(c, r, prior, naive, PhysfitConfig())
+        for c, r in zip(held_out.curves, singles, strict=True)
+    )
+    alone = list(tqdm(Parallel(n_jobs=workers, return_as="generator")(jobs), total=count, desc="independent bins"))
+    rows["independent bins"] = row_of(*(np.stack(part) for part in zip(*alone, strict=True)), depth, naive)
+    start = time.perf_counter()
+    posterior, _ = fit_planets(held_out.curves, catalogue, prior, PhysfitConfig(), workers=workers)
+    seconds = (time.perf_counter() - start) / count
+    rows["physics, uncalibrated"] = row_of(posterior.mean, uncalibrated(posterior), depth, naive, posterior.cov)
+    answer, cov = apply(calibrator, posterior), calibrated_covariance(calibrator, posterior)
+    rows["physics"] = row_of(answer.mu, answer.sigma, depth, naive, cov)
+    rows["physics"] |= {"seconds_per_planet": seconds, "fallbacks": int((posterior.diagnostics["fallback"] > 0).sum())}
+    jobs = (
+        delayed(oracle)([c], [t], systems.take(np.array([i])), wide_prior)
+        for i, (c, t) in enumerate(zip(held_out.curves, held_out.truths, strict=True))
+    )
+    best = list(tqdm(Parallel(n_jobs=workers, return_as="generator")(jobs), total=count, desc="oracle"))
+    mean, cov = (np.concatenate([getattr(one, name) for one in best]) for name in ("mean", "cov"))
+    sigma = np.sqrt(np.diagonal(cov, axis1=1, axis2=2)).astype(np.float64)
+    rows["oracle"] = row_of(mean, sigma, depth, naive, cov)
+    return rows
+
+
+def table(rows: dict[str, dict]) -> str:
+    """Aligned text, one row a method; `of oracle`: total over the oracle's."""
+    head = f"{'':<22}{'total':>8}{'FGS1':>8}{'AIRS':>8}{'of oracle':>11}"
+    lines = [f"{head}{'error ppm FGS1/level/shape':>28}{'z spread FGS1/level/shape':>28}"]
+    for name, r in rows.items():
+        errors = f"{r['fgs1_ppm']:.0f} / {r['level_ppm']:.0f} / {r['shape_ppm']:.0f}"
+        spread = " / ".join(f"{r[f'{part}_z']:.2f}" for part in ("fgs1", "level", "shape")) if "fgs1_z" in r else ""
+        scores = f"{name:<22}{r['total']:>8.4f}{r['fgs1']:>8.4f}{r['airs']:>8.4f}"
+        lines.append(f"{scores}{r['total'] / rows['oracle']['total']:>11.1%}{errors:>28}{spread:>28}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the benchmark and print its tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--planets", type=int, default=200, help="held-out planets of each population")
+    parser.add_argument("--workers", type=int, default=cpu_count())
+    parser.add_argument("--out", type=Path, help="write all figures to this JSON file")
+    parser.add_argument("--ship", action="store_true", help="write prior and calibrator into kitlib/data")
+    given = parser.parse_args()
+    train = draw(TRAIN_SPECTRA, CALIBRATION_PLANETS, SEEDS["train"], given.workers)
+    naive = naive_statistics(train.truth.depth)
+    prior = learn_prior(train.truth.depth, train.catalogue, PriorConfig())
+    calibrator = calibrated_on(train, given.workers)
+    if given.ship:
+        prior.save(SHIPPED / "prior.safetensors")
+        write_atomic(SHIPPED / "calibrator.json", calibrator.to_json())
+    results = {}
+    for name, shift in (("held-out", False), ("shifted", True)):
+        held_out = draw(given.planets, given.planets, SEEDS[name], given.workers, shift)
+        family = draw(ORACLE_SPECTRA, 0, SEEDS["oracle prior"], given.workers, shift)
+        wide_prior = learn_prior(family.truth.depth, family.catalogue, PriorConfig(components=25))
+        results[name] = judged(held_out, prior, calibrator, naive, wide_prior, given.workers)
+        print(f"\n{name}: {given.planets} planets, seed {SEEDS[name]}\n{table(results[name])}", flush=True)
+    if given.out:
+        write_atomic(given.out, json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
