@@ -18,7 +18,8 @@ from .visitmodel import Layout
 SCALES = (0.35, 1.0, 2.8)  # of the drift's prior width; the real drift's size varies by about 10
 GAUGE = 1e6  # stiffness, in units of the prior's, of the direction p -> c p, q -> q / c that leaves the drift unchanged
 NEGLIGIBLE = 0.002  # choices with a smaller share of the evidence are left out of the average
-MOST_ORDERS, MOST_ORDERS_TWO_VISITS = 5, 3  # of each drift that are averaged; two visits have four drifts
+MOST_ORDERS = {"fgs1": 5, "airs": 5}  # pairs of orders of each drift that are averaged
+MOST_ORDERS_TWO_VISITS = {"fgs1": 5, "airs": 2}  # two visits have four drifts
 
 
 @dataclass(frozen=True)
@@ -140,8 +141,8 @@ def averaged(fit: Fit, layout: Layout) -> list[Likelihood]:
     """Depths' likelihood under each drift choice that the evidence supports, weights summing to 1."""
     _, ranked = best_choice(fit, layout)
     evidence = _Evidence(fit, layout)
-    kept_orders = MOST_ORDERS if len(ranked) <= 2 else MOST_ORDERS_TWO_VISITS
-    options = [_scales_summed(scored)[:kept_orders] for scored in ranked.values()]
+    most = MOST_ORDERS if len(ranked) <= 2 else MOST_ORDERS_TWO_VISITS
+    options = [_scales_summed(scored)[: most[name.split("_")[0]]] for name, scored in ranked.items()]
     candidates, logs = [], []
     for chosen in product(*options):
         candidates.append(dict(zip(ranked, (option for _, option in chosen), strict=True)))

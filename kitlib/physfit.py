@@ -23,10 +23,10 @@ from .config import PhysfitConfig
 from .driftorder import Likelihood, averaged, best_choice, restricted
 from .gaussnewton import Fit, FitError, gauss_newton
 from .instruments import FGS1, N_BINS
-from .prior import SpectralPrior, combine, ln_scale_height_depth, moments
+from .prior import AMPLITUDES, SpectralPrior, combine, ln_scale_height_depth, moments
 from .products import Array, Catalogue, LightCurveFit, PlanetLightCurves, Posterior
 from .provenance import EventLog
-from .series import Series, rescaled, robust_sd, series_of, without
+from .series import Series, rescaled, robust_sd, series_of, without, without_spikes
 from .transit import transit_duration_h, transit_flux
 from .visitmodel import Layout, State, model_flux, normal_equations, parameter_layout, separable_start
 
@@ -90,7 +90,7 @@ def white_fit(
     planet: PlanetLightCurves, row: Catalogue, prior: SpectralPrior, config: PhysfitConfig, fixed: bool = False
 ) -> Fit:
     """Fit white AIRS and FGS1 of all visits from the best starts of a grid. Raises FitError without usable samples."""
-    series = series_of(planet, white=True)
+    series = without_spikes(series_of(planet, white=True), GROSS_SIGMA)
     if not any((one.weight > 0).sum() > 20 for one in series):
         raise FitError("fewer than 20 usable samples")
     layout = layout_for(row, len(planet.visits), config.drift_order, 0, fixed)
@@ -286,7 +286,7 @@ def _diagnostics(planet: PlanetLightCurves, row: Catalogue, white: Fit, fit: Fit
         "a_over_rs": float(np.exp(of("ln_a"))),
         "impact_param": abs(of("b")),
         "level": float(fit.state.depth[1:].mean()),
-        "amplitude_grid": float(weights @ np.arange(len(weights))),
+        "unfamiliar": float(weights[len(AMPLITUDES) :].sum()),
     }
 
 

@@ -5,7 +5,8 @@ normalised shape and z ~ N(0, C), where C is the sample covariance of the normal
 (molecular shapes) plus a stationary Gaussian-process remainder. FGS1 is bin 0 of shape and covariance,
 with a scatter of its own that follows the level (unocculted spots).
 s is unknown, so the prior is a mixture over a grid of amplitudes: ln s ~ N(alpha + beta ln H, tau^2), H being the depth
-of one scale height that catalogue and level imply. Given a Gaussian likelihood everything is in closed form.
+of one scale height that catalogue and level imply. A small part of the mixture is open to spectra unlike all training
+spectra: any amplitude, any smooth shape. Given a Gaussian likelihood everything is in closed form.
 """
 
 from dataclasses import dataclass, fields
@@ -24,6 +25,9 @@ from .products import Array, Catalogue
 from .provenance import write_atomic
 
 AMPLITUDES = np.array([-2.2, -1.6, -1.1, -0.65, -0.2, 0.2, 0.65, 1.1, 1.6, 2.2])  # grid, standard deviations of ln s
+OPEN_WEIGHT = 0.15  # of the open part
+OPEN_AMPLITUDES = np.geomspace(5e-6, 8e-4, 6)  # of its shapes, as equally probable steps
+OPEN_LENGTH = 24  # bins: correlation falls to one half over .16 um, as in the spectra of the 2024 challenge
 _JITTER = 1e-14  # (0.1 ppm)^2: keeps covariances invertible
 
 
@@ -57,24 +61,33 @@ class SpectralPrior:
             ) from error
 
     def components(self, ln_scale_height: float, level: float) -> list[tuple[float, Array, Array]]:
-        """Mixture for one planet: (weight, mean (283,), covariance (283, 283)) for each amplitude of the grid.
+        """Mixture for one planet: (weight, mean (283,), covariance (283, 283)) each, the learnt part first.
 
         `level`: the planet's depth, roughly; it sets the scatter of FGS1 that a spotted star makes.
         """
+        learnt, half = self._learnt(ln_scale_height, level), 0.5 * np.diag(self.shape_cov)[1:].mean()
+        kernel = 0.5 * self.shape_cov + half * _stationary(OPEN_LENGTH)
+        each = OPEN_WEIGHT / len(OPEN_AMPLITUDES)
+        opened = [(each, *self._component(s, level, 0.0, kernel)) for s in OPEN_AMPLITUDES]
+        return [((1 - OPEN_WEIGHT) * weight, mean, cov) for weight, mean, cov in learnt] + opened
+
+    def _learnt(self, ln_scale_height: float, level: float) -> list[tuple[float, Array, Array]]:
         alpha, beta, tau = self.amplitude_fit
         weights = np.exp(-0.5 * AMPLITUDES**2) * np.gradient(AMPLITUDES)
-        common = np.full((N_BINS, N_BINS), self.level_sd**2)
-        found = []
-        for weight, step in zip(weights / weights.sum(), AMPLITUDES, strict=True):
-            s = np.exp(alpha + beta * ln_scale_height + tau * step)
-            cov = common + s**2 * self.shape_cov + _JITTER * np.eye(N_BINS)
-            cov[0, 0] += (self.fgs1_spots * level) ** 2
-            found.append((float(weight), self.level_mean + s * self.shape_mean, cov))
-        return found
+        amplitudes = np.exp(alpha + beta * ln_scale_height + tau * AMPLITUDES)
+        return [
+            (float(weight), *self._component(s, level, 1.0, self.shape_cov))
+            for weight, s in zip(weights / weights.sum(), amplitudes, strict=True)
+        ]
+
+    def _component(self, s: float, level: float, mean_shapes: float, kernel: Array) -> tuple[Array, Array]:
+        cov = self.level_sd**2 + s**2 * kernel + _JITTER * np.eye(N_BINS)
+        cov[0, 0] += (self.fgs1_spots * level) ** 2
+        return self.level_mean + mean_shapes * s * self.shape_mean, cov
 
     def pooled(self, ln_scale_height: float, level: float) -> tuple[Array, Array]:
-        """Mean and covariance of the mixture."""
-        return moments(self.components(ln_scale_height, level))
+        """Mean and covariance of the learnt part of the mixture."""
+        return moments(self._learnt(ln_scale_height, level))
 
     def population(self) -> tuple[Array, Array]:
         """Mean and covariance for a planet without data."""
@@ -139,7 +152,7 @@ def learn_prior(depth: Array, catalogue: Catalogue, config: PriorConfig) -> Spec
         level_mean=np.array(level.mean()),
         level_sd=np.array(level.std()),
         shape_mean=mean,
-        shape_cov=low_rank + rest * _stationary(),
+        shape_cov=low_rank + rest * _stationary(6.0),
         amplitude_fit=np.array([alpha, beta, tau]),
         fgs1_spots=np.array(spots),
     )
@@ -160,10 +173,10 @@ def _fgs1_offset(offset: Array, amplitude: Array, level: Array) -> tuple[float, 
     return float(best[0]), float(np.exp(best[1])), float(np.exp(np.clip(best[2], np.log(1e-5), np.log(0.1))))
 
 
-def _stationary() -> Array:
-    """Unit-variance remainder: Matern 3/2 over AIRS bins with a length of 6 bins; FGS1 independent."""
+def _stationary(length: float) -> Array:
+    """Unit-variance Matern 3/2 kernel over AIRS bins, `length` in bins; FGS1 independent."""
     bins = np.arange(N_BINS)
-    distance = np.sqrt(3) * np.abs(bins[:, None] - bins[None]) / 6.0
+    distance = np.sqrt(3) * np.abs(bins[:, None] - bins[None]) / length
     kernel = (1 + distance) * np.exp(-distance)
     kernel[0, 1:] = kernel[1:, 0] = 0
     return kernel

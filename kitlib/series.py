@@ -3,9 +3,12 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.ndimage import median_filter
 
 from .instruments import FGS1
 from .products import Array, PlanetLightCurves
+
+SPIKE_WINDOW = 9  # samples: no ingress is steeper than the median of so many follows
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,16 @@ def rescaled(series: list[Series]) -> list[Series]:
             one = replace(one, weight=one.weight / np.where(own, ratio, common))
         scaled.append(one)
     return scaled
+
+
+def without_spikes(series: list[Series], sigma: float) -> list[Series]:
+    """Weight 0 for samples that leave the running median of their channel by more than `sigma` of its own scatter."""
+    cleaned = []
+    for one in series:
+        departure = (one.flux - median_filter(one.flux, (SPIKE_WINDOW, 1), mode="nearest")) * np.sqrt(one.weight)
+        spread = max(robust_sd([departure]), 1.0)
+        cleaned.append(replace(one, weight=np.where(np.abs(departure) > sigma * spread, 0.0, one.weight)))
+    return cleaned
 
 
 def robust_sd(residuals: list[Array]) -> float:

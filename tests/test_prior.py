@@ -6,7 +6,15 @@ from scipy.stats import multivariate_normal
 
 from kitlib.config import PriorConfig
 from kitlib.instruments import N_BINS
-from kitlib.prior import PriorError, SpectralPrior, combine, learn_prior, ln_scale_height_depth, shipped_prior
+from kitlib.prior import (
+    AMPLITUDES,
+    PriorError,
+    SpectralPrior,
+    combine,
+    learn_prior,
+    ln_scale_height_depth,
+    shipped_prior,
+)
 from kitlib.products import Catalogue
 
 
@@ -73,6 +81,25 @@ def test_learnt_prior_describes_new_spectra_of_the_family():
         errors.append(np.sqrt(((mean - new[i])[1:] ** 2).mean()))
         flat.append(new[i, 1:].std())
     assert np.median(errors) < 0.3 * np.median(flat)
+
+
+def test_a_spectrum_unlike_all_training_spectra_is_followed_by_the_open_part():
+    rng = np.random.default_rng(6)
+    depth, catalogue = _spectra(400, rng)
+    prior = learn_prior(depth, catalogue, PriorConfig())
+    components = prior.components(0.0, 0.012)
+    assert sum(weight for weight, _, _ in components) == pytest.approx(1)
+    bins = np.arange(N_BINS)
+    strange = 0.012 + 3e-4 * np.sin(bins / 20.0)  # 300 ppm waves, measured to 50 ppm
+    precision = np.eye(N_BINS) * (5e-5) ** -2
+    data = strange + 5e-5 * rng.standard_normal(N_BINS)
+    mean, cov, weights = combine(precision, precision @ data, components)
+    assert weights[len(AMPLITUDES) :].sum() > 0.99
+    z = (mean - strange)[1:] / np.sqrt(np.diag(cov))[1:]
+    assert np.sqrt((z**2).mean()) < 1.5
+    learnt = [(w, m, c) for w, m, c in components[: len(AMPLITUDES)]]
+    closed, _, _ = combine(precision, precision @ data, learnt)
+    assert np.std(mean - strange) < 0.7 * np.std(closed - strange)
 
 
 def test_file_round_trip_and_refusals(tmp_path):
