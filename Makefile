@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: run test lint notebooks bench bench-score bench-speed clean
+.PHONY: run test lint notebooks bench bench-score bench-speed bench-twin clean
 
 PYTHON ?= python3
 PIP_ARGS ?=
@@ -30,13 +30,16 @@ lint: $(STAMP)
 notebooks: $(STAMP)
 	$(BIN)/python notebooks/build.py
 
-bench: bench-score bench-speed
+bench: bench-score bench-speed bench-twin
 
 bench-score: $(STAMP)
 	$(BIN)/python bench/score.py
 
 bench-speed: $(STAMP)
 	$(BIN)/python bench/calibrate_speed.py
+
+bench-twin: $(STAMP)
+	$(BIN)/python build_kernel.py twin --layout all
 
 # results only: .venv stays
 clean:

@@ -1,0 +1,204 @@
+"""Dataset and kernels to Kaggle and back, over the official `kaggle` client: it alone reads the user's token.
+
+The client leaves out a file whose upload failed and creates the dataset version all the same, and it reports several
+errors by text alone. Here each of them ends the command, and what was finished is remembered in `state.json`, so that
+the same command again continues.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kitlib.paths import COMPETITION
+
+from . import KernelError
+from .bundle import read_manifest
+from .metadata import DATASET, of_kernel
+
+AGAIN = "The same command again continues from here."
+_HINTS = {
+    401: "Kaggle refused the credentials: make a new token on kaggle.com/settings/api, or run `kaggle auth login`.",
+    403: f"Kaggle denies access: accept the rules of {COMPETITION} on its page, and check --user.",
+    404: "Kaggle does not know it: check --user, and push first.",
+    429: "Kaggle's limit on requests or submissions is reached: wait, then run the same command again.",
+}
+
+
+class Kaggle:
+    """One user's account, through the official client.
+
+    Args:
+        user: the account's name; it must be the one that the token belongs to.
+        build: the build folder; `push_*` read its `dataset/` and `kernels/KIND/`, `state.json` is kept there.
+        poll: seconds between two questions after a status.
+        say: where progress goes, one line a call.
+    """
+
+    def __init__(self, user: str, build: Path, poll: float = 20, say: Callable[[str], None] = print):
+        self.user, self.build, self.poll, self.say = user, build, poll, say
+        self.api = _client()
+        owner = self.api.get_config_value(self.api.CONFIG_NAME_USER)
+        if owner and owner.lower() != user.lower():
+            raise KernelError(f"--user {user}: the token belongs to {owner}. Give --user {owner}, or {user}'s token.")
+
+    @property
+    def dataset(self) -> str:
+        """OWNER/SLUG of the kit's dataset."""
+        return f"{self.user}/{DATASET}"
+
+    def kernel(self, kind: str) -> str:
+        """OWNER/SLUG of a kernel."""
+        return of_kernel(kind, self.user)["id"]
+
+    def push_dataset(self, wait_s: float = 1800) -> None:
+        """Create the dataset, or a version of it, unless this very bundle is there; then wait until it is ready."""
+        folder = self.build / "dataset"
+        bundle = read_manifest(folder)["bundle"]
+        status = self.dataset_status()
+        if status and status != "failed" and self._state().get("dataset") == [self.dataset, bundle]:
+            self.say(f"dataset {self.dataset} holds {bundle[:16]} already")
+        else:
+            self.say(f"uploading {'a version of ' if status else ''}{self.dataset}, {bundle[:16]}")
+            if status:
+                result = _called("dataset version", self.api.dataset_create_version, folder, bundle, dir_mode="zip")
+            else:
+                result = _called("dataset", self.api.dataset_create_new, folder, dir_mode="zip")
+            if result.error or result.status.lower() != "ok":
+                raise KernelError(f"Kaggle did not take the dataset: {result.error or result.status}. {AGAIN}")
+            self._remember(dataset=[self.dataset, bundle])
+        self._wait(
+            lambda: self.dataset_status() or "not there yet", {"ready"}, {"failed", "deleted"}, "dataset", wait_s
+        )
+
+    def dataset_status(self) -> str | None:
+        """Kaggle's word on the latest version, e.g. "ready"; None where there is no such dataset."""
+        try:
+            return self.api.dataset_status(self.dataset)
+        except _http_error() as error:
+            # a private dataset that does not exist is answered with either, to its own owner as well
+            if error.response is not None and error.response.status_code in (403, 404):
+                return None
+            raise _explained("dataset status", error) from None
+
+    def push_kernel(self, kind: str) -> int:
+        """Push one built kernel, which also starts it; returns its version number."""
+        name = self.kernel(kind)
+        result = _called("kernel push", self.api.kernels_push, str(self.build / "kernels" / kind))
+        bad = [*result.invalid_dataset_sources, *result.invalid_competition_sources, *result.invalid_kernel_sources]
+        if result.error or bad or not result.version_number:
+            reason = result.error or (f"unknown sources {', '.join(bad)}" if bad else "no version number came back")
+            raise KernelError(f"Kaggle did not take the kernel {name}: {reason}. {AGAIN}")
+        self._remember(**{kind: [name, result.version_number]})
+        self.say(f"kernel {name}, version {result.version_number}: {result.url}")
+        return result.version_number
+
+    def kernel_status(self, kind: str) -> str:
+        """Kaggle's word on the kernel's latest run: queued, running, complete, ... Raises KernelError on failure."""
+        answer = _called("kernel status", self.api.kernels_status, self.kernel(kind))
+        status = answer.status.name.lower()
+        if answer.failure_message:
+            raise KernelError(f"kernel {self.kernel(kind)}: {status}, {answer.failure_message}")
+        return status
+
+    def wait_for_kernel(self, kind: str, wait_s: float = 12 * 3600) -> None:
+        """Wait until the kernel's run is complete. Raises KernelError when it fails, or takes longer than `wait_s`."""
+        failures = {"error", "cancel_requested", "cancel_acknowledged"}
+        self._wait(lambda: self.kernel_status(kind), {"complete"}, failures, f"kernel {self.kernel(kind)}", wait_s)
+
+    def submit(self, message: str, version: int | None = None) -> str:
+        """Submit the infer kernel's submission.csv, of its last pushed version unless one is given."""
+        name = self.kernel("infer")
+        version = version or self._state().get("infer", [None, None])[1]
+        if not version:
+            raise KernelError(f"no pushed version of {name} is known here: push first, or give --version")
+        if (status := self.kernel_status("infer")) != "complete":
+            raise KernelError(f"kernel {name} is {status}: submit when `python build_kernel.py status` says complete")
+        submit = self.api.competition_submit_code
+        result = _called("submission", submit, "submission.csv", message, COMPETITION, name, version, True)
+        self.say(f"submitted version {version} of {name}: {result.message}")
+        return result.message
+
+    def fetch(self, kind: str, out: Path) -> list[str]:
+        """Download the kernel's output files and its log; returns their paths."""
+        files, _ = _called("kernel output", self.api.kernels_output, self.kernel(kind), str(out), force=True)
+        if not files:
+            raise KernelError(f"kernel {self.kernel(kind)} has no output: look at `python build_kernel.py status`")
+        return files
+
+    def _wait(self, ask: Callable[[], str], good: set[str], bad: set[str], what: str, wait_s: float) -> None:
+        end, last = time.monotonic() + wait_s, ""
+        while (status := ask()) not in good:
+            if status in bad:
+                raise KernelError(f"{what}: Kaggle says {status}. Look at its page on kaggle.com. {AGAIN}")
+            if time.monotonic() > end:
+                raise KernelError(f"{what}: still {status} after {wait_s:.0f} s. {AGAIN}")
+            if status != last:
+                self.say(f"{what}: {status}, waiting")
+            last = status
+            time.sleep(self.poll)
+        self.say(f"{what}: {status}")
+
+    def _state(self) -> dict[str, Any]:
+        path = self.build / "state.json"
+        return json.loads(path.read_text()) if path.is_file() else {}
+
+    def _remember(self, **known: Any) -> None:
+        (self.build / "state.json").write_text(json.dumps({**self._state(), **known}, indent=1) + "\n")
+
+
+def _client() -> Any:
+    """The official client, logged in, with every file of a dataset uploaded or none."""
+    try:
+        from kaggle.api.kaggle_api_extended import KaggleApi
+    except ImportError as error:
+        raise KernelError("the kaggle client is not installed: pip install -r requirements-dev.txt") from error
+
+    class WholeUploads(KaggleApi):
+        def _upload_file(
+            self, file_name: str, full_path: str, blob_type: Any, context: Any, *rest: Any, **named: Any
+        ) -> Any:
+            uploaded = super()._upload_file(file_name, full_path, blob_type, context, *rest, **named)
+            if uploaded is None:
+                # without its record the next run uploads the file anew; with it, it would ask for a dead upload's end
+                Path(context.get_upload_info_file_path(full_path)).unlink(missing_ok=True)
+                raise KernelError(f"the upload of {file_name} failed. No dataset version was made. {AGAIN}")
+            return uploaded
+
+    api = WholeUploads()
+    try:
+        api.authenticate()
+    except SystemExit as error:
+        raise KernelError(
+            "no Kaggle credentials: run `kaggle auth login`, or save a token from kaggle.com/settings/api "
+            "in ~/.kaggle/access_token"
+        ) from error
+    return api
+
+
+def _http_error() -> type[Exception]:
+    from requests.exceptions import RequestException  # comes with the client
+
+    return RequestException
+
+
+def _called(what: str, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """Call the client; its errors become one line that says what to do, without the client's traceback."""
+    try:
+        return function(*arguments, **named)
+    except KernelError:
+        raise
+    except _http_error() as error:
+        raise _explained(what, error) from None
+    except (ValueError, OSError) as error:
+        raise KernelError(f"{what}: {error}") from error
+
+
+def _explained(what: str, error: Any) -> KernelError:
+    response = getattr(error, "response", None)
+    if response is None:
+        return KernelError(f"{what}: Kaggle cannot be reached ({type(error).__name__}). {AGAIN}")
+    code = response.status_code
+    hint = _HINTS.get(code, f"Kaggle has trouble. {AGAIN}" if code >= 500 else "Kaggle refuses the request.")
+    return KernelError(f"{what}: HTTP {code}, {error}. {hint}")

@@ -1,0 +1,59 @@
+"""Work for the guard's real processes, and a run to be killed: `python budget_work.py SUBMISSION PIDS`."""
+
+import os
+import signal
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+PLANETS = np.arange(1_000, 1_040, dtype=np.int64)
+
+
+def square(task: int, setting: str) -> tuple[int, str, str]:
+    return task * task, setting, os.environ["OMP_NUM_THREADS"]
+
+
+def misbehave(folder: str, task: int, setting: str) -> int:
+    """1 hangs, 2 is killed the first time, 3 is killed always, 4 raises; the others answer."""
+    marker = Path(folder) / str(task)
+    if task == 1:
+        time.sleep(3_600)
+    if task == 3 or (task == 2 and not marker.exists()):
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if task == 4:
+        raise ValueError("negative flux")
+    return task
+
+
+def answer(pids: str, task: int, setting: str) -> np.ndarray:
+    """A planet's depths, after a moment; leaves the process's id."""
+    (Path(pids) / str(os.getpid())).touch()
+    time.sleep(0.02)
+    return np.full(283, task * 1e-5)
+
+
+def main(submission: Path, pids: Path) -> None:
+    from kitlib.budget import Guard, Limits, Setting, improve, run
+    from kitlib.products import Prediction
+    from kitlib.submission import write_submission
+    from kitlib.workers import Workers
+
+    def merge(prediction: Prediction, results: list) -> Prediction:
+        mu = prediction.mu.copy()
+        for result in results:
+            mu[result.task == PLANETS] = result.value
+        return Prediction(PLANETS, mu, prediction.sigma)
+
+    shape = (len(PLANETS), 283)
+    population = Prediction(PLANETS, np.full(shape, 0.0146), np.full(shape, 0.0106))
+    guard = Guard([Setting("full", 1.0)], Limits(60, 10, memory_bytes=0), 2)
+    results = run(PLANETS.tolist(), Workers(partial(answer, str(pids)), 2), guard)
+    improve(lambda prediction: write_submission(submission, prediction, PLANETS), population, results, merge, 0.0)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

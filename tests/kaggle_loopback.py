@@ -1,0 +1,144 @@
+"""A stand-in for Kaggle's servers on the loopback interface, for the real `kaggle` client: stores, unpacks, answers."""
+
+import base64
+import io
+import json
+import threading
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlparse
+
+USER, KEY = "jane-doe", "0123456789abcdef0123456789abcdef"
+
+
+class Loopback:
+    """Kaggle, as far as the kit uses it. Tests set the attributes and read `calls` and `versions`."""
+
+    def __init__(self):
+        self.versions: list[dict[str, bytes]] = []  # the dataset's versions: path -> content, archives unpacked
+        self.unready = 0  # questions after the dataset's status that are answered "not yet"
+        self.failing_upload = ""  # name of a file whose upload breaks, once
+        self.kernel_error = ""  # answered to the next kernel push
+        self.kernel_status, self.failure = "COMPLETE", ""
+        self.submission_http = 200
+        self.outputs: dict[str, bytes] = {}
+        self.kernels: list[dict] = []
+        self.submissions: list[dict] = []
+        self.calls: list[str] = []
+        self._names: dict[str, str] = {}
+        self._blobs: dict[str, bytes] = {}
+        owner = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_):
+                pass
+
+            def _body(self) -> bytes:
+                return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+            def _send(self, status: int, value: object) -> None:
+                data = value if isinstance(value, bytes) else json.dumps(value).encode()
+                self.send_response(status)
+                kind = "application/octet-stream" if isinstance(value, bytes) else "application/json"
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def do_GET(self):
+                name = urlparse(self.path).path.removeprefix("/output/")
+                self._send(200, owner.outputs[name])
+
+            def do_PUT(self):
+                token, data = urlparse(self.path).path.removeprefix("/upload/"), self._body()
+                if self.headers.get("Content-Range", "").startswith("bytes */"):  # how far did an earlier run come?
+                    self._send(200 if token in owner._blobs else 404, {})
+                elif owner._names[token] == owner.failing_upload:
+                    owner.failing_upload = ""
+                    self._send(500, {})
+                else:
+                    owner._blobs[token] = data
+                    self._send(200, {})
+
+            def do_POST(self):
+                method, body = urlparse(self.path).path.rpartition("/")[2], json.loads(self._body() or b"{}")
+                owner.calls.append(method)
+                known = base64.b64encode(f"{USER}:{KEY}".encode()).decode()
+                if self.headers.get("Authorization") != f"Basic {known}":
+                    self._send(401, {"code": 401, "message": "Unauthorized"})
+                    return
+                self._send(*getattr(owner, f"_{method}", owner._unknown)(body))
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def environment(self, home: Path) -> dict[str, str]:
+        """What leads the client here and to no other place, with no credentials but this user's."""
+        return {
+            "KAGGLE_API_ENVIRONMENT": "LOCALHOST",
+            "http_proxy": f"http://127.0.0.1:{self.server.server_port}",
+            "no_proxy": "",
+            "KAGGLE_USERNAME": USER,
+            "KAGGLE_KEY": KEY,
+            "HOME": str(home),
+            "TMPDIR": str(home),
+        }
+
+    def _unknown(self, body: dict):
+        return 404, {"code": 404, "message": "no such method"}
+
+    def _GetDatasetStatus(self, body: dict):
+        if not self.versions:
+            return 404, {"code": 404, "message": "Not found"}
+        if self.unready:
+            self.unready -= 1
+            return 200, {"status": "BLOBS_RECEIVED"}
+        return 200, {"status": "READY"}
+
+    def _StartBlobUpload(self, body: dict):
+        token = f"token-{len(self._names)}"
+        self._names[token] = body["name"]
+        return 200, {"token": token, "createUrl": f"http://localhost/upload/{token}"}
+
+    def _CreateDataset(self, body: dict):
+        return self._store(body["files"])
+
+    def _CreateDatasetVersion(self, body: dict):
+        return self._store(body["body"]["files"])
+
+    def _store(self, files: list[dict]):
+        """A dataset version as Kaggle makes it: zip archives become folders of their name."""
+        content = {}
+        for file in files:
+            name, data = self._names[file["token"]], self._blobs[file["token"]]
+            if name.endswith(".zip"):
+                with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                    inside = [item for item in archive.namelist() if not item.endswith("/")]
+                    content |= {f"{name.removesuffix('.zip')}/{item}": archive.read(item) for item in inside}
+            else:
+                content[name] = data
+        self.versions.append(content)
+        return 200, {"status": "ok", "url": "/datasets/x", "ref": "x"}
+
+    def _SaveKernel(self, body: dict):
+        if self.kernel_error:
+            error, self.kernel_error = self.kernel_error, ""
+            return 200, {"error": error}
+        self.kernels.append(body)
+        return 200, {"ref": body["slug"], "url": "/code/x", "versionNumber": len(self.kernels)}
+
+    def _GetKernelSessionStatus(self, body: dict):
+        return 200, {"status": self.kernel_status, "failureMessage": self.failure}
+
+    def _ListKernelSessionOutput(self, body: dict):
+        files = [{"fileName": name, "url": f"http://localhost/output/{name}"} for name in self.outputs]
+        return 200, {"files": files, "log": "the log"}
+
+    def _CreateCodeSubmission(self, body: dict):
+        if self.submission_http != 200:
+            return self.submission_http, {"code": self.submission_http, "message": "refused"}
+        self.submissions.append(body)
+        return 200, {"message": "Successfully submitted", "ref": 1}

@@ -1,0 +1,175 @@
+"""push, status, submit, fetch: the real `kaggle` client against a loopback server, as a person would run them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from kaggle_loopback import KEY, USER, Loopback
+
+from kernelkit.bundle import MANIFEST
+from kernelkit.start import verify
+from kitlib.paths import COMPETITION
+
+ROOT = Path(__file__).resolve().parent.parent
+KERNEL = f"{USER}/spectramind-v50-infer"
+
+
+class Person:
+    """Someone at a shell, with a build folder of their own."""
+
+    def __init__(self, kaggle: Loopback, home: Path):
+        self.kaggle, self.home, self.build = kaggle, home, home / "build"
+
+    def does(self, step: str, *words: str, user: str = USER, **environment: str) -> tuple[int, str]:
+        line = [sys.executable, "build_kernel.py", step, "--user", user, "--build", str(self.build), "--poll", "0.01"]
+        env = {**os.environ, **self.kaggle.environment(self.home), **environment}
+        result = subprocess.run([*line, *words], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+        said = result.stdout + result.stderr
+        assert KEY not in said
+        assert "Traceback" not in said, said
+        return result.returncode, said
+
+
+@pytest.fixture
+def kaggle():
+    server = Loopback()
+    yield server
+    server.server.shutdown()
+
+
+@pytest.fixture
+def person(kaggle, tmp_path):
+    return Person(kaggle, tmp_path)
+
+
+def mounted(kaggle: Loopback, folder: Path, version: int = -1) -> Path:
+    """A dataset version as a folder."""
+    for name, data in kaggle.versions[version].items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return folder
+
+
+def test_first_push_creates_the_dataset_waits_and_pushes_the_kernel(kaggle, person, tmp_path):
+    kaggle.unready = 3
+    code, said = person.does("push")
+    assert code == 0, said
+    assert "CreateDataset" in kaggle.calls and "CreateDatasetVersion" not in kaggle.calls
+    assert kaggle.calls.count("GetDatasetStatus") >= 4 and kaggle.calls[-1] == "SaveKernel"
+    content = verify(mounted(kaggle, tmp_path / "mount"))  # what Kaggle mounts is what the manifest says
+    assert "kitlib/data/prior.safetensors" in content["files"]
+    (kernel,) = kaggle.kernels
+    assert kernel["slug"] == KERNEL and kernel["enableInternet"] is False and kernel["machineShape"] == "NvidiaTeslaT4"
+    assert kernel["datasetDataSources"] == [f"{USER}/spectramind-v50-kit"]
+    assert kernel["competitionDataSources"] == [COMPETITION]
+    assert content["bundle"] in kernel["text"]
+
+
+def test_the_same_bundle_is_uploaded_once_and_another_one_as_a_new_version(kaggle, person):
+    assert person.does("push")[0] == 0
+    code, said = person.does("push")
+    assert code == 0 and "holds" in said
+    assert len(kaggle.versions) == 1 and len(kaggle.kernels) == 2
+    (person.build / "state.json").unlink()  # another checkout does not know what is there
+    assert person.does("push")[0] == 0
+    assert kaggle.calls.count("CreateDataset") == 1 and kaggle.calls.count("CreateDatasetVersion") == 1
+    assert kaggle.versions[0][MANIFEST] == kaggle.versions[1][MANIFEST]
+
+
+def test_a_dataset_that_is_not_ready_in_time_is_waited_for_again(kaggle, person):
+    kaggle.unready = 10_000
+    code, said = person.does("push", "--wait", "0.2")
+    assert code == 1 and "still blobs_received" in said and "continues" in said
+    assert not kaggle.kernels
+    kaggle.unready = 2
+    assert person.does("push")[0] == 0
+    assert len(kaggle.versions) == 1 and len(kaggle.kernels) == 1
+
+
+def test_a_quota_error_is_told_and_the_next_run_only_pushes_the_kernel(kaggle, person):
+    kaggle.kernel_error = "Maximum weekly GPU quota of 30.00 hours reached."
+    code, said = person.does("push")
+    assert code == 1 and "weekly GPU quota" in said
+    assert person.does("push")[0] == 0
+    assert len(kaggle.versions) == 1 and len(kaggle.kernels) == 1
+
+
+def test_wrong_credentials_are_named_and_nothing_is_uploaded(kaggle, person):
+    code, said = person.does("push", KAGGLE_KEY="f" * 32)
+    assert code == 1 and "refused the credentials" in said and "f" * 32 not in said
+    assert set(kaggle.calls) == {"GetDatasetStatus"}
+
+
+def test_no_credentials_at_all_are_named(kaggle, person):
+    code, said = person.does("status", KAGGLE_USERNAME="", KAGGLE_KEY="")
+    assert code == 1 and "credentials" in said
+
+
+def test_a_token_of_another_user_is_refused(kaggle, person):
+    code, said = person.does("push", user="someone-else")
+    assert code == 1 and f"belongs to {USER}" in said
+    assert not kaggle.calls
+
+
+@pytest.mark.parametrize("name", ["wheels.zip", "kitlib.zip", MANIFEST])
+def test_a_broken_upload_makes_no_dataset_and_the_next_run_completes_it(kaggle, person, tmp_path, name):
+    """The client alone would create the dataset without the file."""
+    kaggle.failing_upload = name
+    code, said = person.does("push")
+    assert code == 1 and f"{name} failed" in said and "continues" in said
+    assert not kaggle.versions and not kaggle.kernels
+    assert person.does("push")[0] == 0
+    verify(mounted(kaggle, tmp_path / "mount"))
+
+
+def test_an_unreachable_server_is_an_error_not_a_traceback(kaggle, person):
+    code, said = person.does("status", http_proxy="http://127.0.0.1:9")
+    assert code == 1 and "cannot be reached" in said
+
+
+def test_submit_waits_for_a_complete_run_and_names_the_pushed_version(kaggle, person):
+    assert person.does("push")[0] == 0
+    kaggle.kernel_status = "RUNNING"
+    code, said = person.does("submit")
+    assert code == 1 and "is running" in said and not kaggle.submissions
+    kaggle.kernel_status = "COMPLETE"
+    code, said = person.does("submit", "--message", "first try")
+    assert code == 0 and "Successfully submitted" in said
+    (sent,) = kaggle.submissions
+    assert sent["competitionName"] == COMPETITION and sent["fileName"] == "submission.csv"
+    assert (sent["kernelOwner"], sent["kernelSlug"]) == tuple(KERNEL.split("/"))
+    assert sent["kernelVersion"] == 1 and sent["submissionDescription"] == "first try"
+
+
+def test_submit_without_a_push_asks_for_one(kaggle, person):
+    code, said = person.does("submit")
+    assert code == 1 and "push first" in said
+
+
+def test_a_refused_submission_names_the_competition_rules(kaggle, person):
+    kaggle.submission_http = 403
+    code, said = person.does("submit", "--version", "3")
+    assert code == 1 and f"rules of {COMPETITION}" in said
+
+
+def test_status_fails_with_the_kernel(kaggle, person):
+    kaggle.kernel_status, kaggle.failure = "ERROR", "Your notebook ran out of memory"
+    code, said = person.does("status")
+    assert code == 1 and "ran out of memory" in said
+
+
+def test_fetch_brings_output_and_log(kaggle, person):
+    kaggle.outputs = {"submission.csv": b"planet_id\n", "report.html": b"<p>"}
+    code, said = person.does("fetch")
+    folder = person.build / "output" / "infer"
+    assert code == 0 and (folder / "submission.csv").read_bytes() == b"planet_id\n"
+    assert (folder / "report.html").read_bytes() == b"<p>" and "the log" in next(folder.glob("*.log")).read_text()
+
+
+def test_all_goes_from_clone_to_submission(kaggle, person):
+    code, said = person.does("all")
+    assert code == 0, said
+    assert len(kaggle.versions) == len(kaggle.kernels) == len(kaggle.submissions) == 1
