@@ -123,6 +123,44 @@ class LossConfig:
 
 
 @dataclass
+class ModelConfig:
+    """What turns the physical posterior into the answer (kitlib/fusion.py)."""
+
+    kind: str = "v50"  # v50: the fusion model on top of the physical posterior | physics: the posterior itself
+    width: int = 64  # channels of every encoder; a multiple of 8
+    fgs1_encoder: bool = True  # Mamba-2 over FGS1's light curve
+    fgs1_layers: int = 2  # its blocks
+    state: int = 32  # its state size
+    airs_encoder: bool = True  # CNN over AIRS' residual map
+    airs_channels: int = 32  # its channels; a multiple of 4
+    graph: bool = True  # edges between wavelengths
+    graph_layers: int = 3
+    base: str = "posterior"  # what is corrected: posterior | population (direct regression)
+    sigma_factors: int = 3  # 3: FGS1, AIRS level and AIRS shape have their own; 1: one for all
+    dropout: float = 0.1
+    gradient_checkpointing: bool = False  # less memory in training, more time
+
+
+@dataclass
+class TrainConfig:
+    """Training of the fusion model (kitlib/train.py)."""
+
+    folds: int = 5
+    steps: int = 20_000  # at most; early stopping ends it sooner
+    batch: int = 64  # planets
+    learning_rate: float = 1e-3
+    warmup: int = 500  # steps of rising learning rate; a cosine follows
+    weight_decay: float = 1e-2
+    clip: float = 1.0  # norm of the gradient
+    ema: float = 0.999  # decay of the averaged weights, which are what is validated and kept
+    validation: float = 0.1  # share of the planets that stopping is judged on, without folds
+    validate_every: int = 250  # steps
+    patience: int = 12  # validations without a better score
+    checkpoint_every: int = 250  # steps
+    precision: str = "auto"  # on CUDA: auto (bfloat16, else float16) | float32; the CPU computes in float32
+
+
+@dataclass
 class ReportConfig:
     """The HTML page."""
 
@@ -141,6 +179,8 @@ class Config:
     prior: PriorConfig = field(default_factory=PriorConfig)
     sigma: SigmaConfig = field(default_factory=SigmaConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
 
 

@@ -1,0 +1,57 @@
+"""Folds of planets, posteriors of several models as one, and out-of-fold posteriors for the sigma calibrator."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .products import Posterior
+
+
+def fold_of(planets: int, folds: int, seed: int) -> NDArray[np.integer]:
+    """The fold of each planet, (P,), sizes equal within one, drawn by the seed. ValueError for fewer than 2 folds."""
+    if not 2 <= folds <= planets:
+        raise ValueError(f"train.folds={folds} for {planets} planets: give 2 folds or more, and at most one a planet")
+    return np.random.default_rng(seed).permutation(planets) % folds
+
+
+def split(planets: int, share: float, seed: int) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    """Indices to train on and to judge on, at least one of each; drawn by the seed. ValueError below 2 planets."""
+    if planets < 2:
+        raise ValueError(f"{planets} planets cannot be divided into a part to train on and one to judge on: add some")
+    order = np.random.default_rng(seed).permutation(planets)
+    held = min(max(1, round(share * planets)), planets - 1)
+    return np.sort(order[held:]), np.sort(order[:held])
+
+
+def matched(members: Sequence[Posterior]) -> Posterior:
+    """The Gaussian with the moments of the members' equal mixture: mean of means, mean covariance plus their scatter.
+
+    Lakshminarayanan et al. 2017 (arXiv:1612.01474), section 2.4, for full covariances. Diagnostics are the first's.
+    Raises ValueError without members, or where they are not of the same planets in the same order.
+    """
+    if not members:
+        raise ValueError("an ensemble needs at least one member")
+    first = members[0]
+    if any(not np.array_equal(first.planet_id, member.planet_id) for member in members):
+        raise ValueError("the members of an ensemble must be posteriors of the same planets in the same order")
+    mean = sum(member.mean for member in members) / len(members)
+    cov = np.zeros_like(first.cov)
+    for member in members:
+        away = (member.mean - mean).astype(cov.dtype)
+        cov += (member.cov + away[:, :, None] * away[:, None, :]) / len(members)
+    return replace(first, mean=mean, cov=cov)
+
+
+def out_of_fold(members: Sequence[Posterior], fold: NDArray[np.integer]) -> Posterior:
+    """Each planet's posterior by the member that was not trained on it: member k for planets with `fold` k, (P,).
+
+    What `sigma.fit_calibrator` is to see. Raises ValueError for a fold without a member.
+    """
+    if len(fold) and not 0 <= fold.min() <= fold.max() < len(members):
+        raise ValueError(f"{len(members)} members cannot serve folds {fold.min()} to {fold.max()}")
+    mean, cov = members[0].mean.copy(), members[0].cov.copy()
+    for k, member in enumerate(members):
+        mean[fold == k], cov[fold == k] = member.mean[fold == k], member.cov[fold == k]
+    return replace(members[0], mean=mean, cov=cov)
