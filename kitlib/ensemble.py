@@ -12,7 +12,7 @@ from .products import Posterior
 def fold_of(planets: int, folds: int, seed: int) -> NDArray[np.integer]:
     """The fold of each planet, (P,), sizes equal within one, drawn by the seed. ValueError for fewer than 2 folds."""
     if not 2 <= folds <= planets:
-        raise ValueError(f"train.folds={folds} for {planets} planets: give 2 folds or more, and at most one a planet")
+        raise ValueError(f"{folds} folds of {planets} planets: give 2 to {planets}")
     return np.random.default_rng(seed).permutation(planets) % folds
 
 

@@ -28,7 +28,7 @@ from .products import Array, Catalogue, LightCurveFit, PlanetLightCurves, Poster
 from .provenance import EventLog
 from .series import Series, rescaled, robust_sd, series_of, without, without_spikes
 from .transit import transit_duration_h, transit_flux
-from .visitmodel import Layout, State, model_flux, normal_equations, parameter_layout, separable_start
+from .visitmodel import Layout, State, model_flux, normal_equations, parameter_layout, separable_start, star_flux
 
 # Priors on what the light curve knows little about. [F]: FACTS of the competition's data, published by its winner.
 LN_A_SD = 0.064  # scatter of the catalogue's a/Rs [F]
@@ -293,12 +293,11 @@ def _diagnostics(planet: PlanetLightCurves, row: Catalogue, white: Fit, fit: Fit
 def _curves(planet: PlanetLightCurves, white: Fit, row: Catalogue) -> list[LightCurveFit]:
     curves = []
     for one in white.series:
-        model = model_flux(one, white.layout, white.state, float(row.period_days[0]))[:, 0]
-        weight = one.weight[:, 0]
+        fitted = (one, white.layout, white.state, float(row.period_days[0]))
+        weight, star = one.weight[:, 0], max(float(star_flux(*fitted)[0]), 1e-30)
         sigma = np.where(weight > 0, 1 / np.sqrt(np.maximum(weight, 1e-30)), np.inf)
-        curves.append(
-            LightCurveFit(planet.planet_id, one.visit, one.instrument, one.time_h, one.flux[:, 0], model, sigma)
-        )
+        values = (array / star for array in (one.flux[:, 0], model_flux(*fitted)[:, 0], sigma))
+        curves.append(LightCurveFit(planet.planet_id, one.visit, one.instrument, one.time_h, *values))
     return curves
 
 

@@ -23,6 +23,7 @@ from joblib import cpu_count
 
 from .calibrator import apply
 from .config import Config, as_dict, write_snapshot
+from .ensemble import fold_of
 from .inputs import (
     catalogue_of,
     choose_prior,
@@ -122,7 +123,7 @@ def train(config: Config) -> Path:
         stage.record["inputs"] += [*tables(root, "train"), root / "train.csv"]
         products = _calibrated(stage, root, "train", catalogue)
         usable = np.array([planet in products for planet in catalogue.planet_id])
-        fold = np.random.default_rng(config.run.seed).permutation(len(catalogue)) % max(config.sigma.folds, 2)
+        fold = fold_of(len(catalogue), max(config.sigma.folds, 2), config.run.seed)
         parts = []
         for k in range(max(config.sigma.folds, 2)):
             chosen, others = np.flatnonzero((fold == k) & usable), np.flatnonzero(fold != k)

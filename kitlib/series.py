@@ -19,7 +19,7 @@ class Series:
     visit: int
     time_h: Array  # (T,)
     exposure_h: float  # length of one sample
-    flux: Array  # (T, W), 1 out of transit
+    flux: Array  # (T, W), over its median: 1 lies in transit where the transit lasts for more than half the visit
     weight: Array  # (T, W), inverse variance of `flux`; 0 where there is no sample
     position: Array  # (W,) channel position in [-1, 1]
     channels: slice  # of the planet's depth vector

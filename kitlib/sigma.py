@@ -30,6 +30,7 @@ from .calibrator import (
     take_apart,
     unusable,
 )
+from .ensemble import fold_of
 from .instruments import N_BINS, bin_weights
 from .metric import naive_statistics, score_per_nat
 from .products import Array, Posterior, Prediction, Spectra
@@ -111,10 +112,8 @@ def cross_calibrate(
 ) -> Prediction:
     """Calibrate each planet by a calibrator fitted on the other folds: the honest figures of the planets of `truth`."""
     count = len(posterior.planet_id)
-    if not 2 <= folds <= count:
-        raise ValueError(f"{folds} folds of {count} planets: give 2 to {count}")
     naive = naive or naive_statistics(truth.depth)
-    fold = np.random.default_rng(seed).permutation(count) % folds
+    fold = fold_of(count, folds, seed)
     mu, sigma = np.empty((count, N_BINS)), np.empty((count, N_BINS))
     for held_out in range(folds):
         inside = fold != held_out

@@ -104,18 +104,25 @@ def chi2_of(series: list[Series], layout: Layout, state: State, period_days: flo
     total = 0.0
     for one in series:
         model, _ = _channel_model(one, layout, state, period_days)
-        flux, weight = one.flux.T, one.weight.T
-        level = (weight * flux * model).sum(1) / np.maximum((weight * model**2).sum(1), 1e-30)
-        total += float((weight * (flux - level[:, None] * model) ** 2).sum())
+        total += float((one.weight.T * (one.flux.T - _star(one, model)[:, None] * model) ** 2).sum())
     return total
 
 
 def model_flux(one: Series, layout: Layout, state: State, period_days: float) -> Array:
-    """Fitted normalised flux of a series, (T, W)."""
+    """Fitted flux of a series in its own unit, (T, W)."""
     model, _ = _channel_model(one, layout, state, period_days)
+    return (_star(one, model)[:, None] * model).T
+
+
+def star_flux(one: Series, layout: Layout, state: State, period_days: float) -> Array:
+    """Fitted flux of the star, without planet and drift, in the series' own unit, (W,)."""
+    return _star(one, _channel_model(one, layout, state, period_days)[0])
+
+
+def _star(one: Series, model: Array) -> Array:
+    """The level that fits best beside `model` (W, T), (W,)."""
     flux, weight = one.flux.T, one.weight.T
-    level = (weight * flux * model).sum(1) / np.maximum((weight * model**2).sum(1), 1e-30)
-    return (level[:, None] * model).T
+    return (weight * flux * model).sum(1) / np.maximum((weight * model**2).sum(1), 1e-30)
 
 
 @dataclass(frozen=True)
