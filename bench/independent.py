@@ -23,7 +23,7 @@ def independent_bins(
 ) -> tuple[Array, Array]:
     """Mean and sigma of one planet's 283 bins, (283,) each. Raises FitError where the white fit fails."""
     white = white_fit(planet, row, prior, config)
-    layout = layout_for(row, len(planet.visits), config.drift_order, 0)
+    layout = layout_for(row, prior.limb, len(planet.visits), config.drift_order, 0)
     shared = white.state.shared.copy()
     for name, where in layout.names.items():  # no drift: the baseline of each bin takes it up
         if "drift" in name:

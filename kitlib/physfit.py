@@ -19,33 +19,30 @@ from joblib import Parallel, delayed, parallel_config
 from numpy.polynomial.legendre import legvander
 from tqdm import tqdm
 
+from .combination import Likelihood, combine
 from .config import PhysfitConfig
-from .driftorder import Likelihood, averaged, best_choice, restricted
+from .driftorder import averaged, best_choice, restricted
 from .gaussnewton import Fit, FitError, gauss_newton
 from .instruments import FGS1, N_BINS
-from .prior import AMPLITUDES, SpectralPrior, combine, ln_scale_height_depth, moments
+from .limbdarkening import LimbDarkening, Measured
+from .prior import AMPLITUDES, SpectralPrior, ln_scale_height_depth
 from .products import Array, Catalogue, LightCurveFit, PlanetLightCurves, Posterior
 from .provenance import EventLog
 from .series import Series, rescaled, robust_sd, series_of, without, without_spikes
 from .transit import transit_duration_h, transit_flux
-from .visitmodel import Layout, State, model_flux, normal_equations, parameter_layout, separable_start, star_flux
+from .visitmodel import Layout, State, limb_coefficients, model_flux, normal_equations, parameter_layout, separable_start, star_flux
 
 # Priors on what the light curve knows little about. [F]: FACTS of the competition's data, published by its winner.
 LN_A_SD = 0.064  # scatter of the catalogue's a/Rs [F]
 IMPACT_SD = 0.15  # of the catalogue's impact parameter: its scatter is not published, so wide
 FGS1_DELAY_SD_H = 0.0075  # FGS1 and AIRS mid-transit differ by at most 0.015 h [F]
-FGS1_U1_SD, FGS1_U2 = 0.04, (0.155, 0.055)  # u1 = 0.41 - 1e-4 (Ts - 5840 K) explains 83 % [F]
-AIRS_U1, AIRS_U2 = (
-    ((0.125, 0.028), (-0.05, 0.02), (0.0, 0.01)),
-    ((0.10, 0.045), (-0.02, 0.02)),
-)  # Legendre, mean and sd [F]
 AIRS_DRIFT_SD, FGS1_DRIFT_SD = 3e-4, 8e-4  # of each power's coefficient [F: rms over a visit]
 GROSS_SIGMA = 8.0  # residuals of the white fit's model in a channel: neither drift nor features reach it
 FIXED = 1e-6  # prior width of what is not to move
 START_IMPACTS, START_LN_A = (0.1, 0.5, 0.8), (-0.13, 0.0, 0.13)  # the white fit's grid; ln a/Rs around the catalogue's
 START_TIMES_H = np.arange(0.0, 7.51, 0.1)
 TEMPLATE_TIMES_H = np.linspace(-8, 8, 801)
-STARTS = 3  # Gauss-Newton runs from the best points of the grid
+STARTS, FIRST_ITERATIONS = 3, 3  # Gauss-Newton runs from the best points of the grid; the best of them goes on
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,9 @@ class PlanetFit:
     reason: str  # why it fell back; "" when it did not
 
 
-def layout_for(planet: Catalogue, visits: int, order: int, colour_order: int, fixed: bool = False) -> Layout:
+def layout_for(
+    planet: Catalogue, limb: LimbDarkening, visits: int, order: int, colour_order: int, fixed: bool = False
+) -> Layout:
     """State vector and priors of one planet, `planet` its catalogue row; `fixed` holds the catalogue's geometry."""
     layout = parameter_layout(visits, order, colour_order)
     mean, sd = layout.mean.copy(), layout.sd.copy()
@@ -71,10 +70,6 @@ def layout_for(planet: Catalogue, visits: int, order: int, colour_order: int, fi
     put("ln_a", (np.log(a), LN_A_SD))
     put("b", (min(a * abs(np.cos(np.radians(inclination))), 0.95), IMPACT_SD))
     put("fgs1_delay", (0.0, FGS1_DELAY_SD_H))
-    put("fgs1_u1", (0.41 - 1e-4 * (float(planet.stellar_temperature_k[0]) - 5840), FGS1_U1_SD))
-    put("fgs1_u2", FGS1_U2)
-    put("airs_u1", *AIRS_U1)
-    put("airs_u2", *AIRS_U2)
     for visit in range(visits):
         put(f"t0_{visit}", (3.75, 10.0))
         sd[layout[f"fgs1_drift_{visit}"]] = FGS1_DRIFT_SD
@@ -83,7 +78,8 @@ def layout_for(planet: Catalogue, visits: int, order: int, colour_order: int, fi
             put(f"airs_colour_{visit}", (1.0, FIXED))
     if fixed:
         sd[layout["ln_a"]] = sd[layout["b"]] = FIXED
-    return replace(layout, mean=mean, sd=sd)
+    darkening = limb.at(float(planet.stellar_temperature_k[0]))
+    return replace(layout, mean=mean, sd=sd, limb_mean=darkening, limb_root=np.linalg.cholesky(limb.cov))
 
 
 def white_fit(
@@ -93,7 +89,7 @@ def white_fit(
     series = without_spikes(series_of(planet, white=True), GROSS_SIGMA)
     if not any((one.weight > 0).sum() > 20 for one in series):
         raise FitError("fewer than 20 usable samples")
-    layout = layout_for(row, len(planet.visits), config.drift_order, 0, fixed)
+    layout = layout_for(row, prior.limb, len(planet.visits), config.drift_order, 0, fixed)
     period = float(row.period_days[0])
     mean, cov = (
         np.full(2, float(prior.level_mean)),
@@ -102,12 +98,13 @@ def white_fit(
     fits = []
     for start in _starts(series, layout, period, float(prior.level_mean)):
         try:
-            fits.append(gauss_newton(series, layout, start, period, mean, cov, config.max_iterations))
+            fits.append(gauss_newton(series, layout, start, period, mean, cov, FIRST_ITERATIONS))
         except FitError:
             continue
     if not fits:
         raise FitError("no start of the white fit converged")
-    fit = min(fits, key=lambda f: f.objective)
+    best = min(fits, key=lambda f: f.objective).state
+    fit = gauss_newton(series, layout, best, period, mean, cov, config.max_iterations)
     cleaned, dropped = without(
         fit.series, fit.system.residuals, config.outlier_sigma * max(1.0, robust_sd(fit.system.residuals))
     )
@@ -156,15 +153,13 @@ def _matched(one: Series, template: Array) -> tuple[Array, Array]:
 
 def _template(instrument: str, layout: Layout, shared: Array, period_days: float, level: float) -> Array:
     """Transit signal of a planet of depth `level` at TEMPLATE_TIMES_H around mid-transit."""
-    prefix = "fgs1" if instrument == FGS1.name else "airs"
     values = (
         0.0,
         period_days,
         np.exp(shared[layout["ln_a"]][0]),
         shared[layout["b"]][0],
         np.sqrt(level),
-        shared[layout[f"{prefix}_u1"]][0],
-        shared[layout[f"{prefix}_u2"]][0],
+        *limb_coefficients(layout, shared)[[0, 1] if instrument == FGS1.name else [2, 5]],
     )
     arguments = (torch.tensor(value, dtype=torch.float64) for value in values)
     return transit_flux(torch.from_numpy(TEMPLATE_TIMES_H), *arguments).numpy() - 1
@@ -183,7 +178,7 @@ def joint_fit(
     Returns the fit and the layout of full orders, which `driftorder.averaged` takes.
     """
     series = rescaled(series_of(planet, white=False))
-    layout = layout_for(row, len(planet.visits), config.drift_order, config.colour_order, fixed)
+    layout = layout_for(row, prior.limb, len(planet.visits), config.drift_order, config.colour_order, fixed)
     period = float(row.period_days[0])
     level = float(white.state.depth[1])
     mean, cov = prior.pooled(float(ln_scale_height_depth(row, np.array([level]))[0]), level)
@@ -233,6 +228,33 @@ def fit_planet(planet: PlanetLightCurves, row: Catalogue, prior: SpectralPrior, 
     return _population(planet, prior, "; ".join(reasons))
 
 
+def measure_limb_darkening(
+    planet: PlanetLightCurves, row: Catalogue, prior: SpectralPrior, config: PhysfitConfig, depth: Array
+) -> Measured | None:
+    """What a planet's light curves say of its star's limb darkening, its spectrum `depth` (283,) known.
+
+    None where the planet cannot be fitted. The fit itself does not know `depth`: the linear model around it does.
+    """
+    try:
+        fit, _ = joint_fit(planet, row, prior, config, white_fit(planet, row, prior, config))
+    except (FitError, np.linalg.LinAlgError):
+        return None
+    system, layout, value = fit.system, fit.layout, fit.state.shared
+    gradient = system.gradient_shared - system.cross.T @ (depth - fit.state.depth)
+    other = np.setdiff1d(np.arange(len(value)), np.arange(len(value))[layout["limb"]])
+    weight = layout.sd[other] ** -2.0
+    matrix = system.shared[np.ix_(other, other)] + np.diag(weight)
+    towards = gradient[other] - weight * (value[other] - layout.mean[other])
+    across = system.shared[layout["limb"]][:, other]
+    solved = np.linalg.solve(matrix, np.column_stack([across.T, towards]))
+    precision = system.shared[layout["limb"], layout["limb"]] - across @ solved[:, :-1]
+    pull = gradient[layout["limb"]] - across @ solved[:, -1]
+    inverse = np.linalg.inv(layout.limb_root)
+    precision = inverse.T @ (precision + precision.T) @ inverse / 2
+    information = inverse.T @ pull + precision @ limb_coefficients(layout, value)
+    return Measured(float(row.stellar_temperature_k[0]), precision, information)
+
+
 def _combined(
     planet: PlanetLightCurves,
     row: Catalogue,
@@ -246,9 +268,7 @@ def _combined(
     """Likelihood and spectral prior meet."""
     level = float(np.clip(white.state.depth[1], 1e-4, 0.3))
     components = prior.components(float(ln_scale_height_depth(row, np.array([level]))[0]), level)
-    parts = [(one.weight, *combine(one.precision, one.information, components)) for one in likelihoods]
-    mean, cov = moments([part[:3] for part in parts])
-    weights = sum(weight * amplitudes for weight, _, _, amplitudes in parts)
+    mean, cov, weights = combine(likelihoods, components)
     if not (np.isfinite(mean).all() and np.isfinite(cov).all() and (np.diag(cov) > 0).all()):
         raise FitError("the posterior is not finite")
     diagnostics = _diagnostics(planet, row, white, fit, weights) | {"fallback": float(fallback)}
