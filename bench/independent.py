@@ -8,11 +8,11 @@ import numpy as np
 
 from kitlib.config import PhysfitConfig
 from kitlib.instruments import N_BINS
-from kitlib.physfit import layout_for, white_fit
 from kitlib.prior import SpectralPrior
 from kitlib.products import Array, Catalogue, PlanetLightCurves
 from kitlib.series import rescaled, series_of
 from kitlib.visitmodel import State, model_flux
+from kitlib.whitefit import layout_for, white_fit
 
 BASELINE_ORDER = 2
 DEPTH_STEP = 1e-4

@@ -17,7 +17,7 @@ import yaml
 from .paths import find_configs
 from .provenance import write_atomic
 
-STAGES = ("simulate", "calibrate", "train", "predict", "diagnose", "submit")
+STAGES = ("simulate", "calibrate", "pretrain", "train", "predict", "diagnose", "submit")
 
 
 class ConfigError(ValueError):
@@ -81,7 +81,8 @@ class PriorConfig:
     """Spectral prior."""
 
     source: str = "auto"  # train | shipped | auto: the run's own, else train.csv if large enough, else shipped
-    min_train_planets: int = 200
+    min_train_planets: int = 200  # spectra that a prior, and planets that the fusion model, is trained on at least
+    limb_planets: int = 200  # training planets that limb darkening is learnt from
     components: int = 12  # molecular shapes kept by the low-rank part
 
 
@@ -127,14 +128,14 @@ class ModelConfig:
     """What turns the physical posterior into the answer (kitlib/fusion.py)."""
 
     kind: str = "v50"  # v50: the fusion model on top of the physical posterior | physics: the posterior itself
-    width: int = 64  # channels of every encoder; a multiple of 8
+    width: int = 32  # channels of every encoder; a multiple of 8
     fgs1_encoder: bool = True  # Mamba-2 over FGS1's light curve
     fgs1_layers: int = 2  # its blocks
-    state: int = 32  # its state size
+    state: int = 16  # its state size
     airs_encoder: bool = True  # CNN over AIRS' residual map
-    airs_channels: int = 32  # its channels; a multiple of 4
+    airs_channels: int = 16  # its channels; a multiple of 4
     graph: bool = True  # edges between wavelengths
-    graph_layers: int = 3
+    graph_layers: int = 2
     base: str = "posterior"  # what is corrected: posterior | population (direct regression)
     sigma_factors: int = 3  # 3: FGS1, AIRS level and AIRS shape have their own; 1: one for all
     dropout: float = 0.1
@@ -145,6 +146,7 @@ class ModelConfig:
 class TrainConfig:
     """Training of the fusion model (kitlib/train.py)."""
 
+    initial: str = "shipped"  # what `train` starts from: shipped | path of a model file | "": from scratch
     folds: int = 5
     steps: int = 20_000  # at most; early stopping ends it sooner
     batch: int = 64  # planets
@@ -158,6 +160,15 @@ class TrainConfig:
     patience: int = 12  # validations without a better score
     checkpoint_every: int = 250  # steps
     precision: str = "auto"  # on CUDA: auto (bfloat16, else float16) | float32; the CPU computes in float32
+
+
+@dataclass
+class PretrainConfig:
+    """Simulated planets that the fusion model is pre-trained on (kitlib/pretraining.py)."""
+
+    planets: int = 20_000
+    randomised: float = 0.4  # share with other spectra, worse detectors, other drifts, missing contacts
+    shard: int = 250  # planets in one file: what a killed run loses at most
 
 
 @dataclass
@@ -181,6 +192,7 @@ class Config:
     loss: LossConfig = field(default_factory=LossConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
 
 

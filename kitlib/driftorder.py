@@ -13,8 +13,8 @@ from scipy.linalg import cho_factor, cho_solve
 
 from .combination import Likelihood
 from .gaussnewton import Fit, FitError
+from .parameters import Layout
 from .products import Array
-from .visitmodel import Layout
 
 SCALES = (0.35, 1.0, 2.8)  # of the drift's prior width; the real drift's size varies by about 10
 GAUGE = 1e6  # stiffness, in units of the prior's, of the direction p -> c p, q -> q / c that leaves the drift unchanged

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
+from .parameters import Layout, State
 from .products import Array
 from .series import Series
-from .visitmodel import Layout, NormalEquations, State, normal_equations
+from .visitmodel import NormalEquations, normal_equations
 
 ATTEMPTS = 8  # at a step, each more damped than the one before (Levenberg 1944; Marquardt 1963)
 CONVERGED = 0.02  # stop when the objective (chi2 plus priors) falls by less

@@ -2,8 +2,9 @@
 
     simulate   ->  simulate.out/data, simulate.out/solution.csv
     calibrate  ->  OUT/products/lightcurves/{split}/{planet_id}.safetensors
-    train      ->  OUT/prior.safetensors, OUT/calibrator.json, OUT/train_posterior.safetensors
-    predict    ->  OUT/submission.csv, OUT/posterior.safetensors      (works without `train`)
+    pretrain   ->  OUT/pretrain/: shards, model.safetensors, history.png      (simulated planets alone)
+    train      ->  OUT/prior.safetensors, OUT/calibrator_*.json, OUT/fusion/fold_*/, OUT/train_posterior.safetensors
+    predict    ->  OUT/submission.csv, OUT/posterior.safetensors, OUT/physics.safetensors      (works without `train`)
     diagnose   ->  OUT/scores.json, OUT/report.html
     submit     ->  OUT/bundle/
 
@@ -19,12 +20,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from joblib import cpu_count
 
+from . import rules
 from .calibrator import apply
 from .config import Config, as_dict, write_snapshot
-from .ensemble import fold_of
+from .ensemble import fold_of, out_of_fold
+from .features import features_of, read_shards, write_set
+from .fusion import load_model
+from .fusion import predict as answer_of
 from .inputs import (
+    SHIPPED_MODEL,
+    answered,
+    calibrator_path,
     catalogue_of,
     choose_prior,
     expected_planets,
@@ -32,20 +41,26 @@ from .inputs import (
     population,
     rows_of,
     run_calibrator,
+    run_models,
     run_prior,
     tables,
     training_set,
+    with_limb_darkening,
 )
 from .lightcurves import calibrate_planets, read_lightcurves
+from .limbdarkening import Measured
+from .losses import Loss
 from .metric import naive_statistics
 from .paths import ensure_writable, find_data_root
-from .physfit import fit_planets
-from .posterior import join, write_posterior
-from .prior import SpectralPrior
+from .physfit import fit_planets, measure_stars
+from .posterior import join, read_posterior, write_posterior
+from .prior import SpectralPrior, shipped_prior
 from .products import Catalogue, LightCurveFit, PlanetLightCurves, Posterior, Prediction, Spectra
 from .provenance import EventLog, stage_manifest, write_atomic
 from .sigma import fit_calibrator
 from .submission import package, write_submission
+from .tables import read_wavelengths
+from .train import train_folds, train_one
 
 MIN_TRAIN = 10  # planets: below, thirteen calibration numbers would say nothing
 BATCH = 64  # planets fitted before submission.csv is improved: 55 MB of light curves
@@ -109,11 +124,30 @@ def calibrate(config: Config) -> list[Path]:
         return paths
 
 
-def train(config: Config) -> Path:
-    """Learn the spectral prior and fit the sigma calibrator on out-of-fold planets; returns the calibrator's file.
+def pretrain(config: Config) -> Path:
+    """Pre-train the fusion model on simulated planets, with the shipped priors; returns the model's file.
 
-    Each fold's planets are fitted with a prior learnt from the other folds' spectra, so that the calibrator sees errors
-    of the size that unseen planets have. Below `prior.min_train_planets` spectra the shipped prior is used throughout.
+    Needs batman. This is how the shipped model is made. A killed run goes on where it stopped.
+    """
+    from .pretraining import make_pretraining_set, wavelengths_um  # bring the simulator along
+
+    with _stage("pretrain", config) as stage:
+        out = stage.out / "pretrain"
+        shards = make_pretraining_set(config, shipped_prior(), out / "shards", stage.workers)
+        naive = naive_statistics(read_shards(shards)[1].numpy())
+        loss = Loss(*naive, wavelengths_um(), rules.from_config(config.loss))
+        stage.record["inputs"] += shards
+        model = train_one(shards, config, loss, out)
+        stage.record["outputs"] += [model, out / "history.png"]
+        return model
+
+
+def train(config: Config) -> Path:
+    """Learn priors, fine-tune the fusion model and fit the sigma calibrators; returns the calibrator of config.model.
+
+    Everything is out of fold: each fold's planets are fitted with priors learnt from the other folds, and answered by
+    the model that was trained on those, so that the calibrators see errors of the size that unseen planets have. Below
+    `prior.min_train_planets` spectra the shipped priors and the shipped model are used throughout.
     """
     with _stage("train", config) as stage:
         root = find_data_root(config.data.root)
@@ -123,24 +157,67 @@ def train(config: Config) -> Path:
         stage.record["inputs"] += [*tables(root, "train"), root / "train.csv"]
         products = _calibrated(stage, root, "train", catalogue)
         usable = np.array([planet in products for planet in catalogue.planet_id])
+        measured = _measured_stars(stage, catalogue, truth, products, usable)
         fold = fold_of(len(catalogue), max(config.sigma.folds, 2), config.run.seed)
         parts = []
         for k in range(max(config.sigma.folds, 2)):
             chosen, others = np.flatnonzero((fold == k) & usable), np.flatnonzero(fold != k)
             if len(chosen):
                 prior = choose_prior(config.prior, truth.depth[others], catalogue.take(others))
+                prior = with_limb_darkening(prior, [measured[i] for i in others if i in measured])
                 parts.append(_fit(stage, catalogue.take(chosen), products, prior))
         if not parts:
             raise PipelineError(f"{root}/train: no planet with usable frames; see {stage.events.path} for the reasons")
         posterior, curves = join(parts)
-        depth = truth.depth[rows_of(truth.planet_id, posterior.planet_id)]
-        calibrator = fit_calibrator(posterior, Spectra(posterior.planet_id, depth), naive_statistics(truth.depth))
+        rows = rows_of(truth.planet_id, posterior.planet_id)
+        fitted = Spectra(posterior.planet_id, truth.depth[rows])
+        naive = naive_statistics(truth.depth)
+        answers = {"physics": posterior}
+        if config.model.kind != "physics":
+            wl = read_wavelengths(root / "wavelengths.csv")
+            answers[config.model.kind] = _fine_tuned(stage, posterior, catalogue.take(rows), fitted, naive, wl)
+        prior = choose_prior(config.prior, truth.depth, catalogue)
         stage.record["outputs"] += [
-            write_posterior(stage.out / "train_posterior.safetensors", posterior, curves),
-            choose_prior(config.prior, truth.depth, catalogue).save(stage.out / "prior.safetensors"),
-            write_atomic(stage.out / "calibrator.json", calibrator.to_json()),
+            write_posterior(stage.out / "train_posterior.safetensors", answers[config.model.kind], curves),
+            with_limb_darkening(prior, list(measured.values())).save(stage.out / "prior.safetensors"),
         ]
-        return stage.out / "calibrator.json"
+        for kind, answer in answers.items():
+            calibrator = fit_calibrator(answer, fitted, naive)
+            stage.record["outputs"].append(write_atomic(calibrator_path(stage.out, kind), calibrator.to_json()))
+        return calibrator_path(stage.out, config.model.kind)
+
+
+def _measured_stars(
+    stage: Stage, catalogue: Catalogue, truth: Spectra, products: dict[int, Path], usable: np.ndarray
+) -> dict[int, Measured]:
+    """Limb darkening of up to `prior.limb_planets` training planets, by row; none where the shipped prior is used."""
+    config = stage.config
+    prior = choose_prior(config.prior, truth.depth, catalogue)
+    if prior is shipped_prior():
+        return {}
+    chosen = np.flatnonzero(usable)[: config.prior.limb_planets]
+    planets = [_light_curves(stage, products, int(catalogue.planet_id[i])) for i in chosen]
+    rest = (config.physfit, truth.depth[chosen], config.run.progress, stage.workers)
+    found = measure_stars(planets, catalogue.take(chosen), prior, *rest)
+    return {int(i): one for i, one in zip(chosen, found, strict=True) if one is not None}
+
+
+def _fine_tuned(
+    stage: Stage, posterior: Posterior, rows: Catalogue, truth: Spectra, naive: tuple[float, float], wl: np.ndarray
+) -> Posterior:
+    """Each planet's answer by a model that was not trained on it; leaves the models in OUT/fusion."""
+    config = stage.config
+    if len(truth.planet_id) < config.prior.min_train_planets:
+        stage.events.emit("train", "model_shipped", reason=f"{len(truth.planet_id)} planets are too few to train on")
+        return answered(run_models(config.model, stage.out)[0], posterior, rows)
+    features = features_of(posterior, rows, posterior.inputs)
+    data = write_set(stage.out / "fusion" / "train.safetensors", features, torch.from_numpy(truth.depth))
+    loss = Loss(*naive, wl, rules.from_config(config.loss))
+    initial = {"shipped": SHIPPED_MODEL, "": None}.get(config.train.initial, Path(config.train.initial))
+    paths = train_folds(data, config, loss, stage.out / "fusion", initial)
+    stage.record["outputs"] += paths
+    members = [answer_of(load_model(path)[0], posterior, features) for path in paths]
+    return out_of_fold(members, fold_of(len(truth.planet_id), config.train.folds, config.run.seed))
 
 
 def predict(config: Config) -> Path:
@@ -158,8 +235,9 @@ def predict(config: Config) -> Path:
         for planet in strangers:
             stage.events.emit("predict", "fallback", planet_id=planet, reason=f"not in {split}_star_info.csv")
         prior, prior_files = run_prior(config.prior, root, stage.out)
-        calibrator, calibrator_files = run_calibrator(config.sigma.calibrator, stage.out)
-        stage.record["inputs"] += [*tables(root, split), *prior_files, *calibrator_files]
+        calibrator, calibrator_files = run_calibrator(config.sigma.calibrator, stage.out, config.model.kind)
+        models, model_files = run_models(config.model, stage.out)
+        stage.record["inputs"] += [*tables(root, split), *prior_files, *model_files, *calibrator_files]
         submission = stage.out / "submission.csv"
         prediction = population(prior, expected)
         write_submission(submission, prediction, expected)
@@ -168,13 +246,16 @@ def predict(config: Config) -> Path:
         products = {planet: path for planet, path in products.items() if planet not in strangers}
         parts = []
         for start in range(0, len(catalogue), BATCH):
-            part = _fit(stage, catalogue.take(slice(start, start + BATCH)), products, prior)
-            prediction = _improved(stage, prediction, apply(calibrator, part[0]))
+            rows = catalogue.take(slice(start, start + BATCH))
+            physics, curves = _fit(stage, rows, products, prior)
+            answer = answered(models, physics, rows)
+            prediction = _improved(stage, prediction, apply(calibrator, answer))
             write_submission(submission, prediction, expected)
-            parts.append(part)
-        posterior, curves = join(parts)
-        written = write_posterior(stage.out / "posterior.safetensors", posterior, curves)
-        stage.record["outputs"] += [submission, written]
+            parts.append((physics, answer, curves))
+        for name, which in (("physics", 0), ("posterior", 1)):
+            posterior, curves = join([(part[which], part[2]) for part in parts])
+            stage.record["outputs"].append(write_posterior(stage.out / f"{name}.safetensors", posterior, curves))
+        stage.record["outputs"].append(submission)
         _report_fallbacks(stage, posterior)
         return submission
 
@@ -185,8 +266,10 @@ def diagnose(config: Config) -> dict[str, Any]:
 
     with _stage("diagnose", config) as stage:
         root = find_data_root(config.data.root)
-        calibrator, _ = run_calibrator(config.sigma.calibrator, stage.out)
-        result = diagnosis(config, root, stage.out, stage.events, calibrator)
+        calibrator, _ = run_calibrator(config.sigma.calibrator, stage.out, config.model.kind)
+        physics, _ = read_posterior(stage.out / "physics.safetensors")
+        baseline = apply(run_calibrator("", stage.out, "physics")[0], physics)
+        result = diagnosis(config, root, stage.out, stage.events, calibrator, baseline)
         stage.record["inputs"] += [stage.out / "submission.csv", stage.out / "posterior.safetensors"]
         scores = write_atomic(stage.out / "scores.json", json.dumps(result["scores"], indent=1) + "\n")
         stage.record["outputs"] += [scores, result["report"]]

@@ -23,6 +23,7 @@ class Series:
     weight: Array  # (T, W), inverse variance of `flux`; 0 where there is no sample
     position: Array  # (W,) channel position in [-1, 1]
     channels: slice  # of the planet's depth vector
+    level_e: Array  # (W,) electrons per CDS pair that `flux` 1 stands for
 
 
 def series_of(planet: PlanetLightCurves, white: bool) -> list[Series]:
@@ -52,6 +53,7 @@ def series_of(planet: PlanetLightCurves, white: bool) -> list[Series]:
                     weight=weight * level**2,
                     position=np.zeros(1) if width == 1 else np.linspace(-1, 1, width),
                     channels=slice(0, 1) if fgs1 else slice(1, 1 + width),
+                    level_e=level,
                 )
             )
     return found

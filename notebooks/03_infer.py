@@ -42,10 +42,11 @@ import polars as pl
 
 from kitlib import pipeline
 from kitlib.config import compose
-from kitlib.diagnosis import latest_events, read_wavelengths
+from kitlib.diagnosis import latest_events
 from kitlib.paths import find_data_root
 from kitlib.posterior import read_posterior
 from kitlib.submission import read_submission
+from kitlib.tables import read_wavelengths
 
 config = compose("predict", [f"env={env}", *overrides])
 submission = pipeline.predict(config)
