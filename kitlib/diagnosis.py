@@ -18,7 +18,7 @@ from .provenance import EventLog
 from .report import ReportData, write_report
 from .submission import read_submission
 
-ROUTINE = ("start", "end")  # events that say nothing of a planet or of what went wrong
+ROUTINE = ("start", "end", "pace", "computed")  # events that say nothing of a planet or of what went wrong
 
 
 class DiagnosisError(ValueError):

@@ -13,7 +13,7 @@ Each stage also leaves OUT/configs/STAGE.yaml, OUT/manifests/STAGE.json and its 
 import json
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from joblib import cpu_count
 
-from .calibrator import apply
+from .budget import Guard, batches, limits_of, settings_of
+from .calibrator import Calibrator, apply
 from .config import Config, as_dict, write_snapshot
 from .ensemble import fold_of
 from .inputs import (
@@ -36,10 +37,11 @@ from .inputs import (
     tables,
     training_set,
 )
-from .lightcurves import calibrate_planets, read_lightcurves
+from .lightcurves import calibrate_planets
 from .metric import naive_statistics
 from .paths import ensure_writable, find_data_root
 from .physfit import fit_planets
+from .planets import computed, light_curves, planet_work
 from .posterior import join, write_posterior
 from .prior import SpectralPrior
 from .products import Catalogue, LightCurveFit, PlanetLightCurves, Posterior, Prediction, Spectra
@@ -48,7 +50,6 @@ from .sigma import fit_calibrator
 from .submission import package, write_submission
 
 MIN_TRAIN = 10  # planets: below, thirteen calibration numbers would say nothing
-BATCH = 64  # planets fitted before submission.csv is improved: 55 MB of light curves
 
 
 class PipelineError(ValueError):
@@ -146,33 +147,41 @@ def train(config: Config) -> Path:
 def predict(config: Config) -> Path:
     """Frames to `OUT/submission.csv`, one row for every planet of the split; returns its path.
 
-    A valid file with the population's answer is written first and improved batch by batch. What goes wrong with one
-    planet costs that planet alone: it keeps the population's answer, and events.jsonl holds the reason.
+    A valid file with the population's answer is written first and improved while planets finish, in the time and memory
+    of `budget`. What goes wrong with one planet costs that planet alone: it keeps the population's answer, and
+    events.jsonl holds the reason.
+
+    Raises:
+        PipelineError: there is no planet. PlanetsError: not a single one could be computed.
+        FrameError: a file that all planets need cannot be used; submission.csv then holds the population's answer.
     """
     with _stage("predict", config) as stage:
+        settings = settings_of(config)
+        guard = Guard(tuple(settings), limits_of(config.budget), stage.workers)
         root, split = find_data_root(config.data.root), config.data.split
         expected = expected_planets(root, split)
         if not len(expected):
             raise PipelineError(f"{root}: no planet to predict, the {split} set is empty. Give another data.root.")
         catalogue, strangers = match(catalogue_of(root, split), expected)
-        for planet in strangers:
-            stage.events.emit("predict", "fallback", planet_id=planet, reason=f"not in {split}_star_info.csv")
         prior, prior_files = run_prior(config.prior, root, stage.out)
         calibrator, calibrator_files = run_calibrator(config.sigma.calibrator, stage.out)
         stage.record["inputs"] += [*tables(root, split), *prior_files, *calibrator_files]
         submission = stage.out / "submission.csv"
-        prediction = population(prior, expected)
-        write_submission(submission, prediction, expected)
+        early = prediction = population(prior, expected)
+        write_submission(submission, early, expected)
 
-        products = _calibrated(stage, root, split, catalogue)
-        products = {planet: path for planet, path in products.items() if planet not in strangers}
-        parts = []
-        for start in range(0, len(catalogue), BATCH):
-            part = _fit(stage, catalogue.take(slice(start, start + BATCH)), products, prior)
-            prediction = _improved(stage, prediction, apply(calibrator, part[0]))
-            write_submission(submission, prediction, expected)
-            parts.append(part)
-        posterior, curves = join(parts)
+        work = planet_work(root, split, _products(stage, split), settings, catalogue, prior, stage.events)
+        parts = {planet: work.without_data(planet, f"not in {split}_star_info.csv") for planet in strangers}
+        planets = [planet for planet in expected.tolist() if planet not in parts]
+        with closing(computed(work, planets, guard, stage.workers, config.run.progress)) as results:
+            for batch in batches(results, config.budget.write_s):
+                fitted = {one.task: one.value or work.without_data(one.task, one.reason) for one in batch}
+                prediction = _improved(stage, prediction, _answer(join(list(fitted.values()))[0], calibrator))
+                write_submission(submission, prediction, expected)
+                parts |= fitted
+        # again in the catalogue's order: the same bytes in whatever order the planets ended
+        posterior, curves = join([parts[planet] for planet in expected.tolist()])
+        write_submission(submission, _improved(stage, early, _answer(posterior, calibrator)), expected)
         written = write_posterior(stage.out / "posterior.safetensors", posterior, curves)
         stage.record["outputs"] += [submission, written]
         _report_fallbacks(stage, posterior)
@@ -209,27 +218,25 @@ def submit(config: Config) -> Path:
 def _calibrated(stage: Stage, root: Path, split: str, catalogue: Catalogue) -> dict[int, Path]:
     """Product file of each planet of the catalogue that has usable frames; the others are in the event log."""
     config = stage.config
-    folder = stage.out / "products" / "lightcurves" / split
+    folder = _products(stage, split)
     paths = calibrate_planets(root, split, folder, config.lightcurves, stage.workers, stage.events, config.run.progress)
     wanted = set(catalogue.planet_id.tolist())
     return {int(path.stem): path for path in paths if int(path.stem) in wanted}
 
 
-def _light_curves(stage: Stage, products: dict[int, Path], planet_id: int) -> PlanetLightCurves:
-    """A planet's light curves; without any visit where there are none, which the fit answers with the population."""
-    if planet_id not in products:
-        return PlanetLightCurves(planet_id, ())
-    try:
-        return read_lightcurves(products[planet_id])
-    except (ValueError, OSError) as error:
-        stage.events.emit(stage.name, "unreadable_product", planet_id=planet_id, reason=str(error))
-        return PlanetLightCurves(planet_id, ())
+def _answer(posterior: Posterior, calibrator: Calibrator) -> Prediction:
+    """What is submitted for fitted planets; a planet's answer does not depend on the planets beside it."""
+    return apply(calibrator, posterior)
+
+
+def _products(stage: Stage, split: str) -> Path:
+    return stage.out / "products" / "lightcurves" / split
 
 
 def _fit(
     stage: Stage, rows: Catalogue, products: dict[int, Path], prior: SpectralPrior
 ) -> tuple[Posterior, list[LightCurveFit]]:
-    planets = [_light_curves(stage, products, int(planet)) for planet in rows.planet_id]
+    planets = [light_curves(products.get(i), i, stage.name, stage.events) for i in rows.planet_id.tolist()]
     config, log, show = stage.config.physfit, stage.events, stage.config.run.progress
     try:
         return fit_planets(planets, rows, prior, config, log, show, stage.workers)

@@ -14,7 +14,7 @@ MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("
 
 VOCABULARY = ("instruments", "products", "provenance", "config", "paths")
 LEARNING = ("ssm", "encoders", "fusion", "losses", "train", "predict")
-ASSEMBLY = ("pipeline", "inputs", "diagnosis", "__main__", "report", "inject", "budget")
+ASSEMBLY = ("pipeline", "inputs", "planets", "diagnosis", "__main__", "report", "inject", "budget")
 SHARED_WITH_SIMULATOR = {"kitlib", *(f"kitlib.{name}" for name in VOCABULARY)}
 
 
