@@ -77,6 +77,36 @@ class PhysfitConfig:
 
 
 @dataclass
+class StepConfig:
+    """A cheaper way to compute a planet; `null` leaves a value as the run has it."""
+
+    name: str
+    cost: float  # its time a planet relative to the full setting's (1), until it has been measured
+    samples: int | None = None  # in place of lightcurves.samples
+    max_iterations: int | None = None  # in place of physfit.max_iterations
+
+
+def _steps() -> list[StepConfig]:
+    """Costs and losses: EXPERIMENTS.md. Lower orders of the drift would be no way to save time: they lose .03 to .1."""
+    return [
+        StepConfig("coarse", 0.5, samples=125, max_iterations=4),
+        StepConfig("coarsest", 0.35, samples=75, max_iterations=3),
+    ]
+
+
+@dataclass
+class BudgetConfig:
+    """What `predict` may take. Where time runs short the remaining planets get the next step, in the given order."""
+
+    hours: float = 0.0  # from the start of `predict` to the last planet; 0: no limit
+    planet_minutes: float = 10.0  # a planet that takes longer hangs and is ended
+    memory_gb: float = 2.0  # free memory below which fewer planets are computed at once
+    first: int = 8  # planets, after the first of each process, that are measured before the pace is trusted
+    write_s: float = 60.0  # submission.csv is improved at most this often
+    steps: list[StepConfig] = field(default_factory=_steps)
+
+
+@dataclass
 class PriorConfig:
     """Spectral prior."""
 
@@ -194,6 +224,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
 
 
 def keys(schema: type = Config, prefix: str = "") -> Iterator[str]:

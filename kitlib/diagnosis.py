@@ -17,7 +17,7 @@ from .report import ReportData, write_report
 from .submission import read_submission
 from .tables import read_wavelengths
 
-ROUTINE = ("start", "end")  # events that say nothing of a planet or of what went wrong
+ROUTINE = ("start", "end", "pace", "computed")  # events that say nothing of a planet or of what went wrong
 
 
 class DiagnosisError(ValueError):

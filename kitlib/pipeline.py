@@ -14,24 +14,21 @@ Each stage also leaves OUT/configs/STAGE.yaml, OUT/manifests/STAGE.json and its 
 import json
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from joblib import cpu_count
 
 from . import rules
+from .budget import Guard, batches, limits_of, settings_of
 from .calibrator import apply
 from .config import Config, as_dict, write_snapshot
-from .ensemble import fold_of, out_of_fold
-from .features import features_of, read_shards, write_set
-from .fusion import load_model
-from .fusion import predict as answer_of
+from .ensemble import fold_of
+from .features import read_shards
 from .inputs import (
-    SHIPPED_MODEL,
     answered,
     calibrator_path,
     catalogue_of,
@@ -47,12 +44,12 @@ from .inputs import (
     training_set,
     with_limb_darkening,
 )
-from .lightcurves import calibrate_planets, read_lightcurves
-from .limbdarkening import Measured
+from .lightcurves import calibrate_planets
 from .losses import Loss
 from .metric import naive_statistics
 from .paths import ensure_writable, find_data_root
-from .physfit import fit_planets, measure_stars
+from .physfit import fit_planets
+from .planets import computed, light_curves, planet_work
 from .posterior import join, read_posterior, write_posterior
 from .prior import SpectralPrior, shipped_prior
 from .products import Catalogue, LightCurveFit, PlanetLightCurves, Posterior, Prediction, Spectra
@@ -60,10 +57,10 @@ from .provenance import EventLog, stage_manifest, write_atomic
 from .sigma import fit_calibrator
 from .submission import package, write_submission
 from .tables import read_wavelengths
-from .train import train_folds, train_one
+from .train import train_one
+from .training import fine_tuned, measured_stars
 
 MIN_TRAIN = 10  # planets: below, thirteen calibration numbers would say nothing
-BATCH = 64  # planets fitted before submission.csv is improved: 55 MB of light curves
 
 
 class PipelineError(ValueError):
@@ -157,7 +154,7 @@ def train(config: Config) -> Path:
         stage.record["inputs"] += [*tables(root, "train"), root / "train.csv"]
         products = _calibrated(stage, root, "train", catalogue)
         usable = np.array([planet in products for planet in catalogue.planet_id])
-        measured = _measured_stars(stage, catalogue, truth, products, usable)
+        measured = measured_stars(config, catalogue, truth, products, stage.workers, stage.events)
         fold = fold_of(len(catalogue), max(config.sigma.folds, 2), config.run.seed)
         parts = []
         for k in range(max(config.sigma.folds, 2)):
@@ -175,7 +172,9 @@ def train(config: Config) -> Path:
         answers = {"physics": posterior}
         if config.model.kind != "physics":
             wl = read_wavelengths(root / "wavelengths.csv")
-            answers[config.model.kind] = _fine_tuned(stage, posterior, catalogue.take(rows), fitted, naive, wl)
+            learned = fine_tuned(config, posterior, catalogue.take(rows), fitted, naive, wl, stage.out, stage.events)
+            answers[config.model.kind], models = learned
+            stage.record["outputs"] += models
         prior = choose_prior(config.prior, truth.depth, catalogue)
         stage.record["outputs"] += [
             write_posterior(stage.out / "train_posterior.safetensors", answers[config.model.kind], curves),
@@ -187,76 +186,54 @@ def train(config: Config) -> Path:
         return calibrator_path(stage.out, config.model.kind)
 
 
-def _measured_stars(
-    stage: Stage, catalogue: Catalogue, truth: Spectra, products: dict[int, Path], usable: np.ndarray
-) -> dict[int, Measured]:
-    """Limb darkening of up to `prior.limb_planets` training planets, by row; none where the shipped prior is used."""
-    config = stage.config
-    prior = choose_prior(config.prior, truth.depth, catalogue)
-    if prior is shipped_prior():
-        return {}
-    chosen = np.flatnonzero(usable)[: config.prior.limb_planets]
-    planets = [_light_curves(stage, products, int(catalogue.planet_id[i])) for i in chosen]
-    rest = (config.physfit, truth.depth[chosen], config.run.progress, stage.workers)
-    found = measure_stars(planets, catalogue.take(chosen), prior, *rest)
-    return {int(i): one for i, one in zip(chosen, found, strict=True) if one is not None}
-
-
-def _fine_tuned(
-    stage: Stage, posterior: Posterior, rows: Catalogue, truth: Spectra, naive: tuple[float, float], wl: np.ndarray
-) -> Posterior:
-    """Each planet's answer by a model that was not trained on it; leaves the models in OUT/fusion."""
-    config = stage.config
-    if len(truth.planet_id) < config.prior.min_train_planets:
-        stage.events.emit("train", "model_shipped", reason=f"{len(truth.planet_id)} planets are too few to train on")
-        return answered(run_models(config.model, stage.out)[0], posterior, rows)
-    features = features_of(posterior, rows, posterior.inputs)
-    data = write_set(stage.out / "fusion" / "train.safetensors", features, torch.from_numpy(truth.depth))
-    loss = Loss(*naive, wl, rules.from_config(config.loss))
-    initial = {"shipped": SHIPPED_MODEL, "": None}.get(config.train.initial, Path(config.train.initial))
-    paths = train_folds(data, config, loss, stage.out / "fusion", initial)
-    stage.record["outputs"] += paths
-    members = [answer_of(load_model(path)[0], posterior, features) for path in paths]
-    return out_of_fold(members, fold_of(len(truth.planet_id), config.train.folds, config.run.seed))
-
-
 def predict(config: Config) -> Path:
     """Frames to `OUT/submission.csv`, one row for every planet of the split; returns its path.
 
-    A valid file with the population's answer is written first and improved batch by batch. What goes wrong with one
-    planet costs that planet alone: it keeps the population's answer, and events.jsonl holds the reason.
+    A valid file with the population's answer is written first and improved while planets finish, in the time and memory
+    of `budget`. What goes wrong with one planet costs that planet alone: it keeps the population's answer, and
+    events.jsonl holds the reason.
+
+    Raises:
+        PipelineError: there is no planet. PlanetsError: not a single one could be computed.
+        FrameError: a file that all planets need cannot be used; submission.csv then holds the population's answer.
     """
     with _stage("predict", config) as stage:
+        settings = settings_of(config)
+        guard = Guard(tuple(settings), limits_of(config.budget), stage.workers)
         root, split = find_data_root(config.data.root), config.data.split
         expected = expected_planets(root, split)
         if not len(expected):
             raise PipelineError(f"{root}: no planet to predict, the {split} set is empty. Give another data.root.")
         catalogue, strangers = match(catalogue_of(root, split), expected)
-        for planet in strangers:
-            stage.events.emit("predict", "fallback", planet_id=planet, reason=f"not in {split}_star_info.csv")
         prior, prior_files = run_prior(config.prior, root, stage.out)
         calibrator, calibrator_files = run_calibrator(config.sigma.calibrator, stage.out, config.model.kind)
         models, model_files = run_models(config.model, stage.out)
         stage.record["inputs"] += [*tables(root, split), *prior_files, *model_files, *calibrator_files]
         submission = stage.out / "submission.csv"
-        prediction = population(prior, expected)
-        write_submission(submission, prediction, expected)
+        early = prediction = population(prior, expected)
+        write_submission(submission, early, expected)
 
-        products = _calibrated(stage, root, split, catalogue)
-        products = {planet: path for planet, path in products.items() if planet not in strangers}
-        parts = []
-        for start in range(0, len(catalogue), BATCH):
-            rows = catalogue.take(slice(start, start + BATCH))
-            physics, curves = _fit(stage, rows, products, prior)
-            answer = answered(models, physics, rows)
-            prediction = _improved(stage, prediction, apply(calibrator, answer))
-            write_submission(submission, prediction, expected)
-            parts.append((physics, answer, curves))
-        for name, which in (("physics", 0), ("posterior", 1)):
-            posterior, curves = join([(part[which], part[2]) for part in parts])
-            stage.record["outputs"].append(write_posterior(stage.out / f"{name}.safetensors", posterior, curves))
-        stage.record["outputs"].append(submission)
-        _report_fallbacks(stage, posterior)
+        work = planet_work(root, split, _products(stage, split), settings, catalogue, prior, stage.events)
+        parts = {planet: work.without_data(planet, f"not in {split}_star_info.csv") for planet in strangers}
+        planets = [planet for planet in expected.tolist() if planet not in parts]
+        with closing(computed(work, planets, guard, stage.workers, config.run.progress)) as results:
+            for batch in batches(results, config.budget.write_s):
+                fitted = {one.task: one.value or work.without_data(one.task, one.reason) for one in batch}
+                part, _ = join(list(fitted.values()))
+                rows = catalogue.take(rows_of(catalogue.planet_id, part.planet_id))
+                prediction = _improved(stage, prediction, apply(calibrator, answered(models, part, rows)))
+                write_submission(submission, prediction, expected)
+                parts |= fitted
+        # again in the catalogue's order: the same bytes in whatever order the planets ended
+        physics, curves = join([parts[planet] for planet in expected.tolist()])
+        answer = answered(models, physics, catalogue)
+        write_submission(submission, _improved(stage, early, apply(calibrator, answer)), expected)
+        stage.record["outputs"] += [
+            submission,
+            write_posterior(stage.out / "physics.safetensors", physics, curves),
+            write_posterior(stage.out / "posterior.safetensors", answer, curves),
+        ]
+        _report_fallbacks(stage, physics)
         return submission
 
 
@@ -292,27 +269,20 @@ def submit(config: Config) -> Path:
 def _calibrated(stage: Stage, root: Path, split: str, catalogue: Catalogue) -> dict[int, Path]:
     """Product file of each planet of the catalogue that has usable frames; the others are in the event log."""
     config = stage.config
-    folder = stage.out / "products" / "lightcurves" / split
+    folder = _products(stage, split)
     paths = calibrate_planets(root, split, folder, config.lightcurves, stage.workers, stage.events, config.run.progress)
     wanted = set(catalogue.planet_id.tolist())
     return {int(path.stem): path for path in paths if int(path.stem) in wanted}
 
 
-def _light_curves(stage: Stage, products: dict[int, Path], planet_id: int) -> PlanetLightCurves:
-    """A planet's light curves; without any visit where there are none, which the fit answers with the population."""
-    if planet_id not in products:
-        return PlanetLightCurves(planet_id, ())
-    try:
-        return read_lightcurves(products[planet_id])
-    except (ValueError, OSError) as error:
-        stage.events.emit(stage.name, "unreadable_product", planet_id=planet_id, reason=str(error))
-        return PlanetLightCurves(planet_id, ())
+def _products(stage: Stage, split: str) -> Path:
+    return stage.out / "products" / "lightcurves" / split
 
 
 def _fit(
     stage: Stage, rows: Catalogue, products: dict[int, Path], prior: SpectralPrior
 ) -> tuple[Posterior, list[LightCurveFit]]:
-    planets = [_light_curves(stage, products, int(planet)) for planet in rows.planet_id]
+    planets = [light_curves(products.get(i), i, stage.name, stage.events) for i in rows.planet_id.tolist()]
     config, log, show = stage.config.physfit, stage.events, stage.config.run.progress
     try:
         return fit_planets(planets, rows, prior, config, log, show, stage.workers)

@@ -14,7 +14,10 @@ MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("
 
 VOCABULARY = ("instruments", "products", "provenance", "config", "paths", "compiled")
 LEARNING = ("ssm", "encoders", "fusion", "losses", "train", "predict")
-ASSEMBLY = ("pipeline", "inputs", "diagnosis", "__main__", "report", "inject", "budget", "pretraining")
+ASSEMBLY = (
+    *("pipeline", "inputs", "planets", "training", "pretraining"),
+    *("diagnosis", "__main__", "report", "inject", "budget"),
+)
 # what runs both, and knows nothing of either
 MAY_SIMULATE = {
     "kitlib.pipeline": {"kitlib.simulate.observatory"},
