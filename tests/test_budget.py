@@ -367,7 +367,8 @@ def test_workers_do_not_run_the_callers_script_again(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import budget_work\nfrom kitlib.workers import Workers\nprint('once')\n"
-        "pool = Workers(budget_work.square, 1)\npool.start(3, 'full')\nprint(pool.wait(200)[0].value[0])\npool.close()\n"
+        "pool = Workers(budget_work.square, 1)\npool.start(3, 'full')\n"
+        "print(pool.wait(200)[0].value[0])\npool.close()\n"
     )
     here = Path(__file__).resolve().parent
     env = {**os.environ, "PYTHONPATH": f"{here}{os.pathsep}{here.parent}"}
