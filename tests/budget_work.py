@@ -4,13 +4,10 @@ import os
 import signal
 import sys
 import time
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-
-from kitlib.planets import Fitted, PlanetWork
 
 PLANETS = np.arange(1_000, 1_040, dtype=np.int64)
 
@@ -38,33 +35,6 @@ def answer(pids: str, task: int, setting: str) -> np.ndarray:
     (Path(pids) / f"began-{task}").touch()
     time.sleep(0.02)
     return np.full(283, task * 1e-5)
-
-
-@dataclass(frozen=True)
-class Faulty:
-    """The real work on planets, but for those that have a fault."""
-
-    work: PlanetWork
-    folder: str
-    faults: dict[int, str]
-
-    @property
-    def events(self):
-        return self.work.events
-
-    def without_data(self, planet: int, reason: str) -> Fitted:
-        return self.work.without_data(planet, reason)
-
-    def __call__(self, planet: int, setting: str) -> Fitted:
-        fault, marker = self.faults.get(planet), Path(self.folder) / f"killed-{planet}"
-        if fault == "hang":
-            time.sleep(3_600)
-        if fault == "killed" or (fault == "killed once" and not marker.exists()):
-            marker.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        if fault == "memory":
-            np.ones(1 << 50)  # more than any machine has
-        return self.work(planet, setting)
 
 
 def main(submission: Path, pids: Path) -> None:
