@@ -19,7 +19,10 @@ from .wheels import missing
 MANIFEST = "KIT_MANIFEST.json"
 METADATA = "dataset-metadata.json"  # read by the client, not mounted: it is no part of the manifest
 MAX_BYTES = 20 * MIB
-WEIGHTS = ("kitlib/data/prior.safetensors", "kitlib/data/calibrator.json")
+WEIGHTS = tuple(
+    f"kitlib/data/{name}"
+    for name in ("prior.safetensors", "fusion.safetensors", "calibrator_v50.json", "calibrator_physics.json")
+)
 UNPACKED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".pt", ".pth", ".npz")
 _FOLDERS = {
     "kitlib": (".py", ".json", ".safetensors", ".html", ".j2", ".css", ".js"),

@@ -48,7 +48,7 @@ def main(submission: Path, pids: Path) -> None:
     shape = (len(PLANETS), 283)
     mu, sigma = np.full(shape, 0.0146), np.full(shape, 0.0106)
     write_submission(submission, Prediction(PLANETS, mu, sigma), PLANETS)
-    guard = Guard([Setting("full", 1.0)], Limits(60, 10, memory_bytes=0), 2)
+    guard = Guard([Setting("full", 1.0)], Limits(600, 300, memory_bytes=0), 2)
     for batch in batches(run(PLANETS.tolist(), Workers(partial(answer, str(pids)), 2), guard), 0.0):
         for result in batch:
             mu[result.task == PLANETS] = result.value

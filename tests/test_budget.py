@@ -327,17 +327,30 @@ def test_steps_and_limits_that_mean_nothing_are_refused(override, message):
 
 def test_processes_answer_with_one_thread_each():
     before = os.environ.get("OMP_NUM_THREADS")
-    results = list(run(range(9), Workers(budget_work.square, 2), Guard([FULL], Limits(60, 30), 2)))
+    results = list(run(range(9), Workers(budget_work.square, 2), Guard([FULL], Limits(600, 300), 2)))
     assert {result.task: result.value for result in results} == {n: (n * n, "full", "1") for n in range(9)}
     assert os.environ.get("OMP_NUM_THREADS") == before
 
 
+class JumpingClock:
+    """Real time, and `jump` seconds more: a process hangs for an hour without anybody waiting for it."""
+
+    jump = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.jump
+
+
 def test_a_hang_a_kill_and_an_exception_cost_their_own_planet_alone(tmp_path):
-    pool = Workers(partial(budget_work.misbehave, str(tmp_path)), 2)
-    results = list(run(range(12), pool, Guard([FULL], Limits(60, planet_s=2.5), 2)))
+    clock, results = JumpingClock(), []
+    pool = Workers(partial(budget_work.misbehave, str(tmp_path)), 2, clock)
+    for result in run(range(12), pool, Guard([FULL], Limits(1e6, planet_s=3_000), 2, clock)):
+        results.append(result)
+        clock.jump = 3_600.0 * (len(results) == 11)  # all but the one that hangs
     reasons = {result.task: result.reason for result in results if result.value is None}
     assert set(reasons) == {1, 3, 4}  # 2 was killed once and tried again
-    assert "more than" in reasons[1] and "status -9" in reasons[3] and reasons[4] == "ValueError: negative flux"
+    assert reasons[1] == "took more than 3000 s"
+    assert "status -9" in reasons[3] and reasons[4] == "ValueError: negative flux"
     assert sorted(result.value for result in results if result.value is not None) == [0, 2, *range(5, 12)]
 
 
@@ -345,7 +358,7 @@ def test_the_run_stops_in_time_though_everything_hangs(tmp_path):
     start = time.monotonic()
     pool = Workers(partial(budget_work.misbehave, str(tmp_path)), 2)
     results = list(run([1], pool, Guard([FULL], Limits(2.0, planet_s=600), 2)))
-    assert results[0].reason == TIME_UP and time.monotonic() - start < 5
+    assert results[0].reason == TIME_UP and time.monotonic() - start < 60
     assert pool.running() == {}
 
 
@@ -354,11 +367,12 @@ def test_workers_do_not_run_the_callers_script_again(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import budget_work\nfrom kitlib.workers import Workers\nprint('once')\n"
-        "pool = Workers(budget_work.square, 1)\npool.start(3, 'full')\nprint(pool.wait(60)[0].value[0])\npool.close()\n"
+        "pool = Workers(budget_work.square, 1)\npool.start(3, 'full')\n"
+        "print(pool.wait(200)[0].value[0])\npool.close()\n"
     )
     here = Path(__file__).resolve().parent
     env = {**os.environ, "PYTHONPATH": f"{here}{os.pathsep}{here.parent}"}
-    done = subprocess.run([sys.executable, script], env=env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, script], env=env, capture_output=True, text=True, timeout=250)
     assert (done.stdout, done.stderr) == ("once\n9\n", "")
 
 
@@ -379,7 +393,7 @@ def test_a_run_killed_at_any_moment_leaves_a_valid_file_and_no_process(tmp_path)
         command = [sys.executable, budget_work.__file__, str(submission), str(folder)]
         env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
         process = subprocess.Popen(command, env=env)
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while not submission.exists() or len(list(folder.glob("began-*"))) < begun:
             assert time.monotonic() < end
             time.sleep(0.002)
@@ -393,7 +407,7 @@ def test_a_run_killed_at_any_moment_leaves_a_valid_file_and_no_process(tmp_path)
         states.add(int(finished.sum()))
     assert len(states) >= 3, "every kill hit the same moment: the trials prove nothing"
     pids = [int(path.name) for path in tmp_path.glob("*/*") if path.name.isdigit()]
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while any(map(alive, pids)) and time.monotonic() < end:
         time.sleep(0.1)
     assert pids and not [pid for pid in pids if alive(pid)]

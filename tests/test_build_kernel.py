@@ -88,12 +88,19 @@ def test_nothing_in_the_bundle_is_unpacked_by_kaggle(dataset, checkout):
         bundle.sources(checkout)
 
 
-def test_missing_weights_or_wheels_are_an_error(checkout, tmp_path):
+def test_missing_wheels_are_an_error(checkout, tmp_path):
     next((checkout / "wheels").glob("hydra*.whl")).unlink()
     with pytest.raises(KernelError, match=r"hydra_core.*build_kernel\.py wheels"):
         bundle.stage(tmp_path / "out", "jane-doe", checkout)
-    (checkout / "kitlib" / "data" / "prior.safetensors").unlink()
-    with pytest.raises(KernelError, match=r"prior\.safetensors: no such file"):
+
+
+@pytest.mark.parametrize(
+    "name", ["prior.safetensors", "fusion.safetensors", "calibrator_v50.json", "calibrator_physics.json"]
+)
+def test_everything_that_predict_reads_is_in_the_bundle(dataset, checkout, name):
+    assert f"kitlib/data/{name}" in bundle.read_manifest(dataset)["files"]
+    (checkout / "kitlib" / "data" / name).unlink()
+    with pytest.raises(KernelError, match=f"{name}: no such file"):
         bundle.sources(checkout)
 
 

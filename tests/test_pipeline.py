@@ -14,8 +14,9 @@ import yaml
 from kitlib import pipeline
 from kitlib.__main__ import main
 from kitlib.config import compose
-from kitlib.inputs import match, rows_of
+from kitlib.inputs import catalogue_of, match, rows_of
 from kitlib.posterior import PosteriorError, join, read_posterior, write_posterior
+from kitlib.prior import shipped_prior
 from kitlib.products import Catalogue, LightCurveFit, Posterior
 from kitlib.provenance import EventLog
 
@@ -123,14 +124,13 @@ def test_predict_needs_no_training_step(campaign, run, tmp_path):
     assert not (tmp_path / "prior.safetensors").exists()
 
 
-@pytest.mark.filterwarnings("ignore:1 of 8 planets")
-def test_a_run_is_never_left_empty_handed(campaign, run, tmp_path, monkeypatch):
-    """A batch that crashes is fitted planet by planet; the planet that still crashes keeps the population answer."""
-    import shutil
-
-    shutil.copytree(run / "products", tmp_path / "products")
-    victim = planets(campaign / "data" / "test_star_info.csv")[2]
-    real = pipeline.fit_planets
+def test_a_fit_that_crashes_in_training_costs_its_planet_alone(campaign, run, tmp_path, monkeypatch):
+    """A batch that crashes is fitted planet by planet; the planet that still crashes gets the population's answer."""
+    config, real = compose("train", words(campaign, tmp_path)), pipeline.fit_planets
+    products = {int(path.stem): path for path in sorted((run / "products" / "lightcurves" / "test").iterdir())[:3]}
+    catalogue = catalogue_of(campaign / "data", "test")
+    rows = catalogue.take(rows_of(catalogue.planet_id, np.array(list(products))))
+    victim = list(products)[1]
 
     def crashing(lightcurves, *rest):
         if any(planet.planet_id == victim and planet.visits for planet in lightcurves):
@@ -138,23 +138,18 @@ def test_a_run_is_never_left_empty_handed(campaign, run, tmp_path, monkeypatch):
         return real(lightcurves, *rest)
 
     monkeypatch.setattr(pipeline, "fit_planets", crashing)
-    pipeline.predict(
-        compose("predict", [*words(campaign, tmp_path), f"sigma.calibrator={run / 'calibrator_v50.json'}"])
-    )
-    events = EventLog(tmp_path / "events.jsonl").read()
-    assert [e["planet_id"] for e in events if e["event"] == "fit_failed"] == [victim]
-    found, clean = (pl.read_csv(folder / "submission.csv") for folder in (tmp_path, run))
-    same = (found.drop("planet_id").to_numpy() == clean.drop("planet_id").to_numpy()).all(1)
-    assert same.tolist() == [planet != victim for planet in found["planet_id"].to_list()]
-    posterior, _ = read_posterior(tmp_path / "posterior.safetensors")
-    assert posterior.diagnostics["fallback"][2] == 2
+    stage = pipeline.Stage("train", config, tmp_path, EventLog(tmp_path / "events.jsonl"), {})
+    posterior, _ = pipeline._fit(stage, rows, products, shipped_prior())
+    told = {e["event"]: e.get("planet_id") for e in stage.events.read()}
+    assert told == {"fit_retried": None, "fit_failed": victim, "fallback": victim}
+    assert (posterior.diagnostics["fallback"] == 2).tolist() == [planet == victim for planet in products]
 
 
 def test_an_early_submission_stands_before_any_frame_is_read(campaign, tmp_path, monkeypatch):
     def killed(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "calibrate_planets", killed)
+    monkeypatch.setattr(pipeline, "planet_work", killed)
     with pytest.raises(KeyboardInterrupt):
         pipeline.predict(compose("predict", words(campaign, tmp_path)))
     assert planets(tmp_path / "submission.csv") == planets(campaign / "data" / "test_star_info.csv")
