@@ -114,6 +114,17 @@ def _compile(function: Callable) -> Callable:
         return numba.njit(**options)(function)
 
 
+@numba.extending.intrinsic
+def _uint16_at(typing, address):
+    """Pointer to the uint16 at an address."""
+    pointer = numba.types.CPointer(numba.types.uint16)
+
+    def generate(context, builder, signature, given):
+        return builder.inttoptr(given[0], context.get_value_type(signature.return_type))
+
+    return pointer(numba.types.uint64), generate
+
+
 @_compile
 def pixel_cds(raw, parameters, out):
     """Calibrate one pixel: raw (2n,) uint16 ADU to out (n,) float32 electrons per CDS pair. See `kernel_parameters`."""
@@ -144,16 +155,17 @@ def _replace_spikes(series, threshold, event_pair, event_excess):
     around = np.empty(8, np.float32)
     for start in range(1, n, block):
         stop = min(start + block, n)
-        jumps = 0
-        for t in range(start, stop):  # branch-free, so that it runs in vector registers
-            jumps += np.int32(abs(series[t] - series[t - 1]) > screen)
+        now, before = series[start:stop], series[start - 1 : stop - 1]
+        jumps = np.int32(0)
+        for i in range(stop - start):  # branch-free and without t - 1, which might wrap: it runs in vector registers
+            jumps += np.int32(abs(now[i] - before[i]) > screen)
         if jumps == 0:
             continue
         # the spike may be the last pair of the block before
         for t in range(start - 1, stop):
-            before = series[t] - series[t - 1] if t > 0 else series[t] - series[t + 1]
-            after = series[t] - series[t + 1] if t < n - 1 else before
-            if not (abs(before) > screen and abs(after) > screen and before * after > 0):
+            rise = series[t] - series[t - 1] if t > 0 else series[t] - series[t + 1]
+            fall = series[t] - series[t + 1] if t < n - 1 else rise
+            if not (abs(rise) > screen and abs(fall) > screen and rise * fall > 0):
                 continue
             count = 0
             for s in range(max(0, t - 4), min(n, t + 5)):
@@ -196,35 +208,90 @@ def accumulate_pixel(raw, parameters, threshold, weight, moments, buffer, flux, 
 
 
 @_compile
-def _clipped_statistics(raw, parameters, starts, reads, values):
-    """Mean (e-), noise of one pair (e-), saturated fraction of one pixel over the pairs starts[i], starts[i] + 1.
+def accumulate_pixels(
+    addresses,
+    chosen,
+    series,
+    parameters,
+    thresholds,
+    weights,
+    moments,
+    flux,
+    moment_sums,
+    event_series,
+    event_pair,
+    event_excess,
+):
+    """`accumulate_pixel` for pixel chosen[i] of a signal into flux[series[i]]; returns how many spikes are recorded.
+
+    addresses (pixels,) of `Signal`; chosen, series (m,); parameters, thresholds, weights, moments in the order of the
+    addresses. Of each pixel the first len(event_pair) // m spikes are recorded: series, pair, weight x excess.
+    """
+    n = flux.shape[1]
+    buffer = np.empty(n, np.float32)
+    limit = event_pair.shape[0] // max(chosen.shape[0], 1)
+    used = 0
+    for i in range(chosen.shape[0]):
+        k = chosen[i]
+        pair, excess = event_pair[used : used + limit], event_excess[used : used + limit]
+        found = accumulate_pixel(
+            numba.carray(_uint16_at(addresses[k]), (2 * n,)),
+            parameters[k],
+            thresholds[k],
+            weights[k],
+            moments[k],
+            buffer,
+            flux[series[i]],
+            moment_sums,
+            pair,
+            excess,
+        )
+        kept = min(found, limit)
+        for j in range(kept):
+            event_series[used + j] = series[i]
+            event_excess[used + j] *= weights[k]
+        used += kept
+    return used
+
+
+@_compile
+def _clipped_statistics(addresses, length, parameters, starts, first, stop, result):
+    """Mean (e-), noise of one pair (e-), saturated fraction of pixels first..stop, over pairs starts[i] and the next.
 
     Clipped at 5 sigma in four rounds. The noise comes from differences of adjacent pairs, in which a transit cancels.
+    addresses (pixels,) of `Signal`, `length` reads each; parameters in their order; result (3, pixels).
     """
     n = starts.shape[0]
-    saturated = 0
-    for i in range(n):
-        reads[4 * i : 4 * i + 4] = raw[2 * starts[i] : 2 * starts[i] + 4]
-        saturated += reads[4 * i + 1] == SATURATED_ADU
-    pixel_cds(reads, parameters, values)
-    sigma = np.float32(np.inf)
-    for _ in range(4):
+    reads = np.empty(4 * n, np.uint16)
+    values = np.empty(2 * n, np.float32)
+    for k in range(first, stop):
+        raw = numba.carray(_uint16_at(addresses[k]), (length,))
+        saturated = 0
+        for i in range(n):
+            for j in range(4):
+                reads[4 * i + j] = raw[2 * starts[i] + j]
+            saturated += reads[4 * i + 1] == SATURATED_ADU
+        pixel_cds(reads, parameters[k], values)
+        sigma = np.float32(np.inf)
+        for _ in range(4):
+            total = np.float32(0)
+            count = 0
+            limit = 5 * sigma
+            for i in range(n):
+                difference = values[2 * i] - values[2 * i + 1]
+                if abs(difference) <= limit:
+                    total += difference * difference
+                    count += 1
+            sigma = np.float32(np.sqrt(total / max(count, 1)))
         total = np.float32(0)
         count = 0
-        limit = 5 * sigma
         for i in range(n):
-            difference = values[2 * i] - values[2 * i + 1]
-            if abs(difference) <= limit:
-                total += difference * difference
-                count += 1
-        sigma = np.float32(np.sqrt(total / max(count, 1)))
-    total = np.float32(0)
-    count = 0
-    for i in range(n):
-        if abs(values[2 * i] - values[2 * i + 1]) <= 5 * sigma:
-            total += values[2 * i] + values[2 * i + 1]
-            count += 2
-    return total / max(count, 1), sigma / np.float32(np.sqrt(2)), saturated / n
+            if abs(values[2 * i] - values[2 * i + 1]) <= 5 * sigma:
+                total += values[2 * i] + values[2 * i + 1]
+                count += 2
+        result[0, k] = total / max(count, 1)
+        result[1, k] = sigma / np.float32(np.sqrt(2))
+        result[2, k] = saturated / n
 
 
 def image_statistics(
@@ -234,19 +301,19 @@ def image_statistics(
 
     The blocks are spread evenly over the visit. Pixels that `signal` does not hold are NaN.
     """
-    instrument = signal.instrument
-    result = np.full((3, instrument.n_pixels), np.nan, np.float32)
+    instrument, count = signal.instrument, len(signal.pixels)
     n = signal.n_pairs
     starts = np.unique(np.linspace(0, max(n - 2, 0), min(blocks, max(n // 2, 1))).astype(np.int64))
+    found = np.empty((3, count), np.float32)
+    addresses, own = signal.addresses, parameters[signal.pixels]
+    bounds = np.linspace(0, count, max(1, threads) + 1).astype(int)
 
-    def work(part: range) -> None:
-        reads = np.empty(4 * len(starts), np.uint16)
-        values = np.empty(2 * len(starts), np.float32)
-        for k in part:
-            pixel = signal.pixels[k]
-            result[:, pixel] = _clipped_statistics(signal.columns[k], parameters[pixel], starts, reads, values)
+    def work(part: int) -> None:
+        _clipped_statistics(addresses, 2 * n, own, starts, bounds[part], bounds[part + 1], found)
 
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        list(pool.map(work, [range(first, len(signal.pixels), threads) for first in range(threads)]))
+        list(pool.map(work, range(max(1, threads))))
+    result = np.full((3, instrument.n_pixels), np.nan, np.float32)
+    result[:, signal.pixels] = found
     mean, noise, saturated = result.reshape(3, instrument.rows, instrument.cols)
     return mean, noise, saturated
