@@ -22,6 +22,7 @@ from .tables import Adc
 STEPS = ("adc_to_electrons", "linearise", "subtract_dark", "cds", "divide_flat")
 
 SATURATED_ADU = 65_535
+BLOCK_PAIRS = 8  # adjacent pairs that `image_statistics` takes at a time: 32 bytes, half a cache line
 _MAD_TO_SIGMA = 1.4826
 _PARAMETERS = 10
 
@@ -105,13 +106,18 @@ def kernel_parameters(maps: CalibrationMaps, axis: Axis, adc: Adc) -> NDArray[np
     return table.astype(np.float32)
 
 
-def _compile(function: Callable) -> Callable:
+def _compile(function: Callable, *also: str) -> Callable:
     """Compile to nogil machine code, cached on disk where that is possible (NUMBA_CACHE_DIR, else beside the file)."""
-    options = {"nogil": True, "fastmath": {"contract", "nsz", "arcp"}}
+    options = {"nogil": True, "fastmath": {"contract", "nsz", "arcp", *also}}
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # "no locator available": read-only install without a home folder
         return numba.njit(**options)(function)
+
+
+def _compile_sums(function: Callable) -> Callable:
+    """`_compile`, with sums in any order: they run in vector registers."""
+    return _compile(function, "reassoc")
 
 
 @numba.extending.intrinsic
@@ -254,62 +260,67 @@ def accumulate_pixels(
     return used
 
 
+@_compile_sums
+def _within(values, limit):
+    """Of pairs of values (2n,) that differ by at most `limit`: sum of squared differences, sum of values, number."""
+    squares, total, count = np.float32(0), np.float32(0), np.int32(0)
+    for i in range(values.shape[0] // 2):
+        difference = values[2 * i] - values[2 * i + 1]
+        inside = np.float32(abs(difference) <= limit)
+        squares += inside * difference * difference
+        total += inside * (values[2 * i] + values[2 * i + 1])
+        count += np.int32(inside)
+    return squares, total, count
+
+
 @_compile
-def _clipped_statistics(addresses, length, parameters, starts, first, stop, result):
-    """Mean (e-), noise of one pair (e-), saturated fraction of pixels first..stop, over pairs starts[i] and the next.
+def _clipped_statistics(addresses, length, parameters, starts, run, first, stop, result):
+    """Mean (e-), noise of a pair (e-), saturated fraction of pixels first..stop over `run` pairs from each starts[i].
 
     Clipped at 5 sigma in four rounds. The noise comes from differences of adjacent pairs, in which a transit cancels.
-    addresses (pixels,) of `Signal`, `length` reads each; parameters in their order; result (3, pixels).
+    addresses (pixels,) of `Signal`, `length` reads each; parameters in their order; `run` even; result (3, pixels).
     """
     n = starts.shape[0]
-    reads = np.empty(4 * n, np.uint16)
-    values = np.empty(2 * n, np.float32)
+    reads = np.empty(n * 2 * run, np.uint16)
+    values = np.empty(n * run, np.float32)
     for k in range(first, stop):
         raw = numba.carray(_uint16_at(addresses[k]), (length,))
+        for i in range(n):
+            reads[i * 2 * run : (i + 1) * 2 * run] = raw[2 * starts[i] : 2 * (starts[i] + run)]
         saturated = 0
-        for i in range(n):
-            for j in range(4):
-                reads[4 * i + j] = raw[2 * starts[i] + j]
-            saturated += reads[4 * i + 1] == SATURATED_ADU
+        for i in range(n * run):
+            saturated += reads[2 * i + 1] == SATURATED_ADU
         pixel_cds(reads, parameters[k], values)
-        sigma = np.float32(np.inf)
+        limit = np.float32(np.inf)
         for _ in range(4):
-            total = np.float32(0)
-            count = 0
+            squares, _, count = _within(values, limit)
+            sigma = np.sqrt(squares / np.float32(max(count, 1)))
             limit = 5 * sigma
-            for i in range(n):
-                difference = values[2 * i] - values[2 * i + 1]
-                if abs(difference) <= limit:
-                    total += difference * difference
-                    count += 1
-            sigma = np.float32(np.sqrt(total / max(count, 1)))
-        total = np.float32(0)
-        count = 0
-        for i in range(n):
-            if abs(values[2 * i] - values[2 * i + 1]) <= 5 * sigma:
-                total += values[2 * i] + values[2 * i + 1]
-                count += 2
-        result[0, k] = total / max(count, 1)
+        _, total, count = _within(values, limit)
+        result[0, k] = total / np.float32(max(2 * count, 1))
         result[1, k] = sigma / np.float32(np.sqrt(2))
-        result[2, k] = saturated / n
+        result[2, k] = saturated / (n * run)
 
 
 def image_statistics(
     signal: Signal, parameters: NDArray[np.float32], blocks: int, threads: int = 1
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Mean image, noise of a pair and saturated fraction, each (rows, cols) float32, from `blocks` x 2 adjacent pairs.
+    """Mean image, noise of a pair and saturated fraction, each (rows, cols) float32, from `blocks` x 8 adjacent pairs.
 
-    The blocks are spread evenly over the visit. Pixels that `signal` does not hold are NaN.
+    The blocks are spread evenly over the visit. Pixels that `signal` does not hold are NaN. Raises ValueError for a
+    visit of a single pair.
     """
-    instrument, count = signal.instrument, len(signal.pixels)
-    n = signal.n_pairs
-    starts = np.unique(np.linspace(0, max(n - 2, 0), min(blocks, max(n // 2, 1))).astype(np.int64))
+    instrument, count, n = signal.instrument, len(signal.pixels), signal.n_pairs
+    if n < 2:
+        raise ValueError("the visit is a single pair of reads: that is no light curve")
+    run = min(BLOCK_PAIRS, n - n % 2)
+    starts = np.linspace(0, n - run, min(blocks, n // run)).astype(np.int64)
     found = np.empty((3, count), np.float32)
     addresses, own = signal.addresses, parameters[signal.pixels]
     bounds = np.linspace(0, count, max(1, threads) + 1).astype(int)
 
     def work(part: int) -> None:
-        _clipped_statistics(addresses, 2 * n, own, starts, bounds[part], bounds[part + 1], found)
+        _clipped_statistics(addresses, 2 * n, own, starts, run, bounds[part], bounds[part + 1], found)
 
     with ThreadPoolExecutor(max(1, threads)) as pool:
         list(pool.map(work, range(max(1, threads))))
