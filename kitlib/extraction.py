@@ -18,7 +18,7 @@ from .products import Array, CalibrationMaps, LightCurve
 from .profile import CORE_ROWS, Extraction, good_pixels, plan_extraction
 from .tables import Adc
 
-_BLOCKS = {FGS1.name: 256, AIRS.name: 64}  # blocks of eight adjacent pairs in the mean image
+BLOCKS = {FGS1.name: 256, AIRS.name: 64}  # blocks of eight adjacent pairs in the mean image
 _FGS1_RADIUS_PX = 9.5  # 97.5 % of the light; with the pixels beyond, the noise would fall by .15 %
 _CORE_PX = 4.0  # pixels that give the centroid
 _WORK_UNITS = 4  # parts of a frame with sums of their own: fixed, so that results do not depend on the threads
@@ -52,7 +52,7 @@ def extract(signal: Signal, maps: CalibrationMaps, axis: Axis, adc: Adc, config:
     """
     instrument = signal.instrument
     parameters = kernel_parameters(maps, axis, adc)
-    mean, noise, saturated = image_statistics(signal, parameters, _BLOCKS[instrument.name], max(1, config.threads))
+    mean, noise, saturated = image_statistics(signal, parameters, BLOCKS[instrument.name], max(1, config.threads))
     good = good_pixels(maps, mean, noise, saturated)
     plan = plan_extraction(maps, mean, good)
     ratio = float(plan.flux_e.sum() / np.sqrt(plan.variance_e2.sum()))
