@@ -8,11 +8,11 @@ import numpy as np
 
 from kitlib.config import PhysfitConfig
 from kitlib.instruments import N_BINS
-from kitlib.physfit import layout_for, white_fit
 from kitlib.prior import SpectralPrior
 from kitlib.products import Array, Catalogue, PlanetLightCurves
 from kitlib.series import rescaled, series_of
 from kitlib.visitmodel import State, model_flux
+from kitlib.whitefit import layout_for, white_fit
 
 BASELINE_ORDER = 2
 DEPTH_STEP = 1e-4
@@ -23,7 +23,7 @@ def independent_bins(
 ) -> tuple[Array, Array]:
     """Mean and sigma of one planet's 283 bins, (283,) each. Raises FitError where the white fit fails."""
     white = white_fit(planet, row, prior, config)
-    layout = layout_for(row, len(planet.visits), config.drift_order, 0)
+    layout = layout_for(row, prior.limb, len(planet.visits), config.drift_order, 0)
     shared = white.state.shared.copy()
     for name, where in layout.names.items():  # no drift: the baseline of each bin takes it up
         if "drift" in name:

@@ -10,8 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from kitlib.combination import Likelihood, combine
 from kitlib.instruments import AIRS, INSTRUMENTS, N_BINS
-from kitlib.prior import SpectralPrior, combine, ln_scale_height_depth
+from kitlib.prior import SpectralPrior, ln_scale_height_depth
 from kitlib.products import Array, PlanetLightCurves, Posterior
 from kitlib.simulate.lightcurves import Truth, sample_times, transit_model
 from kitlib.simulate.systems import CATALOGUE_INCLINATION_SD_DEG, CATALOGUE_LN_SMA_SD, Systems, observed_catalogue
@@ -29,17 +30,17 @@ def oracle(planets: list[PlanetLightCurves], truths: list[Truth], systems: Syste
     exact = replace(exact, semi_major_axis_rs=systems.semi_major_axis_rs)
     height = ln_scale_height_depth(exact, systems.depth_level)
     for i, (planet, truth) in enumerate(zip(planets, truths, strict=True)):
-        precision, information = _likelihood(planet, truth, systems.take(np.array([i])))
+        likelihood = _likelihood(planet, truth, systems.take(np.array([i])))
         components = prior.components(float(height[i]), float(systems.depth_level[i]))
-        mean, cov, _ = combine(precision, information, components)
+        mean, cov, _ = combine([likelihood], components)
         means.append(mean)
         covs.append(cov)
     ids = np.array([planet.planet_id for planet in planets], np.int64)
     return Posterior(ids, np.stack(means), np.stack(covs).astype(np.float32), {})
 
 
-def _likelihood(planet: PlanetLightCurves, truth: Truth, system: Systems) -> tuple[Array, Array]:
-    """Precision (283, 283) and information (283,) of the depths; all else marginalised with its generating prior."""
+def _likelihood(planet: PlanetLightCurves, truth: Truth, system: Systems) -> Likelihood:
+    """What the light curves say of the depths; all else has its generating prior."""
     columns: list[tuple[str, float]] = []  # name and prior standard deviation of each shared parameter
 
     def index(name: str, sd: float) -> int:
@@ -109,8 +110,8 @@ def _drift_slopes(drift: Drift, time_h: Array, bins: int) -> list[tuple[Array, f
     return found
 
 
-def _marginalise(blocks: list, sd: Array, depth: Array) -> tuple[Array, Array]:
-    """Eliminate each bin's level and all shared parameters from the linear model around the truth."""
+def _marginalise(blocks: list, sd: Array, depth: Array) -> Likelihood:
+    """The linear model around the truth, each bin's level eliminated."""
     shared = np.diag(sd**-2.0)
     cross, own = np.zeros((N_BINS, len(sd))), np.zeros(N_BINS)
     gradient_shared, gradient = np.zeros(len(sd)), np.zeros(N_BINS)
@@ -128,6 +129,5 @@ def _marginalise(blocks: list, sd: Array, depth: Array) -> tuple[Array, Array]:
         own[bins] += (weight * slope**2).sum(0)
         gradient_shared[names] += np.einsum("atw,tw,tw->a", design, residual, weight, optimize=True)
         gradient[bins] += (weight * slope * residual).sum(0)
-    solved = np.linalg.solve(shared, np.column_stack([cross.T, gradient_shared]))
-    precision = np.diag(own) - cross @ solved[:, :-1]
-    return (precision + precision.T) / 2, gradient - cross @ solved[:, -1] + precision @ depth
+    around = Likelihood(1.0, own, cross, shared, gradient - cross @ np.linalg.solve(shared, gradient_shared))
+    return replace(around, information=around.information + around.times(depth[:, None])[:, 0])

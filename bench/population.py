@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from kitlib.products import Array, Catalogue, PlanetLightCurves, Spectra
 from kitlib.simulate.lightcurves import Truth, simulate_with_truth
-from kitlib.simulate.spectra import draw_spectra
+from kitlib.simulate.spectra import SHIFTED, TRAINING, draw_spectra
 from kitlib.simulate.systems import Systems, draw_systems, observed_catalogue
 
 
@@ -37,7 +37,7 @@ def draw(planets: int, with_curves: int, seed: int, workers: int, shift: bool = 
     rng = np.random.default_rng(drawing)
     systems = draw_systems(planets, rng)
     systems = systems.take(rng.permutation(planets))  # planet ids ascend with nothing
-    depth = draw_spectra(systems, rng, shift=shift)
+    depth = draw_spectra(systems, rng, SHIFTED if shift else TRAINING)
     options = {"degraded": shift, "drift_scale": 2.0 if shift else 1.0}
     jobs = (
         delayed(simulate_with_truth)(systems.take(np.array([i])), depth[i : i + 1], np.random.default_rng(s), **options)

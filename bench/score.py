@@ -1,12 +1,12 @@
-"""The competition's score on held-out simulated planets: naive, independent bins, physics, and what an oracle gets.
+"""The competition's score on held-out simulated planets: naive, independent bins, physics, v50, and an oracle.
 
-    python bench/score.py [--planets 200] [--workers N] [--out FILE.json] [--ship]
+    python bench/score.py [--planets 200] [--workers N] [--out FILE.json] [--model FILE] [--ship]
 
 Three populations with seeds of their own: training (1,100 spectra, 200 of them with light curves to calibrate sigma
 on), held-out, and held-out with shifted distributions (spectra of another family, degraded detectors, twice the drift).
 Light curves are simulated with the noise of full-size frames; `bench/frame_path.py` shows that frames agree with them.
 
---ship writes the training population's prior and calibrator into kitlib/data: this is how the shipped ones are made.
+--ship writes the training population's prior and calibrators into kitlib/data: this is how the shipped ones are made.
 """
 
 import argparse
@@ -28,8 +28,10 @@ from population import Population, absolute_errors_ppm, draw, first  # noqa: E40
 
 from kitlib.calibrator import Calibrator, apply, calibrated_covariance  # noqa: E402
 from kitlib.config import PhysfitConfig, PriorConfig  # noqa: E402
+from kitlib.fusion import Fusion, load_model  # noqa: E402
+from kitlib.inputs import SHIPPED_MODEL, answered, calibrator_path, with_limb_darkening  # noqa: E402
 from kitlib.metric import gll_score, naive_statistics  # noqa: E402
-from kitlib.physfit import fit_planets  # noqa: E402
+from kitlib.physfit import fit_planets, measure_stars  # noqa: E402
 from kitlib.posterior import join  # noqa: E402
 from kitlib.prior import SpectralPrior, learn_prior  # noqa: E402
 from kitlib.products import Array, Posterior, Spectra  # noqa: E402
@@ -43,21 +45,31 @@ ORACLE_SPECTRA = 20_000
 SHIPPED = ROOT / "kitlib" / "data"
 
 
-def calibrated_on(train: Population, workers: int) -> Calibrator:
-    """Calibrator fitted on out-of-fold posteriors: each fold's prior has not seen the fold's spectra."""
-    count = len(train.curves)
+def trained_on(train: Population, models: list[Fusion], workers: int) -> tuple[SpectralPrior, dict[str, Calibrator]]:
+    """Prior of all training planets, and the calibrators of physics and v50, fitted on out-of-fold posteriors.
+
+    Each fold is fitted with a prior that has seen neither its spectra nor its stars; the models have seen none.
+    """
+    count, config = len(train.curves), PhysfitConfig()
     _, catalogue, truth = first(train, count)
+    alone = learn_prior(train.truth.depth, train.catalogue, PriorConfig())
+    stars = measure_stars(train.curves, catalogue, alone, config, truth.depth, workers=workers)
+    fold = np.arange(count) % FOLDS
     parts = []
     for k in range(FOLDS):
-        chosen = np.arange(count)[np.arange(count) % FOLDS == k]
+        chosen = np.flatnonzero(fold == k)
         others = np.setdiff1d(np.arange(len(train.truth.planet_id)), chosen)
         prior = learn_prior(train.truth.depth[others], train.catalogue.take(others), PriorConfig())
+        prior = with_limb_darkening(prior, [s for s, f in zip(stars, fold, strict=True) if s is not None and f != k])
         curves = [train.curves[i] for i in chosen]
-        parts.append(fit_planets(curves, catalogue.take(chosen), prior, PhysfitConfig(), workers=workers))
+        parts.append(fit_planets(curves, catalogue.take(chosen), prior, config, workers=workers))
     posterior, _ = join(parts)
-    order = np.concatenate([np.flatnonzero(np.arange(count) % FOLDS == k) for k in range(FOLDS)])
+    order = np.concatenate([np.flatnonzero(fold == k) for k in range(FOLDS)])
     spectra = Spectra(posterior.planet_id, truth.depth[order])
-    return fit_calibrator(posterior, spectra, naive_statistics(train.truth.depth))
+    naive = naive_statistics(train.truth.depth)
+    answers = {"physics": posterior, "v50": answered(models, posterior, catalogue.take(order))}
+    calibrators = {kind: fit_calibrator(answer, spectra, naive) for kind, answer in answers.items()}
+    return with_limb_darkening(alone, [one for one in stars if one is not None]), calibrators
 
 
 def row_of(mu: Array, sigma: Array, truth: Array, naive: tuple[float, float], cov: Array | None = None) -> dict:
@@ -80,7 +92,8 @@ def uncalibrated(posterior: Posterior) -> Array:
 def judged(
     held_out: Population,
     prior: SpectralPrior,
-    calibrator: Calibrator,
+    calibrators: dict[str, Calibrator],
+    models: list[Fusion],
     naive: tuple[float, float],
     wide_prior: SpectralPrior,
     workers: int,
@@ -99,10 +112,14 @@ def judged(
     start = time.perf_counter()
     posterior, _ = fit_planets(held_out.curves, catalogue, prior, PhysfitConfig(), workers=workers)
     seconds = (time.perf_counter() - start) / count
-    rows["physics, uncalibrated"] = row_of(posterior.mean, uncalibrated(posterior), depth, naive, posterior.cov)
-    answer, cov = apply(calibrator, posterior), calibrated_covariance(calibrator, posterior)
-    rows["physics"] = row_of(answer.mu, answer.sigma, depth, naive, cov)
-    rows["physics"] |= {"seconds_per_planet": seconds, "fallbacks": int((posterior.diagnostics["fallback"] > 0).sum())}
+    fallbacks = int((posterior.diagnostics["fallback"] > 0).sum())
+    start = time.perf_counter()
+    answers = {"physics": posterior, "v50": answered(models, posterior, catalogue)}
+    print(f"physical fit {seconds:.2f} s a planet, model {(time.perf_counter() - start) / count:.4f} s", flush=True)
+    for kind, found in answers.items():
+        rows[f"{kind}, uncalibrated"] = row_of(found.mean, uncalibrated(found), depth, naive, found.cov)
+        answer, cov = apply(calibrators[kind], found), calibrated_covariance(calibrators[kind], found)
+        rows[kind] = row_of(answer.mu, answer.sigma, depth, naive, cov) | {"fallbacks": fallbacks}
     jobs = (
         delayed(oracle)([c], [t], systems.take(np.array([i])), wide_prior)
         for i, (c, t) in enumerate(zip(held_out.curves, held_out.truths, strict=True))
@@ -132,21 +149,23 @@ def main() -> None:
     parser.add_argument("--planets", type=int, default=200, help="held-out planets of each population")
     parser.add_argument("--workers", type=int, default=cpu_count())
     parser.add_argument("--out", type=Path, help="write all figures to this JSON file")
-    parser.add_argument("--ship", action="store_true", help="write prior and calibrator into kitlib/data")
+    parser.add_argument("--model", type=Path, default=SHIPPED_MODEL, help="fusion model of the v50 rows")
+    parser.add_argument("--ship", action="store_true", help="write prior and calibrators into kitlib/data")
     given = parser.parse_args()
     train = draw(TRAIN_SPECTRA, CALIBRATION_PLANETS, SEEDS["train"], given.workers)
     naive = naive_statistics(train.truth.depth)
-    prior = learn_prior(train.truth.depth, train.catalogue, PriorConfig())
-    calibrator = calibrated_on(train, given.workers)
+    models = [load_model(given.model)[0]]
+    prior, calibrators = trained_on(train, models, given.workers)
     if given.ship:
         prior.save(SHIPPED / "prior.safetensors")
-        write_atomic(SHIPPED / "calibrator.json", calibrator.to_json())
+        for kind, calibrator in calibrators.items():
+            write_atomic(calibrator_path(SHIPPED, kind), calibrator.to_json())
     results = {}
     for name, shift in (("held-out", False), ("shifted", True)):
         held_out = draw(given.planets, given.planets, SEEDS[name], given.workers, shift)
         family = draw(ORACLE_SPECTRA, 0, SEEDS["oracle prior"], given.workers, shift)
         wide_prior = learn_prior(family.truth.depth, family.catalogue, PriorConfig(components=25))
-        results[name] = judged(held_out, prior, calibrator, naive, wide_prior, given.workers)
+        results[name] = judged(held_out, prior, calibrators, models, naive, wide_prior, given.workers)
         print(f"\n{name}: {given.planets} planets, seed {SEEDS[name]}\n{table(results[name])}", flush=True)
     if given.out:
         write_atomic(given.out, json.dumps(results, indent=1) + "\n")

@@ -13,7 +13,7 @@ from kitlib.instruments import AIRS
 from kitlib.provenance import EventLog
 from kitlib.submission import read_expected_ids, validate_submission
 
-from . import KernelError
+from . import MIB, KernelError
 from .metadata import NOTEBOOKS
 from .room import Outcome, Room
 from .start import verify
@@ -84,7 +84,7 @@ def run(
     expected = read_expected_ids(data)
     checked = validate_submission(room.working / "submission.csv", expected).raise_for_errors()
     cores = len(os.sched_getaffinity(0))
-    hours, gb = project(room.working, outcome, checked.planets, cores)
+    hours, gb = project(room.working, outcome, checked.planets)
     table = "".join(output.get("text", "") for output in nbformat.read(target, as_version=4).cells[1].outputs)
     return Report(layout, room.isolate, checked.planets, real_size(data), cores, outcome, hours, gb, table)
 
@@ -107,21 +107,21 @@ def empty(folder: Path) -> None:
         path.unlink() if path.is_symlink() or path.is_file() else shutil.rmtree(path)
 
 
-def project(working: Path, outcome: Outcome, planets: int, cores: int) -> tuple[float, float]:
+def project(working: Path, outcome: Outcome, planets: int) -> tuple[float, float]:
     """Hours and GB of a run of 1,100 planets on 4 cores.
 
-    Time: the seconds that each planet took its worker, from the event log, plus all that was not spent on planets.
-    Where the log has no such seconds the stage's whole time counts as spent on planets, which is an upper bound.
-    Memory: all that was seen, for each core.
+    Time: a planet's seconds in its process, measured by the guard past each process's first planet, plus all that was
+    not spent on planets. Where too few planets were computed for that, the stage's whole time counts as spent on
+    planets, which is an upper bound. Memory: all that was seen, for each core.
     """
-    spent = [event["seconds"] for event in EventLog(working / "events.jsonl").read() if event["event"] == "planet_done"]
-    if len(spent) == planets:
-        busy = sum(spent)
-    else:
-        busy = json.loads((working / "manifests" / "predict.json").read_text())["wall_s"] * min(cores, planets)
-    fixed = max(outcome.wall_s - busy / min(cores, planets), 0)
-    seconds = fixed + busy / planets * PLANETS / CORES
-    return seconds / 3600, outcome.peak_mib * (1 << 20) / 1e9 * max(CORES / min(cores, planets), 1)
+    computed = [event for event in EventLog(working / "events.jsonl").read() if event["event"] == "computed"][-1]
+    at_once = computed["workers"]
+    seconds = computed["pace_s"]
+    if seconds is None:
+        seconds = json.loads((working / "manifests" / "predict.json").read_text())["wall_s"] * at_once / planets
+    fixed = max(outcome.wall_s - seconds * planets / at_once, 0)
+    total = fixed + seconds * PLANETS / CORES
+    return total / 3600, outcome.peak_mib * MIB / 1e9 * max(CORES / at_once, 1)
 
 
 def real_size(data: Path) -> bool:

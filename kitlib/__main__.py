@@ -15,7 +15,8 @@ USAGE = """usage: python -m kitlib STAGE [key=value ...]
 stages:
   simulate   make a small campaign in the competition's layout (simulate.out)
   calibrate  frames -> light curves
-  train      spectral prior and sigma calibration from the training planets
+  pretrain   fusion model from simulated planets alone; how the shipped one is made
+  train      priors, fine-tuned fusion model and sigma calibration from the training planets
   predict    frames -> submission.csv; needs no training step
   diagnose   scores where the truth is known, and the HTML report
   submit     validated submission -> bundle with configuration and checksums

@@ -9,10 +9,10 @@ c1 (e2 - e1) + N(e2) - N(e1), with N the non-linear part of the correction, a fe
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from .compiled import compiled
 from .frames import Axis, RawCalibration, Signal
 from .instruments import Instrument
 from .products import Array, CalibrationMaps
@@ -106,6 +106,7 @@ def kernel_parameters(maps: CalibrationMaps, axis: Axis, adc: Adc) -> NDArray[np
     return table.astype(np.float32)
 
 
+<<<<<<< HEAD
 def _compile(function: Callable, *also: str) -> Callable:
     """Compile to nogil machine code, cached on disk where that is possible (NUMBA_CACHE_DIR, else beside the file)."""
     options = {"nogil": True, "fastmath": {"contract", "nsz", "arcp", *also}}
@@ -132,6 +133,9 @@ def _uint16_at(typing, address):
 
 
 @_compile
+=======
+@compiled
+>>>>>>> a4cb031f6e66bf58dbb335c7d0be77605212e498
 def pixel_cds(raw, parameters, out):
     """Calibrate one pixel: raw (2n,) uint16 ADU to out (n,) float32 electrons per CDS pair. See `kernel_parameters`."""
     slope, c2, c3, c4, c5 = parameters[0], parameters[1], parameters[2], parameters[3], parameters[4]
@@ -146,7 +150,7 @@ def pixel_cds(raw, parameters, out):
         out[t] = (slope * (last - first) + (n2 - n1) - dark) * inverse_flat
 
 
-@_compile
+@compiled
 def _replace_spikes(series, threshold, event_pair, event_excess):
     """Replace isolated spikes of a pixel's series (n,) in place by the median of the neighbours; returns how many.
 
@@ -189,7 +193,7 @@ def _replace_spikes(series, threshold, event_pair, event_excess):
     return found
 
 
-@_compile
+@compiled
 def accumulate_pixel(raw, parameters, threshold, weight, moments, buffer, flux, moment_sums, event_pair, event_excess):
     """The fused kernel: calibrate a pixel, replace its cosmic rays, add it to the light curve; returns their number.
 
@@ -213,6 +217,7 @@ def accumulate_pixel(raw, parameters, threshold, weight, moments, buffer, flux, 
     return found
 
 
+<<<<<<< HEAD
 @_compile
 def accumulate_pixels(
     addresses,
@@ -276,6 +281,11 @@ def _within(values, limit):
 @_compile
 def _clipped_statistics(addresses, length, parameters, starts, run, first, stop, result):
     """Mean (e-), noise of a pair (e-), saturated fraction of pixels first..stop over `run` pairs from each starts[i].
+=======
+@compiled
+def _clipped_statistics(raw, parameters, starts, reads, values):
+    """Mean (e-), noise of one pair (e-), saturated fraction of one pixel over the pairs starts[i], starts[i] + 1.
+>>>>>>> a4cb031f6e66bf58dbb335c7d0be77605212e498
 
     Clipped at 5 sigma in four rounds. The noise comes from differences of adjacent pairs, in which a transit cancels.
     addresses (pixels,) of `Signal`, `length` reads each; parameters in their order; `run` even; result (3, pixels).

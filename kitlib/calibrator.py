@@ -120,7 +120,8 @@ def calibrated_covariance(calibrator: Calibrator, posterior: Posterior) -> Array
 def select(posterior: Posterior, index: NDArray) -> Posterior:
     """The posterior of a subset of planets, by boolean mask or integer index."""
     diagnostics = {name: values[index] for name, values in posterior.diagnostics.items()}
-    return Posterior(posterior.planet_id[index], posterior.mean[index], posterior.cov[index], diagnostics)
+    inputs = {name: values[index] for name, values in posterior.inputs.items()}
+    return Posterior(posterior.planet_id[index], posterior.mean[index], posterior.cov[index], diagnostics, inputs)
 
 
 @dataclass(frozen=True)

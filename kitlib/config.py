@@ -17,7 +17,7 @@ import yaml
 from .paths import find_configs
 from .provenance import write_atomic
 
-STAGES = ("simulate", "calibrate", "train", "predict", "diagnose", "submit")
+STAGES = ("simulate", "calibrate", "pretrain", "train", "predict", "diagnose", "submit")
 
 
 class ConfigError(ValueError):
@@ -77,11 +77,42 @@ class PhysfitConfig:
 
 
 @dataclass
+class StepConfig:
+    """A cheaper way to compute a planet; `null` leaves a value as the run has it."""
+
+    name: str
+    cost: float  # its time a planet relative to the full setting's (1), until it has been measured
+    samples: int | None = None  # in place of lightcurves.samples
+    max_iterations: int | None = None  # in place of physfit.max_iterations
+
+
+def _steps() -> list[StepConfig]:
+    """Costs and losses: EXPERIMENTS.md. Lower orders of the drift would be no way to save time: they lose .03 to .1."""
+    return [
+        StepConfig("coarse", 0.5, samples=125, max_iterations=4),
+        StepConfig("coarsest", 0.35, samples=75, max_iterations=3),
+    ]
+
+
+@dataclass
+class BudgetConfig:
+    """What `predict` may take. Where time runs short the remaining planets get the next step, in the given order."""
+
+    hours: float = 0.0  # from the start of `predict` to the last planet; 0: no limit
+    planet_minutes: float = 10.0  # a planet that takes longer hangs and is ended
+    memory_gb: float = 2.0  # free memory below which fewer planets are computed at once
+    first: int = 8  # planets, after the first of each process, that are measured before the pace is trusted
+    write_s: float = 60.0  # submission.csv is improved at most this often
+    steps: list[StepConfig] = field(default_factory=_steps)
+
+
+@dataclass
 class PriorConfig:
     """Spectral prior."""
 
     source: str = "auto"  # train | shipped | auto: the run's own, else train.csv if large enough, else shipped
-    min_train_planets: int = 200
+    min_train_planets: int = 200  # spectra that a prior, and planets that the fusion model, is trained on at least
+    limb_planets: int = 200  # training planets that limb darkening is learnt from
     components: int = 12  # molecular shapes kept by the low-rank part
 
 
@@ -127,14 +158,14 @@ class ModelConfig:
     """What turns the physical posterior into the answer (kitlib/fusion.py)."""
 
     kind: str = "v50"  # v50: the fusion model on top of the physical posterior | physics: the posterior itself
-    width: int = 64  # channels of every encoder; a multiple of 8
+    width: int = 32  # channels of every encoder; a multiple of 8
     fgs1_encoder: bool = True  # Mamba-2 over FGS1's light curve
     fgs1_layers: int = 2  # its blocks
-    state: int = 32  # its state size
+    state: int = 16  # its state size
     airs_encoder: bool = True  # CNN over AIRS' residual map
-    airs_channels: int = 32  # its channels; a multiple of 4
+    airs_channels: int = 16  # its channels; a multiple of 4
     graph: bool = True  # edges between wavelengths
-    graph_layers: int = 3
+    graph_layers: int = 2
     base: str = "posterior"  # what is corrected: posterior | population (direct regression)
     sigma_factors: int = 3  # 3: FGS1, AIRS level and AIRS shape have their own; 1: one for all
     dropout: float = 0.1
@@ -145,6 +176,7 @@ class ModelConfig:
 class TrainConfig:
     """Training of the fusion model (kitlib/train.py)."""
 
+    initial: str = "shipped"  # what `train` starts from: shipped | path of a model file | "": from scratch
     folds: int = 5
     steps: int = 20_000  # at most; early stopping ends it sooner
     batch: int = 64  # planets
@@ -158,6 +190,15 @@ class TrainConfig:
     patience: int = 12  # validations without a better score
     checkpoint_every: int = 250  # steps
     precision: str = "auto"  # on CUDA: auto (bfloat16, else float16) | float32; the CPU computes in float32
+
+
+@dataclass
+class PretrainConfig:
+    """Simulated planets that the fusion model is pre-trained on (kitlib/pretraining.py)."""
+
+    planets: int = 20_000
+    randomised: float = 0.4  # share with other spectra, worse detectors, other drifts, missing contacts
+    shard: int = 250  # planets in one file: what a killed run loses at most
 
 
 @dataclass
@@ -181,7 +222,9 @@ class Config:
     loss: LossConfig = field(default_factory=LossConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
 
 
 def keys(schema: type = Config, prefix: str = "") -> Iterator[str]:

@@ -5,28 +5,31 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from .calibrator import Calibrator, apply, calibrated_covariance
 from .config import Config
 from .frames import read_spectra_csv
-from .instruments import N_BINS
 from .metric import Score, gll_score, naive_statistics
 from .posterior import read_posterior
 from .products import Posterior, Prediction
 from .provenance import EventLog
 from .report import ReportData, write_report
 from .submission import read_submission
+from .tables import read_wavelengths
 
-ROUTINE = ("start", "end")  # events that say nothing of a planet or of what went wrong
+ROUTINE = ("start", "end", "pace", "computed")  # events that say nothing of a planet or of what went wrong
 
 
 class DiagnosisError(ValueError):
     """Products that do not belong together; the message names the file."""
 
 
-def diagnosis(config: Config, root: Path, out: Path, events: EventLog, calibrator: Calibrator) -> dict[str, Any]:
+def diagnosis(
+    config: Config, root: Path, out: Path, events: EventLog, calibrator: Calibrator, baseline: Prediction
+) -> dict[str, Any]:
     """Score the run in `out` where the truth is known and write OUT/report.html.
+
+    `calibrator` is the submission's; `baseline` is what the physical fit alone answers, calibrated.
 
     Returns:
         {"scores": {name: {"total", "fgs1", "airs"}}, "submission": Path, "report": Path, "data": ReportData}; scores is
@@ -42,7 +45,7 @@ def diagnosis(config: Config, root: Path, out: Path, events: EventLog, calibrato
     truth, naive = _truth(config, root, prediction), _naive(root)
     scores = {}
     if truth is not None and naive is not None:
-        scores = score_table(prediction, truth, naive)
+        scores = score_table({"physics": baseline, config.model.kind: prediction}, truth, naive)
     else:
         lacking = f"{root}/train.csv" if naive is None else "the truth (data.solution)"
         events.emit("diagnose", "not_scored", reason=f"no scores without {lacking}")
@@ -66,31 +69,19 @@ def diagnosis(config: Config, root: Path, out: Path, events: EventLog, calibrato
     }
 
 
-def score_table(prediction: Prediction, truth: np.ndarray, naive: tuple[float, float]) -> dict[str, dict[str, float]]:
-    """Official score of the population's mean and scatter (0 on the training set) and of the physical fit."""
+def score_table(
+    predictions: dict[str, Prediction], truth: np.ndarray, naive: tuple[float, float]
+) -> dict[str, dict[str, float]]:
+    """Official score of the population's mean and scatter (0 on the training set) and of the named predictions."""
     constant = np.ones_like(truth)
-    rows = {
-        "naive": gll_score(naive[0] * constant, naive[1] * constant, truth, *naive),
-        "physics": gll_score(prediction.mu, prediction.sigma, truth, *naive),
-    }
+    rows = {"naive": gll_score(naive[0] * constant, naive[1] * constant, truth, *naive)}
+    rows |= {name: gll_score(p.mu, p.sigma, truth, *naive) for name, p in predictions.items()}
     return {name: as_row(score) for name, score in rows.items()}
 
 
 def as_row(score: Score) -> dict[str, float]:
     """A score as plain numbers."""
     return {"total": score.total, "fgs1": score.fgs1, "airs": score.airs}
-
-
-def read_wavelengths(path: Path) -> np.ndarray:
-    """Wavelengths of the bins, (283,) um, ascending, of a `wavelengths.csv`. Raises DiagnosisError naming the file."""
-    try:
-        row = pl.read_csv(path).row(0)
-        values = np.array(row, np.float64)
-    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
-        raise DiagnosisError(f"{path}: {error}. Copy it from the competition's data.") from error
-    if values.shape != (N_BINS,) or not (np.diff(values) > 0).all():
-        raise DiagnosisError(f"{path}: expected {N_BINS} ascending wavelengths, found {values.shape[0]}")
-    return values
 
 
 def shown_planets(posterior: Posterior, count: int, with_curves: set[int]) -> list[int]:

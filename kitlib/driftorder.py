@@ -11,9 +11,10 @@ from itertools import product
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
+from .combination import Likelihood
 from .gaussnewton import Fit, FitError
+from .parameters import Layout
 from .products import Array
-from .visitmodel import Layout
 
 SCALES = (0.35, 1.0, 2.8)  # of the drift's prior width; the real drift's size varies by about 10
 GAUGE = 1e6  # stiffness, in units of the prior's, of the direction p -> c p, q -> q / c that leaves the drift unchanged
@@ -32,15 +33,6 @@ class Choice:
 
 
 Blocks = dict[str, Choice]  # "fgs1_0", "airs_0", "fgs1_1", ...
-
-
-@dataclass(frozen=True)
-class Likelihood:
-    """Depths' Gaussian likelihood exp(-x' precision x / 2 + information' x), all else marginalised, and its weight."""
-
-    weight: float
-    precision: Array  # (channels, channels)
-    information: Array  # (channels,)
 
 
 def full_choice(layout: Layout) -> Blocks:
@@ -81,19 +73,25 @@ class _Evidence:
         self.gradient = system.gradient_shared - cross.T @ cho_solve(factor, root.T @ system.gradient_depth - off)
         self.fit, self.layout = fit, layout
 
-    def __call__(self, blocks: Blocks) -> float:
-        layout, free = restricted(self.layout, blocks)
-        out = ~free
+    def __call__(self, choices: list[Blocks]) -> Array:
+        """Log evidence of each choice up to a common constant, (n,); all choices at once."""
+        layouts, free = zip(*(restricted(self.layout, blocks) for blocks in choices), strict=True)
+        free, precision = np.stack(free), np.stack([layout.sd**-2.0 for layout in layouts])
         value = self.fit.state.shared
-        moved = -value[out]
-        precision = layout.sd[free] ** -2.0
-        offset = value[free] - layout.mean[free]
-        matrix = self.shared[np.ix_(free, free)] + np.diag(precision)
-        slope = self.gradient[free] - self.shared[np.ix_(free, out)] @ moved - precision * offset
-        factor = _factor(matrix)
-        left_out = self.gradient[out] @ moved - 0.5 * moved @ self.shared[np.ix_(out, out)] @ moved
-        inside = 0.5 * slope @ cho_solve(factor, slope) - 0.5 * precision @ offset**2
-        return float(left_out + inside - np.log(np.diag(factor[0])).sum() + 0.5 * np.log(precision).sum())
+        moved = np.where(free, 0.0, -value)
+        pulled = moved @ self.shared
+        offset = value - self.layout.mean
+        slope = np.where(free, self.gradient - pulled - precision * offset, 0.0)
+        matrix = np.where(free[:, :, None] & free[:, None], self.shared, 0.0)
+        matrix += np.where(free, precision, 1.0)[:, :, None] * np.eye(len(value))
+        try:
+            root = np.linalg.cholesky(matrix)
+        except np.linalg.LinAlgError as error:
+            raise FitError(f"the evidence of the drift is undefined ({error})") from error
+        solved = np.linalg.solve(root, slope[:, :, None])[:, :, 0]
+        left_out = moved @ self.gradient - 0.5 * (pulled * moved).sum(1)
+        inside = 0.5 * (solved**2).sum(1) + 0.5 * np.where(free, np.log(precision) - precision * offset**2, 0).sum(1)
+        return left_out + inside - np.log(np.diagonal(root, axis1=1, axis2=2)).sum(1)
 
 
 def _gauged(fit: Fit, layout: Layout) -> Array:
@@ -131,8 +129,9 @@ def best_choice(fit: Fit, layout: Layout) -> tuple[Blocks, dict[str, list[tuple[
     ranked: dict[str, list[tuple[float, Choice]]] = {}
     for _ in range(2):
         for name in blocks:
-            scored = [(evidence(blocks | {name: option}), option) for option in _options(name, layout)]
-            ranked[name] = sorted(scored, key=lambda pair: -pair[0])
+            options = _options(name, layout)
+            logs = evidence([blocks | {name: option} for option in options])
+            ranked[name] = sorted(zip(logs.tolist(), options, strict=True), key=lambda pair: -pair[0])
             blocks = blocks | {name: ranked[name][0][1]}
     return blocks, ranked
 
@@ -143,16 +142,15 @@ def averaged(fit: Fit, layout: Layout) -> list[Likelihood]:
     evidence = _Evidence(fit, layout)
     most = MOST_ORDERS if len(ranked) <= 2 else MOST_ORDERS_TWO_VISITS
     options = [_scales_summed(scored)[: most[name.split("_")[0]]] for name, scored in ranked.items()]
-    candidates, logs = [], []
-    for chosen in product(*options):
-        candidates.append(dict(zip(ranked, (option for _, option in chosen), strict=True)))
-        logs.append(evidence(candidates[-1]) + sum(bonus for bonus, _ in chosen))
-    weights = np.exp(np.array(logs) - max(logs))
+    combinations = list(product(*options))
+    candidates = [dict(zip(ranked, (option for _, option in chosen), strict=True)) for chosen in combinations]
+    logs = evidence(candidates) + [sum(bonus for bonus, _ in chosen) for chosen in combinations]
+    weights = np.exp(logs - logs.max())
     weights /= weights.sum()
     kept = weights >= NEGLIGIBLE
     total = weights[kept].sum()
     return [
-        Likelihood(float(weight / total), *_depth_likelihood(fit, layout, blocks))
+        _likelihood(float(weight / total), fit, layout, blocks)
         for weight, blocks, keep in zip(weights, candidates, kept, strict=True)
         if keep
     ]
@@ -171,8 +169,8 @@ def _scales_summed(scored: list[tuple[float, Choice]]) -> list[tuple[float, Choi
     return [(float(total - best), option) for total, best, option in groups]
 
 
-def _depth_likelihood(fit: Fit, layout: Layout, blocks: Blocks) -> tuple[Array, Array]:
-    """Precision and information of the depths with the choice's free parameters marginalised and the others zero."""
+def _likelihood(weight: float, fit: Fit, layout: Layout, blocks: Blocks) -> Likelihood:
+    """The depths' likelihood with the choice's free parameters marginalised and the others zero."""
     system, value = fit.system, fit.state.shared
     shared = _gauged(fit, layout)
     layout, free = restricted(layout, blocks)
@@ -181,10 +179,7 @@ def _depth_likelihood(fit: Fit, layout: Layout, blocks: Blocks) -> tuple[Array, 
     prior = layout.sd[free] ** -2.0
     slope = system.gradient_shared[free] - shared[np.ix_(free, out)] @ moved
     slope = slope - prior * (value[free] - layout.mean[free])
-    cross = system.cross[:, free]
-    factor = _factor(shared[np.ix_(free, free)] + np.diag(prior))
-    solved = cho_solve(factor, np.column_stack([cross.T, slope]))
-    precision = np.diag(system.depth) - cross @ solved[:, :-1]
-    precision = (precision + precision.T) / 2
-    information = system.gradient_depth - system.cross[:, out] @ moved - cross @ solved[:, -1]
-    return precision, information + precision @ fit.state.depth
+    cross, matrix = system.cross[:, free], shared[np.ix_(free, free)] + np.diag(prior)
+    information = system.gradient_depth - system.cross[:, out] @ moved - cross @ cho_solve(_factor(matrix), slope)
+    around = Likelihood(weight, system.depth, cross, matrix, information)
+    return replace(around, information=information + around.times(fit.state.depth[:, None])[:, 0])

@@ -22,6 +22,7 @@ from .instruments import MOLECULAR_BANDS_UM, N_AIRS_BINS
 from .ssm import best_block
 
 HEADDIM = 16  # of a Mamba-2 head
+PATCH = 2  # phases of FGS1 that enter the state space as one step: half the time for the same light curve
 CHAIN_REACH = 2  # bins: neighbours on either side that a chain edge joins
 REDUCED = AIRS_PHASES // 4  # phases left after two strided convolutions
 
@@ -47,8 +48,8 @@ class Fgs1Encoder(nn.Module):
     def __init__(self, config: ModelConfig, device: torch.device | str = "cpu"):
         super().__init__()
         width = config.width
-        self.embed = nn.Linear(len(FGS1_CHANNELS), width)
-        self.phase = nn.Parameter(0.02 * torch.randn(FGS1_PHASES, width))
+        self.embed = nn.Linear(PATCH * len(FGS1_CHANNELS), width)
+        self.phase = nn.Parameter(0.02 * torch.randn(FGS1_PHASES // PATCH, width))
         sizes = {"d_state": config.state, "headdim": HEADDIM}
         self.blocks = nn.ModuleList(best_block(width, device, **sizes) for _ in range(config.fgs1_layers))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(config.fgs1_layers + 1))
@@ -59,15 +60,16 @@ class Fgs1Encoder(nn.Module):
         return over_visits(self._visit, curves, present)
 
     def _visit(self, curve: Tensor) -> Tensor:
-        """(n, 4, F) -> (n, d). Phases without samples hold zeros and get no weight in the pooled result."""
-        x = self.embed(curve.transpose(1, 2)) + self.phase
+        """(n, 4, F) -> (n, d). Steps without samples hold zeros and get no weight in the pooled result."""
+        steps = curve.unflatten(-1, (-1, PATCH))  # (n, 4, F / PATCH, PATCH)
+        x = self.embed(steps.transpose(1, 2).flatten(2)) + self.phase
         for number, (norm, block) in enumerate(zip(self.norms, self.blocks, strict=False)):
             backwards = number % 2 == 1
             y = norm(x)
             y = block(y.flip(1)).flip(1) if backwards else block(y)
             x = x + y
         x = self.norms[-1](x)
-        seen = curve[:, FGS1_CHANNELS.index("information")] > 0
+        seen = (steps[:, FGS1_CHANNELS.index("information")] > 0).any(-1)
         share = self.attention(x)[..., 0].float().masked_fill(~seen, -1e4).softmax(-1)
         return (share[..., None].to(x.dtype) * x).sum(1)
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from joblib import Parallel, delayed, parallel_config
 from safetensors.torch import load, save
 from torch import Tensor
 from tqdm import tqdm
@@ -301,12 +302,14 @@ def make_shards(
     shards: int,
     recipe: dict[str, Any],
     make: Callable[[int], tuple[Features, Tensor]],
+    workers: int = 1,
     progress: bool = True,
 ) -> list[Path]:
     """Make the missing ones of `shards` files in `folder`; a killed run goes on where it stopped.
 
     `make(k)` gives the planets of shard k and must depend on k and `recipe` alone. `recipe` (a JSON object) is kept in
-    recipe.json. Files of shards are whole or absent. Raises FeatureError where the folder holds another recipe's.
+    recipe.json. `workers`: processes. Files of shards are whole or absent. Raises FeatureError where the folder holds
+    another recipe's.
     """
     text, kept = json.dumps(recipe, indent=1, sort_keys=True) + "\n", Path(folder) / "recipe.json"
     if kept.is_file() and kept.read_text() != text:
@@ -314,9 +317,16 @@ def make_shards(
     write_atomic(kept, text)
     paths = [Path(folder) / f"shard_{k:05d}.safetensors" for k in range(shards)]
     missing = [k for k, path in enumerate(paths) if not path.is_file()]
-    for k in tqdm(missing, desc="training set", unit="shard", disable=not progress):
-        write_set(paths[k], *make(k))
+    jobs = (delayed(_make_shard)(paths[k], make, k) for k in missing)
+    with parallel_config(backend="loky", inner_max_num_threads=1):
+        running = Parallel(n_jobs=workers, return_as="generator_unordered")(jobs)
+        for _ in tqdm(running, total=len(missing), desc="training set", unit="shard", disable=not progress):
+            pass
     return paths
+
+
+def _make_shard(path: Path, make: Callable[[int], tuple[Features, Tensor]], number: int) -> None:
+    write_set(path, *make(number))
 
 
 def read_shards(paths: Sequence[Path]) -> tuple[Features, Tensor]:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
+from .parameters import Layout, State
 from .products import Array
 from .series import Series
-from .visitmodel import Layout, NormalEquations, State, chi2_of, normal_equations
+from .visitmodel import NormalEquations, normal_equations
 
 ATTEMPTS = 8  # at a step, each more damped than the one before (Levenberg 1944; Marquardt 1963)
 CONVERGED = 0.02  # stop when the objective (chi2 plus priors) falls by less
@@ -54,34 +55,33 @@ def gauss_newton(
     def penalty(state: State) -> float:
         return float((whiten(state) ** 2).sum())
 
-    state, damping = start, 0.0
-    size = len(start.depth)
+    state, damping, size = start, 0.0, len(start.depth)
+    system = normal_equations(series, layout, state, period_days)
+    objective = system.chi2 + penalty(state)
     for _ in range(iterations):
-        system = normal_equations(series, layout, state, period_days)
-        objective = system.chi2 + penalty(state)
         if not np.isfinite(objective):
             raise FitError("the likelihood is not finite")
         cross = root.T @ system.cross * sd
         hessian = np.block([[(root.T * system.depth) @ root, cross], [cross.T, sd[:, None] * system.shared * sd]])
         hessian[np.diag_indices_from(hessian)] += 1
         gradient = np.concatenate([root.T @ system.gradient_depth, sd * system.gradient_shared]) - whiten(state)
-        new = objective
         for _ in range(ATTEMPTS):
             damped = hessian + damping * np.diag(np.diag(hessian))
             step = cho_solve(_factor(damped), gradient)
             depth = np.clip(state.depth + root @ step[:size], 1e-6, 0.5)
             trial = State(state.shared + sd * step[size:], depth)
-            new = chi2_of(series, layout, trial, period_days) + penalty(trial)
+            found = normal_equations(series, layout, trial, period_days)  # most trials are kept: linearise at once
+            new = found.chi2 + penalty(trial)
             if np.isfinite(new) and new < objective:
                 break
             damping = max(10 * damping, 1e-3)
         else:
             break  # no step improves: converged to rounding
-        state, damping = trial, damping / 10 if damping > 1e-4 else 0.0
-        if objective - new < CONVERGED:
+        gain, damping = objective - new, damping / 10 if damping > 1e-4 else 0.0
+        state, system, objective = trial, found, new
+        if gain < CONVERGED:
             break
-    system = normal_equations(series, layout, state, period_days)
-    return Fit(state, layout, series, system, system.chi2 + penalty(state), depth_mean, root)
+    return Fit(state, layout, series, system, objective, depth_mean, root)
 
 
 def _factor(matrix: Array) -> tuple[Array, bool]:

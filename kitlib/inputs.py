@@ -1,5 +1,6 @@
-"""What a stage starts from: the dataset's tables, the spectral prior and the calibrator, each chosen in one place."""
+"""What a stage starts from: the dataset's tables, priors, fusion models and calibrator, each chosen in one place."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -7,13 +8,18 @@ from pathlib import Path
 import numpy as np
 
 from .calibrator import Calibrator
-from .config import PriorConfig
+from .config import ModelConfig, PriorConfig
+from .ensemble import matched
+from .features import features_of
 from .frames import read_catalogue, read_spectra_csv
+from .fusion import Fusion, load_model, predict
+from .limbdarkening import Measured, learn_limb_darkening
 from .prior import SpectralPrior, learn_prior, shipped_prior
-from .products import Catalogue, Prediction, Spectra
+from .products import Catalogue, Posterior, Prediction, Spectra
 from .submission import read_expected_ids
 
-_SHIPPED_CALIBRATOR = resources.files("kitlib") / "data" / "calibrator.json"
+_SHIPPED = Path(str(resources.files("kitlib") / "data"))
+SHIPPED_MODEL = _SHIPPED / "fusion.safetensors"
 
 
 class InputError(ValueError):
@@ -88,6 +94,11 @@ def choose_prior(config: PriorConfig, depth: np.ndarray, catalogue: Catalogue) -
     return learn_prior(depth, catalogue, config)
 
 
+def with_limb_darkening(prior: SpectralPrior, measured: Sequence[Measured]) -> SpectralPrior:
+    """The prior with limb darkening learnt from these planets; as it is where there are none."""
+    return replace(prior, limb=learn_limb_darkening(measured)) if measured else prior
+
+
 def run_prior(config: PriorConfig, root: Path, out: Path) -> tuple[SpectralPrior, list[Path]]:
     """The prior that `train` left in this run, else the dataset's own spectra, else the shipped one; and files read."""
     own, spectra = out / "prior.safetensors", [root / "train.csv", root / "train_star_info.csv"]
@@ -101,13 +112,37 @@ def run_prior(config: PriorConfig, root: Path, out: Path) -> tuple[SpectralPrior
     return shipped_prior(), []
 
 
-def run_calibrator(named: str, out: Path) -> tuple[Calibrator, list[Path]]:
-    """The calibrator file `named`, else the one that `train` left in this run, else the shipped one; and files read."""
-    path = Path(named) if named else out / "calibrator.json"
+def run_models(config: ModelConfig, out: Path) -> tuple[list[Fusion], list[Path]]:
+    """The fusion models that `train` left in this run, else the shipped one; none for model=physics; and files read."""
+    if config.kind == "physics":
+        return [], []
+    paths = sorted((out / "fusion").glob("fold_*/model.safetensors")) or [SHIPPED_MODEL]
+    return [load_model(path)[0] for path in paths], [path for path in paths if path != SHIPPED_MODEL]
+
+
+def answered(models: list[Fusion], posterior: Posterior, rows: Catalogue) -> Posterior:
+    """The ensemble's posterior; without models the physical one. `rows`: the catalogue's, planet by planet."""
+    if not models:
+        return posterior
+    features = features_of(posterior, rows, posterior.inputs)
+    return matched([predict(model, posterior, features) for model in models])
+
+
+def calibrator_path(out: Path, kind: str) -> Path:
+    """Where `train` leaves the calibrator of model=`kind`."""
+    return out / f"calibrator_{kind}.json"
+
+
+def run_calibrator(named: str, out: Path, kind: str) -> tuple[Calibrator, list[Path]]:
+    """The calibrator file `named`, else the one that `train` left in this run, else the shipped one; and files read.
+
+    `kind`: of the model whose answers it calibrates, v50 or physics.
+    """
+    path = Path(named) if named else calibrator_path(out, kind)
     if not path.is_file():
         if named:
             raise InputError(f"sigma.calibrator={path}: no such file. Leave it empty for the run's own or the shipped.")
-        return Calibrator.from_json(_SHIPPED_CALIBRATOR.read_text()), []
+        return Calibrator.from_json(calibrator_path(_SHIPPED, kind).read_text()), []
     try:
         return Calibrator.from_json(path.read_text()), [path]
     except ValueError as error:

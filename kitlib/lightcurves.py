@@ -3,10 +3,16 @@
 import hashlib
 import json
 import os
+<<<<<<< HEAD
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+=======
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+>>>>>>> a4cb031f6e66bf58dbb335c7d0be77605212e498
 from functools import partial
 from pathlib import Path
 
@@ -195,8 +201,23 @@ def calibrate_planets(
     Products whose inputs and configuration are unchanged are kept. A planet that fails is logged and left out. Raises
     FrameError where the catalogue, `axis_info.parquet` or `adc_info.csv` cannot be used.
     """
-    root, out_dir = Path(root), Path(out_dir)
-    planets = read_catalogue(root / f"{split}_star_info.csv").planet_id.tolist()
+    planets = read_catalogue(Path(root) / f"{split}_star_info.csv").planet_id.tolist()
+    make = product_maker(root, split, out_dir, config, events)
+    workers = max(1, min(workers, len(planets)))
+    with _single_threaded(workers > 1), parallel_config("loky" if workers > 1 else "sequential"):
+        results = Parallel(n_jobs=workers, return_as="generator")(delayed(make)(planet) for planet in planets)
+        paths = list(tqdm(results, total=len(planets), desc=f"calibrate {split}", unit="planet", disable=not progress))
+    return [path for path in paths if path is not None]
+
+
+def product_maker(
+    root: Path, split: str, out_dir: Path, config: LightCurveConfig, events: EventLog
+) -> Callable[[int], Path | None]:
+    """What calibrates one planet, in this process or in another: planet id -> product file, or None once logged.
+
+    Raises FrameError where `axis_info.parquet` or `adc_info.csv` cannot be used: then no planet can.
+    """
+    root = Path(root)
     axis, adc = read_axis_info(root), read_adc_info(root)
     shared = sha256_json(
         {
@@ -208,15 +229,7 @@ def calibrate_planets(
             "adc": {name: asdict(converter) for name, converter in adc.items()},
         }
     )
-    tasks = (
-        delayed(_calibrate_planet)(root / split / str(planet), out_dir, axis, adc, config, shared, events)
-        for planet in planets
-    )
-    workers = max(1, min(workers, len(planets)))
-    with _single_threaded(workers > 1), parallel_config("loky" if workers > 1 else "sequential"):
-        results = Parallel(n_jobs=workers, return_as="generator")(tasks)
-        paths = list(tqdm(results, total=len(planets), desc=f"calibrate {split}", unit="planet", disable=not progress))
-    return [path for path in paths if path is not None]
+    return partial(_calibrate_planet, root / split, Path(out_dir), axis, adc, config, shared, events)
 
 
 @contextmanager
@@ -235,16 +248,17 @@ def _single_threaded(active: bool) -> Iterator[None]:
 
 
 def _calibrate_planet(
-    planet_dir: Path,
+    split_dir: Path,
     out_dir: Path,
     axis: AxisInfo,
     adc: dict[str, Adc],
     config: LightCurveConfig,
     shared: str,
     events: EventLog,
+    planet: int,
 ) -> Path | None:
     """Product file of one planet, or None with the reason in the event log."""
-    path = out_dir / f"{planet_dir.name}.safetensors"
+    planet_dir, path = split_dir / str(planet), out_dir / f"{planet}.safetensors"
     try:
         current = inputs_hash(planet_dir, shared)
         if _stored_hash(path) == current:
@@ -252,7 +266,7 @@ def _calibrate_planet(
         curves = planet_lightcurves(planet_dir, axis, adc, config, events)
     except Exception as error:  # whatever one planet's files provoke must not cost the others their result
         reason = str(error) if isinstance(error, FrameError) else f"{planet_dir}: {type(error).__name__}: {error}"
-        events.emit(STAGE, "planet_left_out", planet_id=int(planet_dir.name), reason=reason)
+        events.emit(STAGE, "planet_left_out", planet_id=planet, reason=reason)
         path.unlink(missing_ok=True)  # a product of other inputs must not be taken for this planet's
         return None
     return write_lightcurves(path, curves, current)

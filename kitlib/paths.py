@@ -11,6 +11,7 @@ from pathlib import Path
 
 COMPETITION = "ariel-data-challenge-2025"
 KAGGLE_INPUT = Path("/kaggle/input")
+KAGGLE_WORKING = Path("/kaggle/working")
 _ALWAYS = ("axis_info.parquet", "adc_info.csv")
 _ANY = ("test_star_info.csv", "train_star_info.csv")
 _LOCAL = (".", "data", f"data/{COMPETITION}", "input", f"input/{COMPETITION}", COMPETITION)
@@ -90,6 +91,11 @@ def find_data_root(explicit: str = "", prefix: Path | None = None) -> Path:
             "Give it with data.root=DIR, or make some: python -m kitlib simulate data=sim_tiny"
         )
     return next(iter(roots.values()))
+
+
+def environment() -> str:
+    """The option of the config group `env` for this machine: "kaggle" inside a kernel, else "local"."""
+    return "kaggle" if KAGGLE_WORKING.is_dir() else "local"
 
 
 def find_kit_root() -> Path:

@@ -10,42 +10,26 @@ A planet that resists falls back in steps, each counted in diagnostics["fallback
 catalogue's geometry; 2 the population prior.
 """
 
-from dataclasses import dataclass, replace
-from itertools import product
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from joblib import Parallel, delayed, parallel_config
-from numpy.polynomial.legendre import legvander
 from tqdm import tqdm
 
+from .combination import Likelihood, combine
 from .config import PhysfitConfig
-from .driftorder import Likelihood, averaged, best_choice, restricted
-from .gaussnewton import Fit, FitError, gauss_newton
-from .instruments import FGS1, N_BINS
-from .prior import AMPLITUDES, SpectralPrior, combine, ln_scale_height_depth, moments
+from .driftorder import averaged
+from .features import FittedSeries, fit_inputs, no_inputs
+from .gaussnewton import Fit, FitError
+from .jointfit import joint_fit, measure_limb_darkening
+from .limbdarkening import Measured
+from .prior import AMPLITUDES, SpectralPrior, ln_scale_height_depth
 from .products import Array, Catalogue, LightCurveFit, PlanetLightCurves, Posterior
 from .provenance import EventLog
-from .series import Series, rescaled, robust_sd, series_of, without, without_spikes
-from .transit import transit_duration_h, transit_flux
-from .visitmodel import Layout, State, model_flux, normal_equations, parameter_layout, separable_start, star_flux
-
-# Priors on what the light curve knows little about. [F]: FACTS of the competition's data, published by its winner.
-LN_A_SD = 0.064  # scatter of the catalogue's a/Rs [F]
-IMPACT_SD = 0.15  # of the catalogue's impact parameter: its scatter is not published, so wide
-FGS1_DELAY_SD_H = 0.0075  # FGS1 and AIRS mid-transit differ by at most 0.015 h [F]
-FGS1_U1_SD, FGS1_U2 = 0.04, (0.155, 0.055)  # u1 = 0.41 - 1e-4 (Ts - 5840 K) explains 83 % [F]
-AIRS_U1, AIRS_U2 = (
-    ((0.125, 0.028), (-0.05, 0.02), (0.0, 0.01)),
-    ((0.10, 0.045), (-0.02, 0.02)),
-)  # Legendre, mean and sd [F]
-AIRS_DRIFT_SD, FGS1_DRIFT_SD = 3e-4, 8e-4  # of each power's coefficient [F: rms over a visit]
-GROSS_SIGMA = 8.0  # residuals of the white fit's model in a channel: neither drift nor features reach it
-FIXED = 1e-6  # prior width of what is not to move
-START_IMPACTS, START_LN_A = (0.1, 0.5, 0.8), (-0.13, 0.0, 0.13)  # the white fit's grid; ln a/Rs around the catalogue's
-START_TIMES_H = np.arange(0.0, 7.51, 0.1)
-TEMPLATE_TIMES_H = np.linspace(-8, 8, 801)
-STARTS = 3  # Gauss-Newton runs from the best points of the grid
+from .transit import transit_duration_h
+from .visitmodel import fitted
+from .whitefit import white_fit
 
 
 @dataclass(frozen=True)
@@ -56,168 +40,8 @@ class PlanetFit:
     cov: Array  # (283, 283)
     diagnostics: dict[str, float]
     curves: list[LightCurveFit]
+    inputs: dict[str, Array]  # of the fusion model, `features.fit_inputs`
     reason: str  # why it fell back; "" when it did not
-
-
-def layout_for(planet: Catalogue, visits: int, order: int, colour_order: int, fixed: bool = False) -> Layout:
-    """State vector and priors of one planet, `planet` its catalogue row; `fixed` holds the catalogue's geometry."""
-    layout = parameter_layout(visits, order, colour_order)
-    mean, sd = layout.mean.copy(), layout.sd.copy()
-
-    def put(name: str, *values: tuple[float, float]) -> None:
-        mean[layout[name]], sd[layout[name]] = np.array(values).T
-
-    a, inclination = float(planet.semi_major_axis_rs[0]), float(planet.inclination_deg[0])
-    put("ln_a", (np.log(a), LN_A_SD))
-    put("b", (min(a * abs(np.cos(np.radians(inclination))), 0.95), IMPACT_SD))
-    put("fgs1_delay", (0.0, FGS1_DELAY_SD_H))
-    put("fgs1_u1", (0.41 - 1e-4 * (float(planet.stellar_temperature_k[0]) - 5840), FGS1_U1_SD))
-    put("fgs1_u2", FGS1_U2)
-    put("airs_u1", *AIRS_U1)
-    put("airs_u2", *AIRS_U2)
-    for visit in range(visits):
-        put(f"t0_{visit}", (3.75, 10.0))
-        sd[layout[f"fgs1_drift_{visit}"]] = FGS1_DRIFT_SD
-        sd[layout[f"airs_drift_{visit}"]] = AIRS_DRIFT_SD
-        if colour_order == 0:
-            put(f"airs_colour_{visit}", (1.0, FIXED))
-    if fixed:
-        sd[layout["ln_a"]] = sd[layout["b"]] = FIXED
-    return replace(layout, mean=mean, sd=sd)
-
-
-def white_fit(
-    planet: PlanetLightCurves, row: Catalogue, prior: SpectralPrior, config: PhysfitConfig, fixed: bool = False
-) -> Fit:
-    """Fit white AIRS and FGS1 of all visits from the best starts of a grid. Raises FitError without usable samples."""
-    series = without_spikes(series_of(planet, white=True), GROSS_SIGMA)
-    if not any((one.weight > 0).sum() > 20 for one in series):
-        raise FitError("fewer than 20 usable samples")
-    layout = layout_for(row, len(planet.visits), config.drift_order, 0, fixed)
-    period = float(row.period_days[0])
-    mean, cov = (
-        np.full(2, float(prior.level_mean)),
-        float(prior.level_sd) ** 2 * np.ones((2, 2)) + (3e-4) ** 2 * np.eye(2),
-    )
-    fits = []
-    for start in _starts(series, layout, period, float(prior.level_mean)):
-        try:
-            fits.append(gauss_newton(series, layout, start, period, mean, cov, config.max_iterations))
-        except FitError:
-            continue
-    if not fits:
-        raise FitError("no start of the white fit converged")
-    fit = min(fits, key=lambda f: f.objective)
-    cleaned, dropped = without(
-        fit.series, fit.system.residuals, config.outlier_sigma * max(1.0, robust_sd(fit.system.residuals))
-    )
-    if dropped:
-        fit = gauss_newton(cleaned, layout, fit.state, period, mean, cov, config.max_iterations)
-    return fit
-
-
-def _starts(series: list[Series], layout: Layout, period_days: float, level: float) -> list[State]:
-    """Best states of a grid in a/Rs, impact parameter and mid-transit times; depth and drift solved linearly."""
-    ranked = []
-    for ln_a, impact in product(START_LN_A, START_IMPACTS):
-        shared = layout.mean.copy()
-        shared[layout["ln_a"]] += ln_a
-        shared[layout["b"]] = impact
-        cost = float((((shared - layout.mean) / layout.sd) ** 2).sum())
-        depths = []
-        for visit in sorted({one.visit for one in series}):
-            gain = np.zeros(len(START_TIMES_H))
-            amplitude = np.zeros(len(START_TIMES_H))
-            seen = [one for one in series if one.visit == visit]
-            for one in seen:
-                template = _template(one.instrument, layout, shared, period_days, level)
-                one_gain, one_amplitude = _matched(one, template)
-                gain, amplitude = gain + one_gain, amplitude + one_amplitude / len(seen)
-            best = int(np.argmax(np.where(amplitude > 0, gain, -np.inf)))
-            shared[layout[f"t0_{visit}"]] = START_TIMES_H[best]
-            cost -= gain[best]
-            depths.append(amplitude[best] * level)
-        ranked.append((cost, State(shared, np.full(2, np.clip(np.mean(depths), 5e-4, 0.15)))))
-    return [state for _, state in sorted(ranked, key=lambda pair: pair[0])[:STARTS]]
-
-
-def _matched(one: Series, template: Array) -> tuple[Array, Array]:
-    """Fall of chi2 and amplitude when `template` is added to a cubic baseline, for each of START_TIMES_H."""
-    root = np.sqrt(one.weight[:, 0])
-    baseline, _ = np.linalg.qr(root[:, None] * legvander(one.time_h / one.time_h[-1] * 2 - 1, 3))
-    shifted = root * np.interp(one.time_h - START_TIMES_H[:, None], TEMPLATE_TIMES_H, template)
-    shifted = shifted - (shifted @ baseline) @ baseline.T
-    data = root * one.flux[:, 0]
-    data = data - baseline @ (baseline.T @ data)
-    norm = (shifted**2).sum(1) + 1e-12 * (data @ data) + 1e-30
-    overlap = shifted @ data
-    return overlap**2 / norm, overlap / norm
-
-
-def _template(instrument: str, layout: Layout, shared: Array, period_days: float, level: float) -> Array:
-    """Transit signal of a planet of depth `level` at TEMPLATE_TIMES_H around mid-transit."""
-    prefix = "fgs1" if instrument == FGS1.name else "airs"
-    values = (
-        0.0,
-        period_days,
-        np.exp(shared[layout["ln_a"]][0]),
-        shared[layout["b"]][0],
-        np.sqrt(level),
-        shared[layout[f"{prefix}_u1"]][0],
-        shared[layout[f"{prefix}_u2"]][0],
-    )
-    arguments = (torch.tensor(value, dtype=torch.float64) for value in values)
-    return transit_flux(torch.from_numpy(TEMPLATE_TIMES_H), *arguments).numpy() - 1
-
-
-def joint_fit(
-    planet: PlanetLightCurves,
-    row: Catalogue,
-    prior: SpectralPrior,
-    config: PhysfitConfig,
-    white: Fit,
-    fixed: bool = False,
-) -> tuple[Fit, Layout]:
-    """Fit all channels together from the white fit: at full drift orders, then at the most probable ones.
-
-    Returns the fit and the layout of full orders, which `driftorder.averaged` takes.
-    """
-    series = rescaled(series_of(planet, white=False))
-    layout = layout_for(row, len(planet.visits), config.drift_order, config.colour_order, fixed)
-    period = float(row.period_days[0])
-    level = float(white.state.depth[1])
-    mean, cov = prior.pooled(float(ln_scale_height_depth(row, np.array([level]))[0]), level)
-    start, cleaned = _joint_start(series, layout, white, period, float(np.sqrt(np.diag(cov - cov.mean()).mean())))
-    fit = gauss_newton(cleaned, layout, start, period, mean, cov, config.max_iterations)
-    cleaned, _ = without(fit.series, fit.system.residuals, config.outlier_sigma)
-    blocks, _ = best_choice(fit, layout)
-    chosen, free = restricted(layout, blocks)
-    chosen.sd[~free] = FIXED * layout.sd[~free]
-    start = State(np.where(free, fit.state.shared, 0.0), fit.state.depth)
-    return gauss_newton(cleaned, chosen, start, period, mean, cov, config.max_iterations), layout
-
-
-def _joint_start(
-    series: list[Series], layout: Layout, white: Fit, period_days: float, shape_sd: float
-) -> tuple[State, list[Series]]:
-    """White fit's state with the separable drift that the channels show; the series without gross outliers."""
-    shared = layout.mean.copy()
-    for name, where in white.layout.names.items():
-        if name.startswith("airs_colour"):
-            shared[layout[name].start] = 1.0
-        else:
-            shared[layout[name]] = white.state.shared[where]
-    depth = np.full(N_BINS, white.state.depth[1])
-    depth[0] = white.state.depth[0]
-    state = State(shared.copy(), depth)
-    residuals = normal_equations(series, layout, state, period_days).residuals
-    series, _ = without(series, residuals, GROSS_SIGMA)
-    for one in series:
-        if one.instrument != FGS1.name:
-            drift, colour = separable_start(one, layout, state, period_days, shape_sd)
-            shared[layout[f"airs_drift_{one.visit}"]] = drift
-            shared[layout[f"airs_colour_{one.visit}"]] = colour
-    return State(shared, depth), series
 
 
 def fit_planet(planet: PlanetLightCurves, row: Catalogue, prior: SpectralPrior, config: PhysfitConfig) -> PlanetFit:
@@ -246,18 +70,48 @@ def _combined(
     """Likelihood and spectral prior meet."""
     level = float(np.clip(white.state.depth[1], 1e-4, 0.3))
     components = prior.components(float(ln_scale_height_depth(row, np.array([level]))[0]), level)
-    parts = [(one.weight, *combine(one.precision, one.information, components)) for one in likelihoods]
-    mean, cov = moments([part[:3] for part in parts])
-    weights = sum(weight * amplitudes for weight, _, _, amplitudes in parts)
+    mean, cov, weights = combine(likelihoods, components)
     if not (np.isfinite(mean).all() and np.isfinite(cov).all() and (np.diag(cov) > 0).all()):
         raise FitError("the posterior is not finite")
     diagnostics = _diagnostics(planet, row, white, fit, weights) | {"fallback": float(fallback)}
-    return PlanetFit(mean, cov, diagnostics, _curves(planet, white, row), reason)
+    pooled = prior.pooled(float(ln_scale_height_depth(row, np.array([level]))[0]), level)
+    inputs = fit_inputs(
+        _fitted_series(fit, float(row.period_days[0])),
+        diagnostics["duration_h"],
+        mean,
+        pooled[0],
+        np.sqrt(np.diag(pooled[1])),
+    )
+    return PlanetFit(mean, cov, diagnostics, _curves(planet, white, row), inputs, reason)
 
 
 def _population(planet: PlanetLightCurves, prior: SpectralPrior, reason: str) -> PlanetFit:
     mean, cov = prior.population()
-    return PlanetFit(mean, cov, {"fallback": 2.0, "visits": float(len(planet.visits))}, [], reason)
+    return PlanetFit(mean, cov, {"fallback": 2.0, "visits": float(len(planet.visits))}, [], no_inputs(), reason)
+
+
+def _fitted_series(fit: Fit, period_days: float) -> list[FittedSeries]:
+    """All series of a joint fit as the fusion model takes them."""
+    found = []
+    for one in fit.series:
+        model = fitted(one, fit.layout, fit.state, period_days)
+        t0_h = float(fit.state.shared[fit.layout[f"t0_{one.visit}"]][0])
+        found.append(
+            FittedSeries(
+                instrument=one.instrument,
+                visit=one.visit,
+                time_h=one.time_h,
+                flux=one.flux,
+                weight=one.weight,
+                gain=model.gain,
+                transit=model.transit,
+                t0_h=t0_h,
+                electrons=model.star * one.level_e,
+                u1=model.u1,
+                u2=model.u2,
+            )
+        )
+    return found
 
 
 def _diagnostics(planet: PlanetLightCurves, row: Catalogue, white: Fit, fit: Fit, weights: Array) -> dict[str, float]:
@@ -293,12 +147,30 @@ def _diagnostics(planet: PlanetLightCurves, row: Catalogue, white: Fit, fit: Fit
 def _curves(planet: PlanetLightCurves, white: Fit, row: Catalogue) -> list[LightCurveFit]:
     curves = []
     for one in white.series:
-        fitted = (one, white.layout, white.state, float(row.period_days[0]))
-        weight, star = one.weight[:, 0], max(float(star_flux(*fitted)[0]), 1e-30)
+        model = fitted(one, white.layout, white.state, float(row.period_days[0]))
+        weight, star = one.weight[:, 0], max(float(model.star[0]), 1e-30)
         sigma = np.where(weight > 0, 1 / np.sqrt(np.maximum(weight, 1e-30)), np.inf)
-        values = (array / star for array in (one.flux[:, 0], model_flux(*fitted)[:, 0], sigma))
+        values = (array / star for array in (one.flux[:, 0], (model.gain * model.transit)[:, 0], sigma))
         curves.append(LightCurveFit(planet.planet_id, one.visit, one.instrument, one.time_h, *values))
     return curves
+
+
+def measure_stars(
+    lightcurves: list[PlanetLightCurves],
+    catalogue: Catalogue,
+    prior: SpectralPrior,
+    config: PhysfitConfig,
+    depth: Array,
+    progress: bool = True,
+    workers: int = 1,
+) -> list[Measured | None]:
+    """`measure_limb_darkening` of training planets, whose spectra `depth` (P, 283) are known."""
+    rows = [catalogue.take(slice(i, i + 1)) for i in range(len(lightcurves))]
+    with parallel_config(backend="loky", inner_max_num_threads=1):
+        each = zip(lightcurves, rows, depth, strict=True)
+        jobs = (delayed(measure_limb_darkening)(planet, row, prior, config, true) for planet, row, true in each)
+        running = Parallel(n_jobs=workers or -1, return_as="generator")(jobs)
+        return list(tqdm(running, total=len(rows), desc="limb darkening", unit="planet", disable=not progress))
 
 
 def fit_planets(
@@ -326,5 +198,6 @@ def fit_planets(
         mean=np.stack([fit.mean for fit in fits]),
         cov=np.stack([fit.cov for fit in fits]).astype(np.float32),
         diagnostics={name: np.array([fit.diagnostics.get(name, np.nan) for fit in fits]) for name in names},
+        inputs={name: np.stack([fit.inputs[name] for fit in fits]) for name in fits[0].inputs} if fits else {},
     )
     return posterior, [curve for fit in fits for curve in fit.curves]

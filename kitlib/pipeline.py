@@ -2,8 +2,9 @@
 
     simulate   ->  simulate.out/data, simulate.out/solution.csv
     calibrate  ->  OUT/products/lightcurves/{split}/{planet_id}.safetensors
-    train      ->  OUT/prior.safetensors, OUT/calibrator.json, OUT/train_posterior.safetensors
-    predict    ->  OUT/submission.csv, OUT/posterior.safetensors      (works without `train`)
+    pretrain   ->  OUT/pretrain/: shards, model.safetensors, history.png      (simulated planets alone)
+    train      ->  OUT/prior.safetensors, OUT/calibrator_*.json, OUT/fusion/fold_*/, OUT/train_posterior.safetensors
+    predict    ->  OUT/submission.csv, OUT/posterior.safetensors, OUT/physics.safetensors      (works without `train`)
     diagnose   ->  OUT/scores.json, OUT/report.html
     submit     ->  OUT/bundle/
 
@@ -13,7 +14,7 @@ Each stage also leaves OUT/configs/STAGE.yaml, OUT/manifests/STAGE.json and its 
 import json
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,15 @@ from typing import Any
 import numpy as np
 from joblib import cpu_count
 
+from . import rules
+from .budget import Guard, batches, limits_of, settings_of
 from .calibrator import apply
 from .config import Config, as_dict, write_snapshot
 from .ensemble import fold_of
+from .features import read_shards
 from .inputs import (
+    answered,
+    calibrator_path,
     catalogue_of,
     choose_prior,
     expected_planets,
@@ -32,23 +38,29 @@ from .inputs import (
     population,
     rows_of,
     run_calibrator,
+    run_models,
     run_prior,
     tables,
     training_set,
+    with_limb_darkening,
 )
-from .lightcurves import calibrate_planets, read_lightcurves
+from .lightcurves import calibrate_planets
+from .losses import Loss
 from .metric import naive_statistics
 from .paths import ensure_writable, find_data_root
 from .physfit import fit_planets
-from .posterior import join, write_posterior
-from .prior import SpectralPrior
+from .planets import computed, light_curves, planet_work
+from .posterior import join, read_posterior, write_posterior
+from .prior import SpectralPrior, shipped_prior
 from .products import Catalogue, LightCurveFit, PlanetLightCurves, Posterior, Prediction, Spectra
 from .provenance import EventLog, stage_manifest, write_atomic
 from .sigma import fit_calibrator
 from .submission import package, write_submission
+from .tables import read_wavelengths
+from .train import train_one
+from .training import fine_tuned, measured_stars
 
 MIN_TRAIN = 10  # planets: below, thirteen calibration numbers would say nothing
-BATCH = 64  # planets fitted before submission.csv is improved: 55 MB of light curves
 
 
 class PipelineError(ValueError):
@@ -109,11 +121,30 @@ def calibrate(config: Config) -> list[Path]:
         return paths
 
 
-def train(config: Config) -> Path:
-    """Learn the spectral prior and fit the sigma calibrator on out-of-fold planets; returns the calibrator's file.
+def pretrain(config: Config) -> Path:
+    """Pre-train the fusion model on simulated planets, with the shipped priors; returns the model's file.
 
-    Each fold's planets are fitted with a prior learnt from the other folds' spectra, so that the calibrator sees errors
-    of the size that unseen planets have. Below `prior.min_train_planets` spectra the shipped prior is used throughout.
+    Needs batman. This is how the shipped model is made. A killed run goes on where it stopped.
+    """
+    from .pretraining import make_pretraining_set, wavelengths_um  # bring the simulator along
+
+    with _stage("pretrain", config) as stage:
+        out = stage.out / "pretrain"
+        shards = make_pretraining_set(config, shipped_prior(), out / "shards", stage.workers)
+        naive = naive_statistics(read_shards(shards)[1].numpy())
+        loss = Loss(*naive, wavelengths_um(), rules.from_config(config.loss))
+        stage.record["inputs"] += shards
+        model = train_one(shards, config, loss, out)
+        stage.record["outputs"] += [model, out / "history.png"]
+        return model
+
+
+def train(config: Config) -> Path:
+    """Learn priors, fine-tune the fusion model and fit the sigma calibrators; returns the calibrator of config.model.
+
+    Everything is out of fold: each fold's planets are fitted with priors learnt from the other folds, and answered by
+    the model that was trained on those, so that the calibrators see errors of the size that unseen planets have. Below
+    `prior.min_train_planets` spectra the shipped priors and the shipped model are used throughout.
     """
     with _stage("train", config) as stage:
         root = find_data_root(config.data.root)
@@ -123,59 +154,86 @@ def train(config: Config) -> Path:
         stage.record["inputs"] += [*tables(root, "train"), root / "train.csv"]
         products = _calibrated(stage, root, "train", catalogue)
         usable = np.array([planet in products for planet in catalogue.planet_id])
+        measured = measured_stars(config, catalogue, truth, products, stage.workers, stage.events)
         fold = fold_of(len(catalogue), max(config.sigma.folds, 2), config.run.seed)
         parts = []
         for k in range(max(config.sigma.folds, 2)):
             chosen, others = np.flatnonzero((fold == k) & usable), np.flatnonzero(fold != k)
             if len(chosen):
                 prior = choose_prior(config.prior, truth.depth[others], catalogue.take(others))
+                prior = with_limb_darkening(prior, [measured[i] for i in others if i in measured])
                 parts.append(_fit(stage, catalogue.take(chosen), products, prior))
         if not parts:
             raise PipelineError(f"{root}/train: no planet with usable frames; see {stage.events.path} for the reasons")
         posterior, curves = join(parts)
-        depth = truth.depth[rows_of(truth.planet_id, posterior.planet_id)]
-        calibrator = fit_calibrator(posterior, Spectra(posterior.planet_id, depth), naive_statistics(truth.depth))
+        rows = rows_of(truth.planet_id, posterior.planet_id)
+        fitted = Spectra(posterior.planet_id, truth.depth[rows])
+        naive = naive_statistics(truth.depth)
+        answers = {"physics": posterior}
+        if config.model.kind != "physics":
+            wl = read_wavelengths(root / "wavelengths.csv")
+            learned = fine_tuned(config, posterior, catalogue.take(rows), fitted, naive, wl, stage.out, stage.events)
+            answers[config.model.kind], models = learned
+            stage.record["outputs"] += models
+        prior = choose_prior(config.prior, truth.depth, catalogue)
         stage.record["outputs"] += [
-            write_posterior(stage.out / "train_posterior.safetensors", posterior, curves),
-            choose_prior(config.prior, truth.depth, catalogue).save(stage.out / "prior.safetensors"),
-            write_atomic(stage.out / "calibrator.json", calibrator.to_json()),
+            write_posterior(stage.out / "train_posterior.safetensors", answers[config.model.kind], curves),
+            with_limb_darkening(prior, list(measured.values())).save(stage.out / "prior.safetensors"),
         ]
-        return stage.out / "calibrator.json"
+        for kind, answer in answers.items():
+            calibrator = fit_calibrator(answer, fitted, naive)
+            stage.record["outputs"].append(write_atomic(calibrator_path(stage.out, kind), calibrator.to_json()))
+        return calibrator_path(stage.out, config.model.kind)
 
 
 def predict(config: Config) -> Path:
     """Frames to `OUT/submission.csv`, one row for every planet of the split; returns its path.
 
-    A valid file with the population's answer is written first and improved batch by batch. What goes wrong with one
-    planet costs that planet alone: it keeps the population's answer, and events.jsonl holds the reason.
+    A valid file with the population's answer is written first and improved while planets finish, in the time and memory
+    of `budget`. What goes wrong with one planet costs that planet alone: it keeps the population's answer, and
+    events.jsonl holds the reason.
+
+    Raises:
+        PipelineError: there is no planet. PlanetsError: not a single one could be computed.
+        FrameError: a file that all planets need cannot be used; submission.csv then holds the population's answer.
     """
     with _stage("predict", config) as stage:
+        settings = settings_of(config)
+        guard = Guard(tuple(settings), limits_of(config.budget), stage.workers)
         root, split = find_data_root(config.data.root), config.data.split
         expected = expected_planets(root, split)
         if not len(expected):
             raise PipelineError(f"{root}: no planet to predict, the {split} set is empty. Give another data.root.")
         catalogue, strangers = match(catalogue_of(root, split), expected)
-        for planet in strangers:
-            stage.events.emit("predict", "fallback", planet_id=planet, reason=f"not in {split}_star_info.csv")
         prior, prior_files = run_prior(config.prior, root, stage.out)
-        calibrator, calibrator_files = run_calibrator(config.sigma.calibrator, stage.out)
-        stage.record["inputs"] += [*tables(root, split), *prior_files, *calibrator_files]
+        calibrator, calibrator_files = run_calibrator(config.sigma.calibrator, stage.out, config.model.kind)
+        models, model_files = run_models(config.model, stage.out)
+        stage.record["inputs"] += [*tables(root, split), *prior_files, *model_files, *calibrator_files]
         submission = stage.out / "submission.csv"
-        prediction = population(prior, expected)
-        write_submission(submission, prediction, expected)
+        early = prediction = population(prior, expected)
+        write_submission(submission, early, expected)
 
-        products = _calibrated(stage, root, split, catalogue)
-        products = {planet: path for planet, path in products.items() if planet not in strangers}
-        parts = []
-        for start in range(0, len(catalogue), BATCH):
-            part = _fit(stage, catalogue.take(slice(start, start + BATCH)), products, prior)
-            prediction = _improved(stage, prediction, apply(calibrator, part[0]))
-            write_submission(submission, prediction, expected)
-            parts.append(part)
-        posterior, curves = join(parts)
-        written = write_posterior(stage.out / "posterior.safetensors", posterior, curves)
-        stage.record["outputs"] += [submission, written]
-        _report_fallbacks(stage, posterior)
+        work = planet_work(root, split, _products(stage, split), settings, catalogue, prior, stage.events)
+        parts = {planet: work.without_data(planet, f"not in {split}_star_info.csv") for planet in strangers}
+        planets = [planet for planet in expected.tolist() if planet not in parts]
+        with closing(computed(work, planets, guard, stage.workers, config.run.progress)) as results:
+            for batch in batches(results, config.budget.write_s):
+                fitted = {one.task: one.value or work.without_data(one.task, one.reason) for one in batch}
+                part, _ = join(list(fitted.values()))
+                rows = catalogue.take(rows_of(catalogue.planet_id, part.planet_id))
+                prediction = _improved(stage, prediction, apply(calibrator, answered(models, part, rows)))
+                write_submission(submission, prediction, expected)
+                parts |= fitted
+        # again in the catalogue's order: the same bytes in whatever order the planets ended
+        physics, curves = join([parts[planet] for planet in expected.tolist()])
+        answer = answered(models, physics, catalogue)
+        write_submission(submission, _improved(stage, early, apply(calibrator, answer)), expected)
+        stage.record["outputs"] += [
+            submission,
+            write_posterior(stage.out / "physics.safetensors", physics, curves),
+            write_posterior(stage.out / "posterior.safetensors", answer, curves),
+        ]
+        _report_fallbacks(stage, physics)
         return submission
 
 
@@ -185,8 +243,10 @@ def diagnose(config: Config) -> dict[str, Any]:
 
     with _stage("diagnose", config) as stage:
         root = find_data_root(config.data.root)
-        calibrator, _ = run_calibrator(config.sigma.calibrator, stage.out)
-        result = diagnosis(config, root, stage.out, stage.events, calibrator)
+        calibrator, _ = run_calibrator(config.sigma.calibrator, stage.out, config.model.kind)
+        physics, _ = read_posterior(stage.out / "physics.safetensors")
+        baseline = apply(run_calibrator("", stage.out, "physics")[0], physics)
+        result = diagnosis(config, root, stage.out, stage.events, calibrator, baseline)
         stage.record["inputs"] += [stage.out / "submission.csv", stage.out / "posterior.safetensors"]
         scores = write_atomic(stage.out / "scores.json", json.dumps(result["scores"], indent=1) + "\n")
         stage.record["outputs"] += [scores, result["report"]]
@@ -209,27 +269,20 @@ def submit(config: Config) -> Path:
 def _calibrated(stage: Stage, root: Path, split: str, catalogue: Catalogue) -> dict[int, Path]:
     """Product file of each planet of the catalogue that has usable frames; the others are in the event log."""
     config = stage.config
-    folder = stage.out / "products" / "lightcurves" / split
+    folder = _products(stage, split)
     paths = calibrate_planets(root, split, folder, config.lightcurves, stage.workers, stage.events, config.run.progress)
     wanted = set(catalogue.planet_id.tolist())
     return {int(path.stem): path for path in paths if int(path.stem) in wanted}
 
 
-def _light_curves(stage: Stage, products: dict[int, Path], planet_id: int) -> PlanetLightCurves:
-    """A planet's light curves; without any visit where there are none, which the fit answers with the population."""
-    if planet_id not in products:
-        return PlanetLightCurves(planet_id, ())
-    try:
-        return read_lightcurves(products[planet_id])
-    except (ValueError, OSError) as error:
-        stage.events.emit(stage.name, "unreadable_product", planet_id=planet_id, reason=str(error))
-        return PlanetLightCurves(planet_id, ())
+def _products(stage: Stage, split: str) -> Path:
+    return stage.out / "products" / "lightcurves" / split
 
 
 def _fit(
     stage: Stage, rows: Catalogue, products: dict[int, Path], prior: SpectralPrior
 ) -> tuple[Posterior, list[LightCurveFit]]:
-    planets = [_light_curves(stage, products, int(planet)) for planet in rows.planet_id]
+    planets = [light_curves(products.get(i), i, stage.name, stage.events) for i in rows.planet_id.tolist()]
     config, log, show = stage.config.physfit, stage.events, stage.config.run.progress
     try:
         return fit_planets(planets, rows, prior, config, log, show, stage.workers)

@@ -6,7 +6,7 @@ import numpy as np
 from safetensors.numpy import load, save
 
 from .instruments import INSTRUMENTS
-from .products import LightCurveFit, Posterior
+from .products import Array, LightCurveFit, Posterior
 from .provenance import write_atomic
 
 _SERIES = ("time_h", "flux", "model", "sigma")
@@ -34,6 +34,7 @@ def write_posterior(path: Path, posterior: Posterior, curves: list[LightCurveFit
         arrays[f"curve.{name}"] = np.concatenate([np.zeros(0, np.float32), *parts])
     for name, values in posterior.diagnostics.items():
         arrays[f"diagnostics.{name}"] = np.asarray(values, np.float64)
+    arrays |= {f"inputs.{name}": values for name, values in posterior.inputs.items()}
     return write_atomic(path, save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
 
 
@@ -55,11 +56,14 @@ def read_posterior(path: Path) -> tuple[Posterior, list[LightCurveFit]]:
             LightCurveFit(int(planet), int(visit), _NAMES[which], *(series[name][i] for name in _SERIES))
             for i, (planet, visit, which, _) in enumerate(index)
         ]
-        prefix = "diagnostics."
-        diagnostics = {name[len(prefix) :]: value for name, value in arrays.items() if name.startswith(prefix)}
-        return Posterior(arrays["planet_id"], arrays["mean"], arrays["cov"], diagnostics), curves
+        grouped = (_under(arrays, prefix) for prefix in ("diagnostics.", "inputs."))
+        return Posterior(arrays["planet_id"], arrays["mean"], arrays["cov"], *grouped), curves
     except Exception as error:
         raise PosteriorError(f"{path} is not a posterior file ({error}). Delete it and run `predict` again.") from error
+
+
+def _under(arrays: dict[str, Array], prefix: str) -> dict[str, Array]:
+    return {name[len(prefix) :]: value for name, value in arrays.items() if name.startswith(prefix)}
 
 
 def join(parts: list[tuple[Posterior, list[LightCurveFit]]]) -> tuple[Posterior, list[LightCurveFit]]:
@@ -74,5 +78,6 @@ def join(parts: list[tuple[Posterior, list[LightCurveFit]]]) -> tuple[Posterior,
             name: np.concatenate([p.diagnostics.get(name, np.full(len(p.planet_id), np.nan)) for p in posteriors])
             for name in names
         },
+        inputs={name: np.concatenate([p.inputs[name] for p in posteriors]) for name in posteriors[0].inputs},
     )
     return joined, [curve for _, curves in parts for curve in curves]

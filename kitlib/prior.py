@@ -9,18 +9,19 @@ of one scale height that catalogue and level imply. A small part of the mixture 
 spectra: any amplitude, any smooth shape. Given a Gaussian likelihood everything is in closed form.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load, save
-from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
 
+from .combination import Component
 from .config import PriorConfig
 from .instruments import N_BINS
+from .limbdarkening import PUBLISHED, LimbDarkening
 from .products import Array, Catalogue
 from .provenance import write_atomic
 
@@ -28,7 +29,6 @@ AMPLITUDES = np.array([-2.2, -1.6, -1.1, -0.65, -0.2, 0.2, 0.65, 1.1, 1.6, 2.2])
 OPEN_WEIGHT = 0.15  # of the open part
 OPEN_AMPLITUDES = np.geomspace(5e-6, 8e-4, 6)  # of its shapes, as equally probable steps
 OPEN_LENGTH = 24  # bins: correlation falls to one half over .16 um, as in the spectra of the 2024 challenge
-_JITTER = 1e-14  # (0.1 ppm)^2: keeps covariances invertible
 
 
 class PriorError(ValueError):
@@ -45,10 +45,13 @@ class SpectralPrior:
     shape_cov: Array  # (283, 283) C
     amplitude_fit: Array  # (3,) alpha, beta, tau
     fgs1_spots: Array  # () scatter of FGS1 against AIRS that follows the level, as a fraction of it
+    limb: LimbDarkening = PUBLISHED  # of the stars; published, until it is learnt from planets with known spectra
 
     def save(self, path: Path) -> Path:
         """Write as safetensors, atomically."""
-        return write_atomic(path, save({f.name: np.asarray(getattr(self, f.name), np.float64) for f in fields(self)}))
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        arrays |= {f"limb.{f.name}": getattr(self.limb, f.name) for f in fields(LimbDarkening)}
+        return write_atomic(path, save({name: np.asarray(value, np.float64) for name, value in arrays.items()}))
 
     @staticmethod
     def load(path: Path) -> "SpectralPrior":
@@ -60,43 +63,50 @@ class SpectralPrior:
                 f"{path} is not a spectral prior ({error}). Make one with `python -m kitlib train`."
             ) from error
 
-    def components(self, ln_scale_height: float, level: float) -> list[tuple[float, Array, Array]]:
-        """Mixture for one planet: (weight, mean (283,), covariance (283, 283)) each, the learnt part first.
+    def components(self, ln_scale_height: float, level: float) -> list[Component]:
+        """Mixture for one planet, the learnt part first.
 
         `level`: the planet's depth, roughly; it sets the scatter of FGS1 that a spotted star makes.
         """
         learnt, half = self._learnt(ln_scale_height, level), 0.5 * np.diag(self.shape_cov)[1:].mean()
         kernel = 0.5 * self.shape_cov + half * _stationary(OPEN_LENGTH)
-        each = OPEN_WEIGHT / len(OPEN_AMPLITUDES)
-        opened = [(each, *self._component(s, level, 0.0, kernel)) for s in OPEN_AMPLITUDES]
-        return [((1 - OPEN_WEIGHT) * weight, mean, cov) for weight, mean, cov in learnt] + opened
+        each, mean = OPEN_WEIGHT / len(OPEN_AMPLITUDES), np.full(N_BINS, float(self.level_mean))
+        opened = [Component(each, mean, s, kernel, self._loadings(level)) for s in OPEN_AMPLITUDES]
+        return [replace(one, weight=(1 - OPEN_WEIGHT) * one.weight) for one in learnt] + opened
 
-    def _learnt(self, ln_scale_height: float, level: float) -> list[tuple[float, Array, Array]]:
+    def _learnt(self, ln_scale_height: float, level: float) -> list[Component]:
         alpha, beta, tau = self.amplitude_fit
         weights = np.exp(-0.5 * AMPLITUDES**2) * np.gradient(AMPLITUDES)
         amplitudes = np.exp(alpha + beta * ln_scale_height + tau * AMPLITUDES)
+        loadings = self._loadings(level)
         return [
-            (float(weight), *self._component(s, level, 1.0, self.shape_cov))
+            Component(float(weight), self.level_mean + s * self.shape_mean, float(s), self.shape_cov, loadings)
             for weight, s in zip(weights / weights.sum(), amplitudes, strict=True)
         ]
 
-    def _component(self, s: float, level: float, mean_shapes: float, kernel: Array) -> tuple[Array, Array]:
-        cov = self.level_sd**2 + s**2 * kernel + _JITTER * np.eye(N_BINS)
-        cov[0, 0] += (self.fgs1_spots * level) ** 2
-        return self.level_mean + mean_shapes * s * self.shape_mean, cov
+    def _loadings(self, level: float) -> Array:
+        """What moves a spectrum beside its features, (283, 2): the level, and FGS1 by spots."""
+        loadings = np.zeros((N_BINS, 2))
+        loadings[:, 0] = self.level_sd
+        loadings[0, 1] = self.fgs1_spots * level
+        return loadings
 
     def pooled(self, ln_scale_height: float, level: float) -> tuple[Array, Array]:
         """Mean and covariance of the learnt part of the mixture."""
-        return moments(self._learnt(ln_scale_height, level))
+        return moments([(one.weight, one.mean, one.cov) for one in self._learnt(ln_scale_height, level)])
 
     def population(self) -> tuple[Array, Array]:
         """Mean and covariance for a planet without data."""
         return self.pooled(0.0, float(self.level_mean))
 
 
+_ARRAYS = [f.name for f in fields(SpectralPrior) if f.name != "limb"]
+
+
 def _from_bytes(data: bytes) -> SpectralPrior:
     arrays = load(data)
-    return SpectralPrior(**{f.name: arrays[f.name] for f in fields(SpectralPrior)})
+    limb = LimbDarkening(**{f.name: arrays[f"limb.{f.name}"] for f in fields(LimbDarkening)})
+    return SpectralPrior(**{name: arrays[name] for name in _ARRAYS}, limb=limb)
 
 
 @cache
@@ -180,30 +190,6 @@ def _stationary(length: float) -> Array:
     kernel = (1 + distance) * np.exp(-distance)
     kernel[0, 1:] = kernel[1:, 0] = 0
     return kernel
-
-
-def combine(
-    precision: Array, information: Array, prior: list[tuple[float, Array, Array]]
-) -> tuple[Array, Array, Array]:
-    """Posterior mean and covariance of a Gaussian likelihood under a Gaussian mixture, and the mixture's weights.
-
-    The likelihood is exp(-x' precision x / 2 + information' x); precision (B, B) may be singular.
-    """
-    parts, logs = [], []
-    identity = np.eye(len(information))
-    for weight, mean, cov in prior:
-        # posterior covariance (precision + cov^-1)^-1 without inverting an ill-conditioned prior
-        root = np.linalg.cholesky(cov)
-        inner = cho_factor(root.T @ precision @ root + identity, lower=True)
-        shifted = root.T @ (information - precision @ mean)
-        solved = cho_solve(inner, shifted)
-        parts.append((mean + root @ solved, root @ cho_solve(inner, root.T)))
-        evidence = 0.5 * shifted @ solved - np.log(np.diag(inner[0])).sum()
-        logs.append(np.log(weight) + evidence + mean @ information - 0.5 * mean @ precision @ mean)
-    weights = np.exp(np.array(logs) - max(logs))
-    weights /= weights.sum()
-    mean, cov = moments([(w, m, c) for w, (m, c) in zip(weights, parts, strict=True)])
-    return mean, cov, weights
 
 
 def moments(mixture: list[tuple[float, Array, Array]]) -> tuple[Array, Array]:

@@ -87,6 +87,7 @@ class Posterior:
     mean: Array  # (P, 283)
     cov: Array  # (P, 283, 283) float32, symmetric positive definite
     diagnostics: dict[str, Array]  # name -> (P,): chi2, fallback level, visits, missing egress, ...
+    inputs: dict[str, Array] = field(default_factory=dict)  # name -> (P, ...): what the fusion model sees, `features`
 
 
 @dataclass(frozen=True)

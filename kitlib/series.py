@@ -23,6 +23,7 @@ class Series:
     weight: Array  # (T, W), inverse variance of `flux`; 0 where there is no sample
     position: Array  # (W,) channel position in [-1, 1]
     channels: slice  # of the planet's depth vector
+    level_e: Array  # (W,) electrons per CDS pair that `flux` 1 stands for
 
 
 def series_of(planet: PlanetLightCurves, white: bool) -> list[Series]:
@@ -38,9 +39,7 @@ def series_of(planet: PlanetLightCurves, white: bool) -> list[Series]:
             if white and not fgs1:
                 flux, weight = _white(flux, weight)
             # (1) median 1 in each channel; a dead channel stays at weight 0
-            level = np.array(
-                [np.median(f[w > 0]) if (w > 0).any() else 1.0 for f, w in zip(flux.T, weight.T, strict=True)]
-            )
+            level = _medians(flux, weight > 0, 1.0)
             width = flux.shape[1]
             step = float(np.median(np.diff(curve.time_h))) if len(curve.time_h) > 1 else 0.0
             single = np.median(curve.pairs) <= 1
@@ -54,6 +53,7 @@ def series_of(planet: PlanetLightCurves, white: bool) -> list[Series]:
                     weight=weight * level**2,
                     position=np.zeros(1) if width == 1 else np.linspace(-1, 1, width),
                     channels=slice(0, 1) if fgs1 else slice(1, 1 + width),
+                    level_e=level,
                 )
             )
     return found
@@ -65,10 +65,18 @@ def _weights(flux_e: Array, variance_e2: Array) -> tuple[Array, Array]:
     return np.where(good, flux, 0.0), np.where(good, 1 / np.where(good, variance, 1.0), 0.0)
 
 
+def _medians(flux: Array, good: Array, without: float) -> Array:
+    """Median of each channel's good samples, (W,); `without` any the value given."""
+    level = np.median(flux, axis=0)
+    for w in np.flatnonzero(~good.all(0)):
+        level[w] = np.median(flux[good[:, w], w]) if good[:, w].any() else without
+    return level
+
+
 def _white(flux: Array, weight: Array) -> tuple[Array, Array]:
     """Sum over channels, each missing sample filled with its channel's median times the sample's relative level."""
     good = weight > 0
-    level = np.array([np.median(f[g]) if g.any() else 0.0 for f, g in zip(flux.T, good.T, strict=True)])
+    level = _medians(flux, good, 0.0)
     relative = np.where(good, flux, 0).sum(1) / np.maximum(np.where(good, level, 0).sum(1), 1e-30)
     filled = np.where(good, flux, relative[:, None] * level)
     variance = np.where(good, 1 / np.where(good, weight, 1.0), 0.0).sum(1)

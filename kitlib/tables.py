@@ -140,3 +140,15 @@ def read_adc_info(root: Path) -> dict[str, Adc]:
             raise FrameError(path, f"row 1, column {names[0]}: gain {gain} is not positive", "Download the file again.")
         converters[instrument.name] = Adc(gain, offset)
     return converters
+
+
+def read_wavelengths(path: Path) -> Array:
+    """Wavelengths of the bins, (283,) um, ascending, of a `wavelengths.csv`. Raises FrameError naming the file."""
+    table = _read_csv(path)
+    remedy = "Copy it from the competition's data."
+    if len(table) < 1 or table.width != N_BINS or not all(kind.is_numeric() for kind in table.dtypes):
+        raise FrameError(path, f"expected one row of {N_BINS} numbers, found {len(table)} x {table.width}", remedy)
+    values = np.array(table.row(0), np.float64)
+    if not (np.diff(values) > 0).all():
+        raise FrameError(path, "wavelengths do not ascend", remedy)
+    return values

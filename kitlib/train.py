@@ -8,6 +8,7 @@ that was killed at any step and started again ends with the same weights, bit fo
 import copy
 import json
 import math
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -24,7 +25,7 @@ from tqdm import tqdm
 
 from .config import Config, TrainConfig
 from .ensemble import fold_of, split
-from .features import Features, read_set
+from .features import Features, read_set, read_shards
 from .fusion import Fusion, build, load_model, population_base, save_model
 from .losses import Loss, gll_score
 from .provenance import EventLog, sha256_file, sha256_json, write_atomic
@@ -236,9 +237,12 @@ def devices() -> list[str]:
     return [name for name in found if usable_cuda(torch.device(name), Runtime()) is None] or ["cpu"]
 
 
-def train_one(data: Path, config: Config, loss: Loss, folder: Path, initial: Path | None = None) -> Path:
-    """One model, stopped by the score of a share `train.validation` of the planets; returns its file."""
-    whole = TrainingSet(*read_set(data))
+def train_one(data: Sequence[Path], config: Config, loss: Loss, folder: Path, initial: Path | None = None) -> Path:
+    """One model, stopped by the score of a share `train.validation` of the planets; returns its file.
+
+    `data`: files of `features.write_set`, taken together.
+    """
+    whole = TrainingSet(*read_shards(data))
     parts = split(len(whole.truth), config.train.validation, config.run.seed)
     Run(config, loss, folder, devices()[0], initial).fit(*(whole.take(part) for part in parts))
     return Path(folder) / "model.safetensors"

@@ -5,6 +5,7 @@ joblib and concurrent.futures lose the whole pool with one killed process and ca
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,10 +14,12 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from types import ModuleType
 from typing import Any
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS")
 _PARENT_CHECK_S = 0.5
+_CLOSING_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,8 @@ class Workers:
     """Up to `size` processes that call `work(task, setting)`; a process starts with its first task, on one thread.
 
     Args:
-        work: a function of a module, or a `functools.partial` of one; its arguments and results are pickled between
-            this program's own processes.
+        work: a function or callable object of an importable module, not of the script that runs; it, its arguments and
+            its results are pickled between this program's own processes.
         size: the number of processes.
         clock: seconds, monotonic.
     """
@@ -91,14 +94,17 @@ class Workers:
             self._remove(worker)
 
     def close(self) -> None:
-        """End every process."""
+        """End every process: idle ones by themselves, so that they leave nothing behind, the others by force."""
+        for worker in [worker for worker in self._workers if worker.task is None]:
+            worker.pipe.close()
+            worker.process.join(_CLOSING_S)
         for worker in list(self._workers):
             self._remove(worker)
 
     def _spawn(self) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_serve, args=(theirs, self._work), daemon=True)
-        with _one_thread():
+        with _one_thread(), _without_main():
             process.start()
         theirs.close()
         self._workers.append(_Worker(process, ours))
@@ -126,6 +132,17 @@ def _one_thread() -> Iterator[None]:
                 os.environ[name] = value
 
 
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """While active, new processes do not run the caller's own script or notebook again, as `spawn` would."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
 def _serve(pipe: Connection, work: Callable[[int, str], Any]) -> None:
     """A worker process: tasks come in, values or the text of an exception go out, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
@@ -139,7 +156,10 @@ def _serve(pipe: Connection, work: Callable[[int, str], Any]) -> None:
             answer = work(task, setting), ""
         except Exception as error:
             answer = None, f"{type(error).__name__}: {error}"
-        pipe.send(answer)
+        try:
+            pipe.send(answer)
+        except BrokenPipeError:  # nobody waits for it any more
+            return
 
 
 def _end_with_parent(parent: int) -> None:

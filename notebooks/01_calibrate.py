@@ -19,23 +19,11 @@
 # planets are skipped.
 
 # %% [markdown]
-# `overrides` takes the same words as the command line, e.g. `["data=sim_tiny", "run.out=artifacts/run"]`.
+# `overrides` takes the same words as the command line, e.g. `["data=sim_tiny", "run.out=artifacts/run"]`. The kit must
+# be installed: `make` does that here, and on Kaggle the cell that `build_kernel.py kernel` puts first.
 
 # %% tags=["parameters"]
 overrides: list = []
-
-# %% [markdown]
-# The kit is installed, or lies beside this notebook, or is a mounted Kaggle dataset.
-
-# %%
-import os
-import sys
-from pathlib import Path
-
-mounts = Path(os.environ.get("KITLIB_KAGGLE_INPUT", "/kaggle/input"))
-folders = [Path(".."), Path("."), *mounts.glob("*"), *mounts.glob("datasets/*/*")]
-sys.path += [str(folder.resolve()) for folder in folders if (folder / "kitlib" / "pipeline.py").is_file()]
-env = "kaggle" if Path("/kaggle/working").is_dir() else "local"
 
 # %%
 from dataclasses import replace
@@ -47,9 +35,9 @@ import polars as pl
 from kitlib import pipeline
 from kitlib.config import compose
 from kitlib.lightcurves import read_lightcurves
-from kitlib.paths import find_data_root
+from kitlib.paths import environment, find_data_root
 
-config = compose("calibrate", [f"env={env}", *overrides])
+config = compose("calibrate", [f"env={environment()}", *overrides])
 root = find_data_root(config.data.root)
 splits = [split for split in ("train", "test") if (root / f"{split}_star_info.csv").is_file()]
 products = {}

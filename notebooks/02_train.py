@@ -18,23 +18,11 @@
 # sigma calibrator to those out-of-fold posteriors. With few training planets the prior shipped with the kit is used.
 
 # %% [markdown]
-# `overrides` takes the same words as the command line, e.g. `["data=sim_tiny", "run.out=artifacts/run"]`.
+# `overrides` takes the same words as the command line, e.g. `["data=sim_tiny", "run.out=artifacts/run"]`. The kit must
+# be installed: `make` does that here, and on Kaggle the cell that `build_kernel.py kernel` puts first.
 
 # %% tags=["parameters"]
 overrides: list = []
-
-# %% [markdown]
-# The kit is installed, or lies beside this notebook, or is a mounted Kaggle dataset.
-
-# %%
-import os
-import sys
-from pathlib import Path
-
-mounts = Path(os.environ.get("KITLIB_KAGGLE_INPUT", "/kaggle/input"))
-folders = [Path(".."), Path("."), *mounts.glob("*"), *mounts.glob("datasets/*/*")]
-sys.path += [str(folder.resolve()) for folder in folders if (folder / "kitlib" / "pipeline.py").is_file()]
-env = "kaggle" if Path("/kaggle/working").is_dir() else "local"
 
 # %%
 import matplotlib.pyplot as plt
@@ -44,12 +32,12 @@ from kitlib import pipeline
 from kitlib.config import compose
 from kitlib.inputs import rows_of, training_set
 from kitlib.metric import gll_score, naive_statistics
-from kitlib.paths import find_data_root
+from kitlib.paths import environment, find_data_root
 from kitlib.posterior import read_posterior
 from kitlib.products import Spectra
 from kitlib.sigma import cross_calibrate
 
-config = compose("train", [f"env={env}", *overrides])
+config = compose("train", [f"env={environment()}", *overrides])
 calibrator = pipeline.train(config)
 print(calibrator.read_text())
 

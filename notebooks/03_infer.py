@@ -18,23 +18,11 @@
 # folder is used, else the prior and calibrator shipped with the kit. A valid file is on disk from the first minute.
 
 # %% [markdown]
-# `overrides` takes the same words as the command line, e.g. `["data=sim_tiny", "run.out=artifacts/run"]`.
+# `overrides` takes the same words as the command line, e.g. `["data=sim_tiny", "run.out=artifacts/run"]`. The kit must
+# be installed: `make` does that here, and on Kaggle the cell that `build_kernel.py kernel` puts first.
 
 # %% tags=["parameters"]
 overrides: list = []
-
-# %% [markdown]
-# The kit is installed, or lies beside this notebook, or is a mounted Kaggle dataset.
-
-# %%
-import os
-import sys
-from pathlib import Path
-
-mounts = Path(os.environ.get("KITLIB_KAGGLE_INPUT", "/kaggle/input"))
-folders = [Path(".."), Path("."), *mounts.glob("*"), *mounts.glob("datasets/*/*")]
-sys.path += [str(folder.resolve()) for folder in folders if (folder / "kitlib" / "pipeline.py").is_file()]
-env = "kaggle" if Path("/kaggle/working").is_dir() else "local"
 
 # %%
 import matplotlib.pyplot as plt
@@ -42,12 +30,13 @@ import polars as pl
 
 from kitlib import pipeline
 from kitlib.config import compose
-from kitlib.diagnosis import latest_events, read_wavelengths
-from kitlib.paths import find_data_root
+from kitlib.diagnosis import latest_events
+from kitlib.paths import environment, find_data_root
 from kitlib.posterior import read_posterior
 from kitlib.submission import read_submission
+from kitlib.tables import read_wavelengths
 
-config = compose("predict", [f"env={env}", *overrides])
+config = compose("predict", [f"env={environment()}", *overrides])
 submission = pipeline.predict(config)
 pl.read_csv(submission).select("planet_id", "wl_1", "wl_2", "wl_283", "sigma_1", "sigma_2", "sigma_283").head()
 

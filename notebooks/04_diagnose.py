@@ -17,23 +17,11 @@
 # The official score where the truth is known, how honest the error bars are, and one self-contained HTML page.
 
 # %% [markdown]
-# `overrides` takes the same words as the command line, e.g. `["data=sim_tiny", "run.out=artifacts/run"]`.
+# `overrides` takes the same words as the command line, e.g. `["data=sim_tiny", "run.out=artifacts/run"]`. The kit must
+# be installed: `make` does that here, and on Kaggle the cell that `build_kernel.py kernel` puts first.
 
 # %% tags=["parameters"]
 overrides: list = []
-
-# %% [markdown]
-# The kit is installed, or lies beside this notebook, or is a mounted Kaggle dataset.
-
-# %%
-import os
-import sys
-from pathlib import Path
-
-mounts = Path(os.environ.get("KITLIB_KAGGLE_INPUT", "/kaggle/input"))
-folders = [Path(".."), Path("."), *mounts.glob("*"), *mounts.glob("datasets/*/*")]
-sys.path += [str(folder.resolve()) for folder in folders if (folder / "kitlib" / "pipeline.py").is_file()]
-env = "kaggle" if Path("/kaggle/working").is_dir() else "local"
 
 # %%
 from IPython.display import display
@@ -41,9 +29,10 @@ from IPython.display import display
 from kitlib import pipeline
 from kitlib.__main__ import score_text
 from kitlib.config import compose
+from kitlib.paths import environment
 from kitlib.report import figures
 
-config = compose("diagnose", [f"env={env}", *overrides])
+config = compose("diagnose", [f"env={environment()}", *overrides])
 result = pipeline.diagnose(config)
 print(score_text(result["scores"]) if result["scores"] else "The truth is not known: no scores.")
 print(f"submission  {result['submission']}\nreport      {result['report']}")

@@ -15,7 +15,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kitlib.budget import CALM_S, TICK_S, Guard, Limits, Result, Setting, free_memory_bytes, improve, run
+from kitlib.budget import (
+    CALM_S,
+    TICK_S,
+    TIME_UP,
+    Guard,
+    Limits,
+    Result,
+    Setting,
+    batches,
+    free_memory_bytes,
+    limits_of,
+    run,
+    settings_of,
+)
+from kitlib.config import ConfigError, compose
 from kitlib.submission import read_submission, validate_submission
 from kitlib.workers import Ended, Workers
 
@@ -69,12 +83,13 @@ class SimulatedPool:
         self._busy.clear()
 
 
-def simulated(planets, total_s, seconds, free=lambda pool: 1e12, size=4, **limits):
-    """Run on a simulated clock: results, the pool, and when it ended."""
+def simulated(planets, total_s, seconds, free=lambda pool: 1e12, size=4, said=None, **limits):
+    """Run on a simulated clock: results, the pool, and when it ended. `said` collects what the guard tells."""
     clock = Clock()
     pool = SimulatedPool(clock, size, seconds)
     guard = Guard(ALL, Limits(total_s, **{"planet_s": 600, **limits}), size, clock)
-    results = list(run(range(planets), pool, guard, lambda: free(pool)))
+    told = [] if said is None else said
+    results = list(run(range(planets), pool, guard, lambda: free(pool), lambda event, **f: told.append((event, f))))
     assert pool.closed and sorted(result.task for result in results) == list(range(planets))
     return results, pool, clock.now - 1_000.0
 
@@ -109,11 +124,24 @@ def test_settings_step_down_in_their_order_as_the_projection_demands(total_s, ex
     assert [name for _, name in pool.started[:12]] == ["full"] * 12  # nothing is cut before the pace is known
 
 
+def test_the_guard_tells_its_projection_and_each_setting_once():
+    said = []
+    simulated(100, 350, by_setting, said=said)
+    assert [event for event, _ in said] == ["pace", "step"]
+    (_, pace), (_, step) = said
+    # 12 planets of 20 s are done on four workers after 60 s: 88 are left
+    assert pace == {"setting": "short", "planets": 88, "projected_s": 220.0, "left_s": 290.0}
+    assert step["setting"] == "full"
+    said.clear()
+    simulated(100, float("inf"), by_setting, said=said)
+    assert said == [("pace", {"setting": "full", "planets": 88, "projected_s": 440.0})]
+
+
 def test_what_cannot_be_done_in_time_is_left_out_in_time():
     results, pool, took = simulated(1_000, 100, by_setting)
     assert took == pytest.approx(100, abs=TICK_S)
     late = [result for result in results if result.value is None]
-    assert 700 < len(late) < 950 and {result.reason for result in late} == {"the time was up"}
+    assert 700 < len(late) < 950 and {result.reason for result in late} == {TIME_UP}
     assert pool.started[-1][1] == "coarse"
 
 
@@ -145,9 +173,13 @@ def test_a_planet_that_hangs_is_ended_and_the_others_go_on():
 
 def test_a_planet_whose_process_dies_is_tried_once_more():
     fates = {5: iter([-3.0, 20.0]), 7: iter([-3.0, -3.0])}
-    results, pool, _ = simulated(20, 5_000, lambda task, setting: next(fates[task]) if task in fates else 20.0)
+    said = []
+    results, pool, _ = simulated(
+        20, 5_000, lambda task, setting: next(fates[task]) if task in fates else 20.0, said=said
+    )
     assert {result.task for result in results if result.value is None} == {7}
     assert [task for task, _ in pool.started].count(7) == 2
+    assert [f for e, f in said if e == "retry"] == [{"planet_id": n, "reason": "ended with status -9"} for n in (5, 7)]
 
 
 def test_low_memory_leaves_fewer_planets_in_flight():
@@ -158,6 +190,17 @@ def test_low_memory_leaves_fewer_planets_in_flight():
     assert all(result.value is not None for result in results)
     assert took == pytest.approx(80 * 20 / 2, rel=0.1)
     assert 2 <= len(pool.killed) <= 2 + took / CALM_S
+
+
+def test_the_projection_counts_the_planets_that_memory_allows():
+    """Two at once instead of four: at the full setting 100 planets would need 1,000 s, not 500."""
+    said = []
+    results, _, took = simulated(
+        100, 700, by_setting, lambda pool: 8e9 - 3e9 * len(pool.running()), memory_bytes=1.5e9, said=said
+    )
+    assert all(result.value is not None for result in results) and took <= 700
+    assert used(results)["short"] > 20
+    assert next(fields for event, fields in said if event == "memory")["at_once"] < 4
 
 
 def test_memory_pressure_that_passes_leaves_no_trace():
@@ -194,25 +237,89 @@ def test_whatever_happens_each_planet_has_one_result_in_time(planets, total_s, s
     assert took <= total_s + TICK_S
 
 
-def test_the_first_answer_is_written_before_any_planet_is_asked_for():
-    clock, written = Clock(), []
+def test_batches_hold_what_came_in_a_while_and_at_the_end_the_rest():
+    clock = Clock()
 
     def results():
-        assert written == ["population"]
         for task in range(10):
             clock.now += 30
-            yield Result(task, None if task == 4 else task)
+            yield Result(task, task)
 
-    def merge(answer, fresh):
-        return f"{answer} {' '.join(str(result.value) for result in fresh)}"
-
-    done = improve(written.append, "population", results(), merge, 100, clock)
-    assert len(done) == 10
-    assert written == ["population", "population 0 1 2 3", "population 0 1 2 3 5 6 7", "population 0 1 2 3 5 6 7 8 9"]
+    assert [[r.task for r in batch] for batch in batches(results(), 100, clock)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert list(batches([], 100, clock)) == []
 
 
-def test_free_memory_is_less_than_the_machine_has():
+MEMINFO = "MemTotal: 32000000 kB\nMemAvailable: 20000000 kB\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, 20.48e9),
+        ({"memory.max": "max", "memory.current": "5", "memory.stat": "active_file 0\ninactive_file 0"}, 20.48e9),
+        (
+            {"memory.max": "8000000000", "memory.current": "5000000000",
+             "memory.stat": "active_file 600000000\ninactive_file 400000000"},
+            4e9,
+        ),
+        (
+            {"memory/memory.limit_in_bytes": "8000000000", "memory/memory.usage_in_bytes": "7000000000",
+             "memory/memory.stat": "total_active_file 0\ntotal_inactive_file 500000000"},
+            1.5e9,
+        ),
+    ],
+    ids=["no container", "no limit", "version 2", "version 1"],
+)  # fmt: skip
+def test_free_memory_is_what_machine_and_container_leave(tmp_path, files, expected):
+    (tmp_path / "meminfo").write_text(MEMINFO)
+    for name, text in files.items():
+        path = tmp_path / "group" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert free_memory_bytes(tmp_path, tmp_path / "group") == pytest.approx(expected)
+
+
+def test_free_memory_is_less_than_this_machine_has(tmp_path):
     assert 0 < free_memory_bytes() < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert free_memory_bytes(tmp_path, tmp_path) == float("inf")  # a system without /proc
+
+
+# configuration ------------------------------------------------------------------------------------------------------
+
+
+def test_kaggle_has_a_limit_below_its_nine_hours_and_steps_that_get_cheaper():
+    config = compose("predict", ["env=kaggle"])
+    limits = limits_of(config.budget)
+    assert 7.5 * 3600 < limits.total_s < 9 * 3600
+    settings = settings_of(config)
+    assert len(settings) >= 3 and [s.cost for s in settings] == sorted((s.cost for s in settings), reverse=True)
+    full, *cheaper = settings.values()
+    assert full == config
+    assert all(one.lightcurves.samples < config.lightcurves.samples for one in cheaper)
+    assert limits_of(compose("predict", ["env=local"]).budget).total_s == float("inf")
+
+
+def test_a_step_changes_what_it_names_and_nothing_else():
+    config = compose("predict", ["budget.steps=[{name: a, cost: .5, max_iterations: 3}]"])
+    _, (_, step) = settings_of(config).items()
+    assert step.physfit.max_iterations == 3 and step.lightcurves == config.lightcurves
+    assert step.physfit.drift_order == config.physfit.drift_order
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("budget.steps=[{name: a, cost: 1.5}]", "a has cost 1.5; it must lie between 0 and 1"),
+        ("budget.steps=[{name: a, cost: .5}, {name: b, cost: .6}]", "between 0 and 0.5, the cost of a"),
+        ("budget.steps=[{name: full, cost: .5}]", "'full' is no new name"),
+        ("budget.steps=[{name: a, cost: .5, sample: 3}]", "sample"),
+        ("budget.hours=-1", "budget.hours=-1 is negative"),
+    ],
+)
+def test_steps_and_limits_that_mean_nothing_are_refused(override, message):
+    with pytest.raises(ConfigError, match=message):
+        config = compose("predict", [override])
+        limits_of(config.budget), settings_of(config)
 
 
 # real processes -----------------------------------------------------------------------------------------------------
@@ -238,8 +345,21 @@ def test_the_run_stops_in_time_though_everything_hangs(tmp_path):
     start = time.monotonic()
     pool = Workers(partial(budget_work.misbehave, str(tmp_path)), 2)
     results = list(run([1], pool, Guard([FULL], Limits(2.0, planet_s=600), 2)))
-    assert results[0].reason == "the time was up" and time.monotonic() - start < 5
+    assert results[0].reason == TIME_UP and time.monotonic() - start < 5
     assert pool.running() == {}
+
+
+def test_workers_do_not_run_the_callers_script_again(tmp_path):
+    """As a notebook or a script without `if __name__ == "__main__"` would be, where it asks for a prediction."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import budget_work\nfrom kitlib.workers import Workers\nprint('once')\n"
+        "pool = Workers(budget_work.square, 1)\npool.start(3, 'full')\nprint(pool.wait(60)[0].value[0])\npool.close()\n"
+    )
+    here = Path(__file__).resolve().parent
+    env = {**os.environ, "PYTHONPATH": f"{here}{os.pathsep}{here.parent}"}
+    done = subprocess.run([sys.executable, script], env=env, capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("once\n9\n", "")
 
 
 def alive(pid: int) -> bool:
@@ -250,9 +370,9 @@ def alive(pid: int) -> bool:
 
 
 def test_a_run_killed_at_any_moment_leaves_a_valid_file_and_no_process(tmp_path):
-    """Twelve runs, killed between the first file and after the end; the file is whole each time, and ever better."""
+    """Eight runs, killed between the first file and after the end; the file is whole each time, and ever better."""
     fate, states = random.Random(4), set()
-    for trial in range(12):
+    for trial, begun in enumerate([0, 1, 4, 9, 16, 25, 36, 40]):
         folder = tmp_path / str(trial)
         folder.mkdir()
         submission = folder / "submission.csv"
@@ -260,9 +380,10 @@ def test_a_run_killed_at_any_moment_leaves_a_valid_file_and_no_process(tmp_path)
         env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
         process = subprocess.Popen(command, env=env)
         end = time.monotonic() + 60
-        while not submission.exists() and time.monotonic() < end:
+        while not submission.exists() or len(list(folder.glob("began-*"))) < begun:
+            assert time.monotonic() < end
             time.sleep(0.002)
-        time.sleep(fate.uniform(0, 1.6))
+        time.sleep(fate.uniform(0, 0.1))
         process.send_signal(signal.SIGKILL)
         process.wait()
         validate_submission(submission, budget_work.PLANETS).raise_for_errors()

@@ -6,7 +6,7 @@ import torch
 from test_features import WL
 
 from kitlib.config import ModelConfig
-from kitlib.encoders import AirsEncoder, Fgs1Encoder, over_visits, wavelength_graph
+from kitlib.encoders import PATCH, AirsEncoder, Fgs1Encoder, over_visits, wavelength_graph
 from kitlib.features import AIRS_PHASES, FGS1_PHASES, GROUP, GROUPS, NODE_CHANNELS
 from kitlib.instruments import MOLECULAR_BANDS_UM, N_AIRS_BINS
 
@@ -76,7 +76,7 @@ def test_phases_without_samples_get_no_attention():
     x, present = curves(1)
     x[:, :, 3] = 0.0
     x[:, :, 3, 40] = 2.0  # one phase with information
-    torch.testing.assert_close(encoder(x, present), pooled[0][:, 40].mean(0, keepdim=True))
+    torch.testing.assert_close(encoder(x, present), pooled[0][:, 40 // PATCH].mean(0, keepdim=True))
 
 
 def test_chain_edges_by_hand():

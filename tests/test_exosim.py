@@ -6,10 +6,12 @@ import pytest
 from kitlib.config import LightCurveConfig, PhysfitConfig
 from kitlib.driftorder import averaged
 from kitlib.frames import read_catalogue, read_spectra_csv
+from kitlib.jointfit import joint_fit
 from kitlib.lightcurves import calibrate_planets, read_lightcurves
-from kitlib.physfit import fit_planet, joint_fit, white_fit
+from kitlib.physfit import fit_planet
 from kitlib.prior import shipped_prior
 from kitlib.provenance import EventLog
+from kitlib.whitefit import white_fit
 
 WHITE_TRUTH_PPM, FGS1_TRUTH_PPM = 1123.4, 1101.0  # flux-weighted AIRS mean and FGS1, as its README states
 DARK_E = 100.0  # this simulator's throughput ends near 3.6 um: the bins beyond hold no star
@@ -43,7 +45,8 @@ def test_errors_of_single_bins_are_as_large_as_their_sigma(visit):
     prior, config = shipped_prior(), PhysfitConfig()
     white = white_fit(planet, row, prior, config)
     likelihood = max(averaged(*joint_fit(planet, row, prior, config, white)), key=lambda one: one.weight)
-    cov = np.linalg.inv(likelihood.precision + np.eye(len(truth)) * FREE_SD**-2)
+    precision = likelihood.times(np.eye(len(truth)))
+    cov = np.linalg.inv(precision + np.eye(len(truth)) * FREE_SD**-2)
     z = (cov @ likelihood.information - truth) / np.sqrt(np.diag(cov))
     lit = np.nanmedian(planet.visits[0]["AIRS-CH0"].flux_e, axis=0) > DARK_E
     assert lit.sum() > 220

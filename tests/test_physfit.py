@@ -9,9 +9,12 @@ import pytest
 from kitlib import physfit, visitmodel
 from kitlib.config import PhysfitConfig, PriorConfig
 from kitlib.instruments import AIRS, FGS1, N_BINS
+from kitlib.limbdarkening import PUBLISHED
+from kitlib.parameters import State
 from kitlib.prior import learn_prior
 from kitlib.products import Catalogue, LightCurve, PlanetLightCurves
 from kitlib.series import series_of
+from kitlib.whitefit import layout_for
 
 SAMPLES = 187
 POSITION = np.linspace(-1, 1, AIRS.n_bins)
@@ -74,17 +77,17 @@ def test_jacobian_equals_finite_differences():
     rng = np.random.default_rng(3)
     row, depth = catalogue_row(), spectra(1, rng)[0]
     series = series_of(PlanetLightCurves(1, (visit(depth, 3.6, row, rng, noise=1e-6),)), white=False)
-    layout = physfit.layout_for(row, 1, 3, 2)
+    layout = layout_for(row, PUBLISHED, 1, 3, 2)
     shared = layout.mean.copy()
     shared[layout["t0_0"]] = 3.6
     shared[layout["airs_drift_0"]] = 3e-4 * rng.normal(size=3)
     shared[layout["airs_colour_0"]] = rng.normal(size=3)
-    state = visitmodel.State(shared, depth)
+    state = State(shared, depth)
     system = visitmodel.normal_equations(series, layout, state, 4.0)
 
     def gradient(parameters, depths):
-        point = visitmodel.State(parameters, depths)
-        return -0.5 * visitmodel.chi2_of(series, layout, point, 4.0)
+        point = State(parameters, depths)
+        return -0.5 * visitmodel.normal_equations(series, layout, point, 4.0).chi2
 
     for name in layout.names:
         index, h = layout[name].start, 1e-7

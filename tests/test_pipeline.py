@@ -63,9 +63,10 @@ def test_scores_are_those_of_the_command_line(campaign, run, capsys):
     assert main(["score", *(word for name, path in files.items() for word in (f"--{name}", str(path)))]) == 0
     printed = json.loads(capsys.readouterr().out)
     scores = json.loads((run / "scores.json").read_text())
-    assert printed == pytest.approx(scores["physics"], abs=1e-12)
+    assert printed == pytest.approx(scores["v50"], abs=1e-12)
     assert scores["naive"]["total"] == pytest.approx(0, abs=1e-9)
     assert scores["physics"]["total"] > scores["naive"]["total"]
+    assert scores["v50"] != scores["physics"]  # the baseline is always shown beside it
 
 
 @pytest.mark.parametrize("stage", ["train", "predict", "diagnose", "submit"])
@@ -98,7 +99,7 @@ def test_report_names_every_planet(campaign, run):
 
 
 def test_the_calibrator_has_not_seen_the_test_planets(campaign, run):
-    fitted_on = set(json.loads((run / "calibrator.json").read_text())["fitted_on"])
+    fitted_on = set(json.loads((run / "calibrator_v50.json").read_text())["fitted_on"])
     assert fitted_on <= set(planets(campaign / "data" / "train_star_info.csv"))
     assert not fitted_on & set(planets(campaign / "data" / "test_star_info.csv"))
 
@@ -137,7 +138,9 @@ def test_a_run_is_never_left_empty_handed(campaign, run, tmp_path, monkeypatch):
         return real(lightcurves, *rest)
 
     monkeypatch.setattr(pipeline, "fit_planets", crashing)
-    pipeline.predict(compose("predict", [*words(campaign, tmp_path), f"sigma.calibrator={run / 'calibrator.json'}"]))
+    pipeline.predict(
+        compose("predict", [*words(campaign, tmp_path), f"sigma.calibrator={run / 'calibrator_v50.json'}"])
+    )
     events = EventLog(tmp_path / "events.jsonl").read()
     assert [e["planet_id"] for e in events if e["event"] == "fit_failed"] == [victim]
     found, clean = (pl.read_csv(folder / "submission.csv") for folder in (tmp_path, run))

@@ -2,20 +2,24 @@
 
 import numpy as np
 import pytest
-from scipy.stats import multivariate_normal
 
+from kitlib.combination import Likelihood, combine
 from kitlib.config import PriorConfig
 from kitlib.instruments import N_BINS
 from kitlib.prior import (
     AMPLITUDES,
     PriorError,
     SpectralPrior,
-    combine,
     learn_prior,
     ln_scale_height_depth,
     shipped_prior,
 )
 from kitlib.products import Catalogue
+
+
+def measured(precision: np.ndarray, data: np.ndarray) -> Likelihood:
+    """Bins measured independently, without shared parameters."""
+    return Likelihood(1.0, precision, np.zeros((len(data), 0)), np.zeros((0, 0)), precision * data)
 
 
 def _catalogue(n: int, rng: np.random.Generator) -> Catalogue:
@@ -37,31 +41,6 @@ def _spectra(n: int, rng: np.random.Generator, spread: float = 0.3) -> tuple[np.
     return np.column_stack([level + amplitude * rng.normal(size=n), depth]), catalogue
 
 
-def test_combine_equals_brute_force_in_one_dimension():
-    precision, information = np.array([[4.0]]), np.array([6.0])  # measurement 1.5 +- 0.5
-    prior = [(0.3, np.array([0.0]), np.array([[1.0]])), (0.7, np.array([3.0]), np.array([[0.04]]))]
-    mean, cov, weights = combine(precision, information, prior)
-    x = np.linspace(-8, 8, 200_001)
-    density = np.exp(-2 * x**2 + 6 * x) * sum(w * multivariate_normal(m, c).pdf(x) for w, m, c in prior)
-    density /= density.sum()
-    expected = (density * x).sum()
-    assert mean[0] == pytest.approx(expected, abs=1e-6)
-    assert cov[0, 0] == pytest.approx((density * (x - expected) ** 2).sum(), abs=1e-6)
-    assert weights.sum() == pytest.approx(1)
-
-
-def test_combine_without_data_returns_the_prior_and_with_perfect_data_the_data():
-    rng = np.random.default_rng(0)
-    root = rng.normal(size=(5, 5))
-    prior = [(1.0, rng.normal(size=5), root @ root.T + np.eye(5))]
-    mean, cov, _ = combine(np.zeros((5, 5)), np.zeros(5), prior)
-    np.testing.assert_allclose(mean, prior[0][1])
-    np.testing.assert_allclose(cov, prior[0][2])
-    truth = rng.normal(size=5)
-    mean, cov, _ = combine(1e12 * np.eye(5), 1e12 * truth, prior)
-    np.testing.assert_allclose(mean, truth, atol=1e-6)
-
-
 def test_learnt_prior_describes_new_spectra_of_the_family():
     rng = np.random.default_rng(1)
     depth, catalogue = _spectra(800, rng)
@@ -74,10 +53,10 @@ def test_learnt_prior_describes_new_spectra_of_the_family():
     seen = np.array([30, 80, 140, 200, 250])
     errors, flat = [], []
     for i in range(50):
-        precision = np.zeros((N_BINS, N_BINS))
-        precision[seen, seen] = (3e-6) ** -2
+        precision = np.zeros(N_BINS)
+        precision[seen] = (3e-6) ** -2
         h = float(ln_scale_height_depth(rows, new[:, 1:].mean(1))[i])
-        mean, _, _ = combine(precision, precision @ new[i], prior.components(h, 0.012))
+        mean, _, _ = combine([measured(precision, new[i])], prior.components(h, 0.012))
         errors.append(np.sqrt(((mean - new[i])[1:] ** 2).mean()))
         flat.append(new[i, 1:].std())
     assert np.median(errors) < 0.3 * np.median(flat)
@@ -88,17 +67,16 @@ def test_a_spectrum_unlike_all_training_spectra_is_followed_by_the_open_part():
     depth, catalogue = _spectra(400, rng)
     prior = learn_prior(depth, catalogue, PriorConfig())
     components = prior.components(0.0, 0.012)
-    assert sum(weight for weight, _, _ in components) == pytest.approx(1)
+    assert sum(component.weight for component in components) == pytest.approx(1)
     bins = np.arange(N_BINS)
     strange = 0.012 + 3e-4 * np.sin(bins / 20.0)  # 300 ppm waves, measured to 50 ppm
-    precision = np.eye(N_BINS) * (5e-5) ** -2
     data = strange + 5e-5 * rng.standard_normal(N_BINS)
-    mean, cov, weights = combine(precision, precision @ data, components)
+    likelihood = measured(np.full(N_BINS, (5e-5) ** -2), data)
+    mean, cov, weights = combine([likelihood], components)
     assert weights[len(AMPLITUDES) :].sum() > 0.99
     z = (mean - strange)[1:] / np.sqrt(np.diag(cov))[1:]
     assert np.sqrt((z**2).mean()) < 1.5
-    learnt = [(w, m, c) for w, m, c in components[: len(AMPLITUDES)]]
-    closed, _, _ = combine(precision, precision @ data, learnt)
+    closed, _, _ = combine([likelihood], components[: len(AMPLITUDES)])
     assert np.std(mean - strange) < 0.7 * np.std(closed - strange)
 
 
@@ -115,8 +93,8 @@ def test_file_round_trip_and_refusals(tmp_path):
 
 
 def test_shipped_prior_is_a_proper_distribution():
-    weights = [w for w, _, _ in shipped_prior().components(0.0, 0.014)]
-    assert sum(weights) == pytest.approx(1)
-    for _, mean, cov in shipped_prior().components(0.0, 0.014):
-        assert mean.shape == (N_BINS,)
-        np.linalg.cholesky(cov)
+    components = shipped_prior().components(0.0, 0.014)
+    assert sum(component.weight for component in components) == pytest.approx(1)
+    for component in components:
+        assert component.mean.shape == (N_BINS,)
+        np.linalg.cholesky(component.cov)

@@ -133,7 +133,7 @@ def test_fgs1_offset_takes_both_signs(population):
 
 def test_shifted_spectra_are_another_family(population):
     true, _, depth = population
-    other = spectra.draw_spectra(true, np.random.default_rng(8), shift=True)
+    other = spectra.draw_spectra(true, np.random.default_rng(8), spectra.SHIFTED)
     assert np.allclose(other[:, 1:].mean(axis=1), true.depth_level)
     basis = np.linalg.svd(depth[:, 1:] - depth[:, 1:].mean(axis=1, keepdims=True), full_matrices=False)[2][:10]
     centred = other[:, 1:] - other[:, 1:].mean(axis=1, keepdims=True)

@@ -133,18 +133,17 @@ def test_the_peak_memory_counts_children(room):
 
 def test_the_projection_is_planet_seconds_over_four_cores(tmp_path):
     """10 planets of 8 s on 2 cores and 20 s beside them: 20 s + 1,100 x 8 s / 4; two workers' memory counts twice."""
-    log = EventLog(tmp_path / "events.jsonl")
-    for planet in range(10):
-        log.emit("predict", "planet_done", planet_id=planet, seconds=8.0)
-    hours, gb = twin.project(tmp_path, Outcome(0, "", 60.0, 2_000.0), 10, 2)
+    EventLog(tmp_path / "events.jsonl").emit("predict", "computed", workers=2, pace_s=8.0)
+    hours, gb = twin.project(tmp_path, Outcome(0, "", 60.0, 2_000.0), 10)
     assert hours * 3600 == pytest.approx(20 + 1_100 * 8 / 4)
     assert gb == pytest.approx(2 * 2_000 * 2**20 / 1e9)
 
 
-def test_without_planet_seconds_the_projection_is_an_upper_bound(tmp_path):
+def test_without_a_measured_pace_the_projection_is_an_upper_bound(tmp_path):
+    EventLog(tmp_path / "events.jsonl").emit("predict", "computed", workers=2, pace_s=None)
     (tmp_path / "manifests").mkdir()
     (tmp_path / "manifests" / "predict.json").write_text(json.dumps({"wall_s": 40.0}))
-    hours, _ = twin.project(tmp_path, Outcome(0, "", 60.0, 2_000.0), 10, 2)
+    hours, _ = twin.project(tmp_path, Outcome(0, "", 60.0, 2_000.0), 10)
     assert hours * 3600 == pytest.approx(20 + 1_100 * 8 / 4)
 
 

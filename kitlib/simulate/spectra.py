@@ -9,7 +9,7 @@ targets: spread inside a spectrum, correlation over wavelength, dimension, a mea
 lowest near 2.1 um.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -46,6 +46,7 @@ class Chemistry:
     abundances: dict[str, tuple[float, float]]
     cloud_free: float = 0.10  # share of atmospheres without a cloud deck
     band_width: float = 1.0  # factor on all widths
+    invented: dict[str, tuple[Band, ...]] = field(default_factory=dict)  # bands of molecules beside `OPACITIES`
 
 
 TRAINING = Chemistry(
@@ -78,11 +79,11 @@ def scale_height_depth(systems: Systems) -> Array:
     return 2 * k * height / (systems.stellar_radius_rsun * _SUN_RADIUS_M)
 
 
-def cross_sections(molecule: str, width: float = 1.0) -> Array:
-    """Cross-section of one molecule at the 282 AIRS wavelengths, cm^2, (282,)."""
+def cross_sections(bands: tuple[Band, ...], width: float = 1.0) -> Array:
+    """Cross-section of a molecule with these bands at the 282 AIRS wavelengths, cm^2, (282,)."""
     wavelength = wavelengths_um()[1:]
     total = np.full(len(wavelength), 10.0**_FLOOR)
-    for centre, strength, below, above in OPACITIES[molecule]:
+    for centre, strength, below, above in bands:
         x = wavelength - centre
         # The half-widths change smoothly across the centre, so that no band has a kink.
         scale = width * (below + (above - below) / (1 + np.exp(-x / (0.5 * min(below, above)))))
@@ -90,20 +91,37 @@ def cross_sections(molecule: str, width: float = 1.0) -> Array:
     return total
 
 
-def draw_spectra(systems: Systems, rng: np.random.Generator, shift: bool = False) -> Array:
+def random_chemistry(rng: np.random.Generator) -> Chemistry:
+    """A family for domain randomisation: the molecules of `TRAINING` in any amount, beside invented ones.
+
+    An invented molecule has a few bands anywhere, so that what is trained on such spectra learns to tell when a
+    spectrum is unlike those it knows. `SHIFTED` is not among them: it stays a test.
+    """
+    abundances = {name: (mean + rng.normal(0, 1), 1.0) for name, (mean, _) in TRAINING.abundances.items()}
+    invented = {}
+    for number in range(int(rng.integers(0, 4))):
+        invented[f"invented {number}"] = tuple(
+            (rng.uniform(1.9, 4.0), rng.uniform(-20.5, -18.5), *rng.uniform(0.015, 0.12, 2))
+            for _ in range(int(rng.integers(1, 5)))
+        )
+        abundances[f"invented {number}"] = (rng.normal(-4.5, 1), 1.0)
+    return Chemistry(abundances, rng.uniform(0.05, 0.4), rng.uniform(0.7, 1.5), invented)
+
+
+def draw_spectra(systems: Systems, rng: np.random.Generator, chemistry: Chemistry = TRAINING) -> Array:
     """Depth (Rp/Rs)^2 of every system in all 283 bins, (n, 283).
 
     Args:
         systems: their `depth_level` is the mean of the AIRS bins of the result.
         rng: source of abundances, clouds and hazes.
-        shift: draw from `SHIFTED` instead of `TRAINING`.
+        chemistry: `TRAINING`, `SHIFTED`, or one of `random_chemistry`.
     """
-    chemistry = SHIFTED if shift else TRAINING
     n = len(systems)
     names = list(chemistry.abundances)
     mean, sd = np.array([chemistry.abundances[name] for name in names]).T
     abundance = np.clip(mean + sd * rng.standard_normal((n, len(names))), -12, -1.5)
-    gas = 10**abundance @ np.stack([cross_sections(name, chemistry.band_width) for name in names])
+    bands = OPACITIES | chemistry.invented
+    gas = 10**abundance @ np.stack([cross_sections(bands[name], chemistry.band_width) for name in names])
     wavelength = wavelengths_um()
     # Haze: enhanced Rayleigh scattering of a slope between 2 and 5; a grey cloud deck drawn relative to the gas itself,
     # so that it mutes any part of the features.

@@ -70,13 +70,20 @@ class Visit:
 
 
 def draw_visits(
-    systems: Systems, rng: np.random.Generator, two_visit_fraction: float = 0.10, drift_scale: float = 1.0
+    systems: Systems,
+    rng: np.random.Generator,
+    two_visit_fraction: float = 0.10,
+    drift_scale: float = 1.0,
+    partial: float = PARTIAL_TRANSITS,
 ) -> list[tuple[Visit, ...]]:
-    """One or two visits for each system; each has its own mid-transit and its own drift."""
+    """One or two visits for each system; each has its own mid-transit and its own drift.
+
+    `drift_scale`: factor on the drift's amplitude; `partial`: share of visits moved so that ingress or egress is lost.
+    """
     visits = []
     for duration in systems.duration_h:
         count = 2 if rng.random() < two_visit_fraction else 1
-        visits.append(tuple(_draw_visit(duration, rng, drift_scale) for _ in range(count)))
+        visits.append(tuple(_draw_visit(duration, rng, drift_scale, partial) for _ in range(count)))
     return visits
 
 
@@ -94,9 +101,9 @@ def pair_times_h(instrument: Instrument, pairs: int) -> Array:
     return seconds / 3600
 
 
-def _draw_visit(duration_h: float, rng: np.random.Generator, drift_scale: float) -> Visit:
+def _draw_visit(duration_h: float, rng: np.random.Generator, drift_scale: float, partial: float) -> Visit:
     t0 = rng.uniform(*MID_TRANSIT_H)
-    if rng.random() < PARTIAL_TRANSITS:
+    if rng.random() < partial:
         inside = duration_h / 2 * rng.uniform(0.2, 0.8)  # this long after the start, or before the end
         t0 = inside if rng.random() < 0.5 else VISIT_HOURS - inside
     t0_h = {AIRS.name: t0, FGS1.name: t0 + rng.uniform(-MAX_TIMING_OFFSET_H, MAX_TIMING_OFFSET_H)}

@@ -1,0 +1,223 @@
+"""One channel's light curve, star x gain drift x limb-darkened transit, and its normal equations at a state.
+
+The transit is interpolated between a few radius ratios, at which the overlap integrals and their derivatives are
+computed once for all channels. Letters as in `visitmodel`; J radius nodes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.polynomial.legendre import legvander
+
+from .compiled import compiled
+from .instruments import FGS1
+from .limbdarkening import COEFFICIENTS
+from .parameters import Layout, State, limb_coefficients
+from .products import Array
+from .series import Series
+from .transit import brightness_coefficients, overlap_integrals
+
+GEOMETRY = 5  # local columns between the depth and the drift: ln a/Rs, b, t0, u1, u2
+_EXPOSURE_NODES = np.polynomial.legendre.leggauss(2)  # samples are short against ingress
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Factors of a channel's model and of its derivatives."""
+
+    interpolation: Array  # (W, 3, J): limb coefficient n times weight of radius node j; J = 1 for a single channel
+    integrals: dict[str, Array]  # "value", "k", "ln_a", "b", "t0" -> (3 integrals, J, T)
+    node_weights: Array  # (W, J)
+    u1: Array  # (W,)
+    u2: Array
+    powers: Array  # (T, order) of time
+    drift: Array  # (order,) coefficients of p
+    colour: Array  # (W,) q
+    colour_basis: Array  # (W, colour order + 1)
+
+    @property
+    def gain(self) -> Array:
+        """Drift of the gain, (W, T)."""
+        return 1 + self.colour[:, None] * (self.powers @ self.drift)
+
+    @property
+    def transit(self) -> Array:
+        """Relative flux during the transit, (W, T)."""
+        return 1 - np.tensordot(self.interpolation, self.integrals["value"], 2)
+
+
+def _limb_bases(one: Series) -> tuple[Array, Array]:
+    """How u1 and u2 of each channel follow from the seven coefficients, two (W, 7)."""
+    first, second = np.zeros((2, len(one.position), len(COEFFICIENTS)))
+    if one.instrument == FGS1.name:
+        first[:, 0] = second[:, 1] = 1
+    else:
+        basis = legvander(one.position, 2)
+        first[:, 2:5], second[:, 5:7] = basis, basis[:, :2]
+    return first, second
+
+
+def channel_parts(one: Series, layout: Layout, state: State, period_days: float) -> Parts:
+    """The factors of all channels of a series at a state."""
+    fgs1 = one.instrument == FGS1.name
+    u1, u2 = (basis @ limb_coefficients(layout, state.shared) for basis in _limb_bases(one))
+    radius = np.sqrt(np.maximum(state.depth[one.channels], 1e-8))
+    centre, spread = radius.mean(), max(float(np.ptp(radius)), 1e-3 * float(radius.mean()))
+    steps = np.array([-1.0, 0.0, 1.0]) if len(radius) > 1 else np.zeros(1)
+    nodes = np.clip(centre + spread * steps, 1e-4, 0.95)
+    weights = _lagrange(radius, nodes)
+    coefficients = brightness_coefficients(
+        torch.from_numpy(np.atleast_1d(u1)), torch.from_numpy(np.atleast_1d(u2))
+    ).numpy()
+    tau = one.time_h / max(one.time_h[-1], 1e-9) * 2 - 1
+    if fgs1:
+        drift, basis = state.shared[layout[f"fgs1_drift_{one.visit}"]], np.ones((1, 1))
+        colour = np.ones(1)
+    else:
+        drift = state.shared[layout[f"airs_drift_{one.visit}"]]
+        basis = np.vander(one.position, layout.colour_order + 1, increasing=True)
+        colour = basis @ state.shared[layout[f"airs_colour_{one.visit}"]]
+    return Parts(
+        interpolation=coefficients[:, :, None] * weights[:, None, :],
+        integrals=_integrals(one, layout, state, period_days, nodes),
+        node_weights=weights,
+        u1=u1,
+        u2=u2,
+        powers=np.vander(tau, layout.drift_order + 1, increasing=True)[:, 1:],
+        drift=drift,
+        colour=colour,
+        colour_basis=basis,
+    )
+
+
+def _integrals(one: Series, layout: Layout, state: State, period_days: float, nodes: Array) -> dict[str, Array]:
+    """Overlap integrals and their derivatives at J radius ratios, averaged over each exposure; (3 integrals, J, T)."""
+    x, w = _EXPOSURE_NODES
+    time = one.time_h[:, None] + x / 2 * one.exposure_h
+    t0 = state.shared[layout[f"t0_{one.visit}"]][0]
+    if one.instrument == FGS1.name:
+        t0 = t0 + state.shared[layout["fgs1_delay"]][0]
+    a, b = np.exp(state.shared[layout["ln_a"]][0]), state.shared[layout["b"]][0]
+    rate = 2 * np.pi / (24 * period_days)
+    sin, cos = np.sin(rate * (time - t0)), np.cos(rate * (time - t0))
+    d = np.sqrt((a * sin) ** 2 + (b * cos) ** 2 + 1e-24)
+    front = cos > 0
+    near = front & (d < 1 + nodes[-1])
+    value, by_k, by_d = (np.zeros((len(nodes), *time.shape, 3)) for _ in range(3))
+    results = overlap_integrals(torch.from_numpy(d[near])[None], torch.from_numpy(nodes)[:, None])
+    for target, result in zip((value, by_k, by_d), results, strict=True):
+        target[:, near] = result.numpy()
+    slopes = {"ln_a": (a * sin) ** 2 / d, "b": b * cos**2 / d, "t0": -rate * (a * a - b * b) * sin * cos / d}
+    raw = {"value": value, "k": by_k} | {name: by_d * slope[None, :, :, None] for name, slope in slopes.items()}
+    return {name: np.einsum("jtei,e->ijt", array, w / 2) for name, array in raw.items()}
+
+
+def _lagrange(radius: Array, nodes: Array) -> Array:
+    """Weights of polynomial interpolation between the nodes, (W, J)."""
+    weights = np.ones((len(radius), len(nodes)))
+    for j in range(len(nodes)):
+        for m in range(len(nodes)):
+            if m != j:
+                weights[:, j] *= (radius - nodes[m]) / (nodes[j] - nodes[m])
+    return weights
+
+
+def linearise(one: Series, layout: Layout, state: State, period_days: float) -> tuple[Array, Array, Array, Array]:
+    """Each channel's normal equations in its local parameters (column 0 the depth), its level F0 eliminated.
+
+    Returns gram (W, 1 + L, 1 + L), right side (W, 1 + L), weighted residuals (W, T), and the design that leads from
+    local to shared parameters (W, L, S).
+    """
+    parts = channel_parts(one, layout, state, period_days)
+    width, size = len(parts.colour), 1 + GEOMETRY + layout.drift_order
+    slopes = [slope[:, :, None] * parts.node_weights[:, None, :] for slope in _limb_slopes(parts.u1, parts.u2)]
+    factors = np.stack([parts.interpolation, *slopes]).reshape(3, width, -1)
+    integrals = np.stack([parts.integrals[name] for name in ("value", "k", "ln_a", "b", "t0")])
+    integrals = integrals.reshape(5, factors.shape[2], -1)
+    flux, weight = (np.ascontiguousarray(array.T) for array in (one.flux, one.weight))
+    gram, right, residual = np.empty((width, size, size)), np.empty((width, size)), np.empty(flux.shape)
+    radius, powers = np.sqrt(np.maximum(state.depth[one.channels], 1e-8)), np.ascontiguousarray(parts.powers.T)
+    _channel_systems(flux, weight, radius, parts.colour, parts.drift, powers, factors, integrals, gram, right, residual)
+    return gram, right, residual, _design(one, layout, state, parts)
+
+
+@compiled
+def _channel_systems(flux, weight, radius, colour, drift, powers, factors, integrals, gram, right, residual):
+    """Fill `gram`, `right` and `residual` channel by channel: the rows of one channel's Jacobian fit into the cache.
+
+    flux, weight (W, T); radius, colour (W,); drift (n,); powers (n, T) of time; factors (3, W, 3 J) of the integrals
+    (5, 3 J, T): value, and derivatives by k, ln a/Rs, b, t0.
+    """
+    width, times = flux.shape
+    order = len(drift)
+    size = 6 + order
+    rows = np.empty((size + 2, times))  # depth, ln a/Rs, b, t0, u1, u2, drift; model over its norm; residual
+    course, gain, transit, root = np.zeros(times), np.empty(times), np.empty(times), np.empty(times)
+    for n in range(order):
+        course += drift[n] * powers[n]
+    for w in range(width):
+        rows[:6] = 0.0
+        transit[:] = 1.0
+        for j in range(factors.shape[2]):  # loops in time are written out: array expressions would allocate
+            value, by_u1, by_u2 = factors[0, w, j], factors[1, w, j], factors[2, w, j]
+            for t in range(times):
+                transit[t] -= value * integrals[0, j, t]
+                rows[4, t] -= by_u1 * integrals[0, j, t]
+                rows[5, t] -= by_u2 * integrals[0, j, t]
+            for column in range(4):
+                for t in range(times):
+                    rows[column, t] -= value * integrals[column + 1, j, t]
+        for t in range(times):
+            root[t] = np.sqrt(weight[w, t])
+            gain[t] = 1 + colour[w] * course[t]
+            rows[size, t] = root[t] * gain[t] * transit[t]
+            rows[size + 1, t] = root[t] * flux[w, t]
+        norm = max(np.dot(rows[size], rows[size]), 1e-30)
+        level = np.dot(rows[size], rows[size + 1]) / norm
+        over_norm, by_depth = 1 / np.sqrt(norm), 0.5 / radius[w]
+        for t in range(times):
+            rows[size + 1, t] -= level * rows[size, t]
+            rows[size, t] *= over_norm
+            root[t] *= level
+            rows[0, t] *= by_depth
+        for column in range(6):
+            for t in range(times):
+                rows[column, t] *= root[t] * gain[t]
+        for n in range(order):
+            for t in range(times):
+                rows[6 + n, t] = root[t] * transit[t] * powers[n, t]
+        product = np.dot(rows, rows.T)
+        for a in range(size):
+            right[w, a] = product[a, size + 1]
+            for b in range(size):  # F0 eliminated: less the part along the model
+                gram[w, a, b] = product[a, b] - product[a, size] * product[b, size]
+        residual[w] = rows[size + 1]
+
+
+def _limb_slopes(u1: Array, u2: Array) -> tuple[Array, Array]:
+    """Derivatives of `brightness_coefficients` with respect to u1 and u2, each (W, 3)."""
+    total = np.pi * (1 - u1 / 3 - u2 / 6)[:, None]
+    value = np.stack([1 - u1 - 2 * u2, u1 + 2 * u2, u2], -1)
+    by_u1 = np.array([-1.0, 1.0, 0.0]) / total + value * (np.pi / 3) / total**2
+    by_u2 = np.array([-2.0, 2.0, 1.0]) / total + value * (np.pi / 6) / total**2
+    return by_u1, by_u2
+
+
+def _design(one: Series, layout: Layout, state: State, parts: Parts) -> Array:
+    """How a channel's local parameters depend on the shared ones, (W, L, S)."""
+    width, order = len(parts.u1), layout.drift_order
+    design = np.zeros((width, GEOMETRY + order, len(state.shared)))
+    design[:, 0, layout["ln_a"]] = design[:, 1, layout["b"]] = design[:, 2, layout[f"t0_{one.visit}"]] = 1
+    fgs1 = one.instrument == FGS1.name
+    for column, basis in enumerate(_limb_bases(one), 3):
+        design[:, column, layout["limb"]] = basis @ layout.limb_root
+    if fgs1:
+        design[:, 2, layout["fgs1_delay"]] = 1
+    prefix = "fgs1" if fgs1 else "airs"
+    first = layout[f"{prefix}_drift_{one.visit}"].start
+    for a in range(order):
+        design[:, GEOMETRY + a, first + a] = parts.colour
+        if not fgs1:
+            design[:, GEOMETRY + a, layout[f"airs_colour_{one.visit}"]] = parts.drift[a] * parts.colour_basis
+    return design

@@ -1,0 +1,64 @@
+"""What the training planets teach beside their spectra: limb darkening, and the fusion model's last steps."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from . import rules
+from .config import Config
+from .ensemble import fold_of, out_of_fold
+from .features import features_of, write_set
+from .fusion import load_model, predict
+from .inputs import SHIPPED_MODEL, answered, choose_prior, run_models
+from .limbdarkening import Measured
+from .losses import Loss
+from .physfit import measure_stars
+from .planets import light_curves
+from .prior import shipped_prior
+from .products import Array, Catalogue, Posterior, Spectra
+from .provenance import EventLog
+from .train import train_folds
+
+
+def measured_stars(
+    config: Config, catalogue: Catalogue, truth: Spectra, products: dict[int, Path], workers: int, events: EventLog
+) -> dict[int, Measured]:
+    """Limb darkening of up to `prior.limb_planets` training planets, by row; none where the shipped prior is used."""
+    prior = choose_prior(config.prior, truth.depth, catalogue)
+    if prior is shipped_prior():
+        return {}
+    usable = np.flatnonzero([planet in products for planet in catalogue.planet_id])
+    chosen = usable[: config.prior.limb_planets]
+    ids = catalogue.planet_id[chosen].tolist()
+    curves = [light_curves(products[planet], planet, "train", events) for planet in ids]
+    rest = (config.physfit, truth.depth[chosen], config.run.progress, workers)
+    found = measure_stars(curves, catalogue.take(chosen), prior, *rest)
+    return {int(i): one for i, one in zip(chosen, found, strict=True) if one is not None}
+
+
+def fine_tuned(
+    config: Config,
+    posterior: Posterior,
+    rows: Catalogue,
+    truth: Spectra,
+    naive: tuple[float, float],
+    wl: Array,
+    out: Path,
+    events: EventLog,
+) -> tuple[Posterior, list[Path]]:
+    """Each training planet's answer by a model that was not trained on it, and the models' files in OUT/fusion.
+
+    Below `prior.min_train_planets` planets the shipped model answers, which has seen simulated planets alone.
+    """
+    count = len(truth.planet_id)
+    if count < config.prior.min_train_planets:
+        events.emit("train", "model_shipped", reason=f"{count} planets are too few to train on")
+        return answered(run_models(config.model, out)[0], posterior, rows), []
+    features = features_of(posterior, rows, posterior.inputs)
+    data = write_set(out / "fusion" / "train.safetensors", features, torch.from_numpy(truth.depth))
+    loss = Loss(*naive, wl, rules.from_config(config.loss))
+    initial = {"shipped": SHIPPED_MODEL, "": None}.get(config.train.initial, Path(config.train.initial))
+    paths = train_folds(data, config, loss, out / "fusion", initial)
+    members = [predict(load_model(path)[0], posterior, features) for path in paths]
+    return out_of_fold(members, fold_of(count, config.train.folds, config.run.seed)), paths

@@ -1,0 +1,139 @@
+"""First step of the physical fit: white light curves of AIRS and FGS1, all visits, from the best starts of a grid."""
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import torch
+from numpy.polynomial.legendre import legvander
+
+from .config import PhysfitConfig
+from .gaussnewton import Fit, FitError, gauss_newton
+from .instruments import FGS1
+from .limbdarkening import LimbDarkening
+from .parameters import Layout, State, limb_coefficients, parameter_layout
+from .prior import SpectralPrior
+from .products import Array, Catalogue, PlanetLightCurves
+from .series import Series, robust_sd, series_of, without, without_spikes
+from .transit import transit_flux
+
+# Priors on what the light curve knows little about. [F]: FACTS of the competition's data, published by its winner.
+LN_A_SD = 0.064  # scatter of the catalogue's a/Rs [F]
+IMPACT_SD = 0.15  # of the catalogue's impact parameter: its scatter is not published, so wide
+FGS1_DELAY_SD_H = 0.0075  # FGS1 and AIRS mid-transit differ by at most 0.015 h [F]
+AIRS_DRIFT_SD, FGS1_DRIFT_SD = 3e-4, 8e-4  # of each power's coefficient [F: rms over a visit]
+GROSS_SIGMA = 8.0  # residuals of the white fit's model in a channel: neither drift nor features reach it
+FIXED = 1e-6  # prior width of what is not to move
+START_IMPACTS, START_LN_A = (0.1, 0.5, 0.8), (-0.13, 0.0, 0.13)  # the white fit's grid; ln a/Rs around the catalogue's
+START_TIMES_H = np.arange(0.0, 7.51, 0.1)
+TEMPLATE_TIMES_H = np.linspace(-8, 8, 801)
+STARTS, FIRST_ITERATIONS = 3, 3  # Gauss-Newton runs from the best points of the grid; the best of them goes on
+
+
+def layout_for(
+    planet: Catalogue, limb: LimbDarkening, visits: int, order: int, colour_order: int, fixed: bool = False
+) -> Layout:
+    """State vector and priors of one planet, `planet` its catalogue row; `fixed` holds the catalogue's geometry."""
+    layout = parameter_layout(visits, order, colour_order)
+    mean, sd = layout.mean.copy(), layout.sd.copy()
+
+    def put(name: str, *values: tuple[float, float]) -> None:
+        mean[layout[name]], sd[layout[name]] = np.array(values).T
+
+    a, inclination = float(planet.semi_major_axis_rs[0]), float(planet.inclination_deg[0])
+    put("ln_a", (np.log(a), LN_A_SD))
+    put("b", (min(a * abs(np.cos(np.radians(inclination))), 0.95), IMPACT_SD))
+    put("fgs1_delay", (0.0, FGS1_DELAY_SD_H))
+    for visit in range(visits):
+        put(f"t0_{visit}", (3.75, 10.0))
+        sd[layout[f"fgs1_drift_{visit}"]] = FGS1_DRIFT_SD
+        sd[layout[f"airs_drift_{visit}"]] = AIRS_DRIFT_SD
+        if colour_order == 0:
+            put(f"airs_colour_{visit}", (1.0, FIXED))
+    if fixed:
+        sd[layout["ln_a"]] = sd[layout["b"]] = FIXED
+    darkening = limb.at(float(planet.stellar_temperature_k[0]))
+    return replace(layout, mean=mean, sd=sd, limb_mean=darkening, limb_root=np.linalg.cholesky(limb.cov))
+
+
+def white_fit(
+    planet: PlanetLightCurves, row: Catalogue, prior: SpectralPrior, config: PhysfitConfig, fixed: bool = False
+) -> Fit:
+    """Fit white AIRS and FGS1 of all visits from the best starts of a grid. Raises FitError without usable samples."""
+    series = without_spikes(series_of(planet, white=True), GROSS_SIGMA)
+    if not any((one.weight > 0).sum() > 20 for one in series):
+        raise FitError("fewer than 20 usable samples")
+    layout = layout_for(row, prior.limb, len(planet.visits), config.drift_order, 0, fixed)
+    period = float(row.period_days[0])
+    mean, cov = (
+        np.full(2, float(prior.level_mean)),
+        float(prior.level_sd) ** 2 * np.ones((2, 2)) + (3e-4) ** 2 * np.eye(2),
+    )
+    fits = []
+    for start in _starts(series, layout, period, float(prior.level_mean)):
+        try:
+            fits.append(gauss_newton(series, layout, start, period, mean, cov, FIRST_ITERATIONS))
+        except FitError:
+            continue
+    if not fits:
+        raise FitError("no start of the white fit converged")
+    best = min(fits, key=lambda f: f.objective).state
+    fit = gauss_newton(series, layout, best, period, mean, cov, config.max_iterations)
+    cleaned, dropped = without(
+        fit.series, fit.system.residuals, config.outlier_sigma * max(1.0, robust_sd(fit.system.residuals))
+    )
+    if dropped:
+        fit = gauss_newton(cleaned, layout, fit.state, period, mean, cov, config.max_iterations)
+    return fit
+
+
+def _starts(series: list[Series], layout: Layout, period_days: float, level: float) -> list[State]:
+    """Best states of a grid in a/Rs, impact parameter and mid-transit times; depth and drift solved linearly."""
+    ranked = []
+    for ln_a, impact in product(START_LN_A, START_IMPACTS):
+        shared = layout.mean.copy()
+        shared[layout["ln_a"]] += ln_a
+        shared[layout["b"]] = impact
+        cost = float((((shared - layout.mean) / layout.sd) ** 2).sum())
+        depths = []
+        for visit in sorted({one.visit for one in series}):
+            gain = np.zeros(len(START_TIMES_H))
+            amplitude = np.zeros(len(START_TIMES_H))
+            seen = [one for one in series if one.visit == visit]
+            for one in seen:
+                template = _template(one.instrument, layout, shared, period_days, level)
+                one_gain, one_amplitude = _matched(one, template)
+                gain, amplitude = gain + one_gain, amplitude + one_amplitude / len(seen)
+            best = int(np.argmax(np.where(amplitude > 0, gain, -np.inf)))
+            shared[layout[f"t0_{visit}"]] = START_TIMES_H[best]
+            cost -= gain[best]
+            depths.append(amplitude[best] * level)
+        ranked.append((cost, State(shared, np.full(2, np.clip(np.mean(depths), 5e-4, 0.15)))))
+    return [state for _, state in sorted(ranked, key=lambda pair: pair[0])[:STARTS]]
+
+
+def _matched(one: Series, template: Array) -> tuple[Array, Array]:
+    """Fall of chi2 and amplitude when `template` is added to a cubic baseline, for each of START_TIMES_H."""
+    root = np.sqrt(one.weight[:, 0])
+    baseline, _ = np.linalg.qr(root[:, None] * legvander(one.time_h / one.time_h[-1] * 2 - 1, 3))
+    shifted = root * np.interp(one.time_h - START_TIMES_H[:, None], TEMPLATE_TIMES_H, template)
+    shifted = shifted - (shifted @ baseline) @ baseline.T
+    data = root * one.flux[:, 0]
+    data = data - baseline @ (baseline.T @ data)
+    norm = (shifted**2).sum(1) + 1e-12 * (data @ data) + 1e-30
+    overlap = shifted @ data
+    return overlap**2 / norm, overlap / norm
+
+
+def _template(instrument: str, layout: Layout, shared: Array, period_days: float, level: float) -> Array:
+    """Transit signal of a planet of depth `level` at TEMPLATE_TIMES_H around mid-transit."""
+    values = (
+        0.0,
+        period_days,
+        np.exp(shared[layout["ln_a"]][0]),
+        shared[layout["b"]][0],
+        np.sqrt(level),
+        *limb_coefficients(layout, shared)[[0, 1] if instrument == FGS1.name else [2, 5]],
+    )
+    arguments = (torch.tensor(value, dtype=torch.float64) for value in values)
+    return transit_flux(torch.from_numpy(TEMPLATE_TIMES_H), *arguments).numpy() - 1
