@@ -9,10 +9,11 @@ c1 (e2 - e1) + N(e2) - N(e1), with N the non-linear part of the correction, a fe
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiled import compiled
+from .compiled import compiled, compiled_sums
 from .frames import Axis, RawCalibration, Signal
 from .instruments import Instrument
 from .products import Array, CalibrationMaps
@@ -106,21 +107,6 @@ def kernel_parameters(maps: CalibrationMaps, axis: Axis, adc: Adc) -> NDArray[np
     return table.astype(np.float32)
 
 
-<<<<<<< HEAD
-def _compile(function: Callable, *also: str) -> Callable:
-    """Compile to nogil machine code, cached on disk where that is possible (NUMBA_CACHE_DIR, else beside the file)."""
-    options = {"nogil": True, "fastmath": {"contract", "nsz", "arcp", *also}}
-    try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # "no locator available": read-only install without a home folder
-        return numba.njit(**options)(function)
-
-
-def _compile_sums(function: Callable) -> Callable:
-    """`_compile`, with sums in any order: they run in vector registers."""
-    return _compile(function, "reassoc")
-
-
 @numba.extending.intrinsic
 def _uint16_at(typing, address):
     """Pointer to the uint16 at an address."""
@@ -132,10 +118,7 @@ def _uint16_at(typing, address):
     return pointer(numba.types.uint64), generate
 
 
-@_compile
-=======
 @compiled
->>>>>>> a4cb031f6e66bf58dbb335c7d0be77605212e498
 def pixel_cds(raw, parameters, out):
     """Calibrate one pixel: raw (2n,) uint16 ADU to out (n,) float32 electrons per CDS pair. See `kernel_parameters`."""
     slope, c2, c3, c4, c5 = parameters[0], parameters[1], parameters[2], parameters[3], parameters[4]
@@ -217,8 +200,7 @@ def accumulate_pixel(raw, parameters, threshold, weight, moments, buffer, flux, 
     return found
 
 
-<<<<<<< HEAD
-@_compile
+@compiled
 def accumulate_pixels(
     addresses,
     chosen,
@@ -265,7 +247,7 @@ def accumulate_pixels(
     return used
 
 
-@_compile_sums
+@compiled_sums
 def _within(values, limit):
     """Of pairs of values (2n,) that differ by at most `limit`: sum of squared differences, sum of values, number."""
     squares, total, count = np.float32(0), np.float32(0), np.int32(0)
@@ -278,14 +260,9 @@ def _within(values, limit):
     return squares, total, count
 
 
-@_compile
+@compiled
 def _clipped_statistics(addresses, length, parameters, starts, run, first, stop, result):
     """Mean (e-), noise of a pair (e-), saturated fraction of pixels first..stop over `run` pairs from each starts[i].
-=======
-@compiled
-def _clipped_statistics(raw, parameters, starts, reads, values):
-    """Mean (e-), noise of one pair (e-), saturated fraction of one pixel over the pairs starts[i], starts[i] + 1.
->>>>>>> a4cb031f6e66bf58dbb335c7d0be77605212e498
 
     Clipped at 5 sigma in four rounds. The noise comes from differences of adjacent pairs, in which a transit cancels.
     addresses (pixels,) of `Signal`, `length` reads each; parameters in their order; `run` even; result (3, pixels).

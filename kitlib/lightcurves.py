@@ -3,16 +3,10 @@
 import hashlib
 import json
 import os
-<<<<<<< HEAD
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-=======
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
->>>>>>> a4cb031f6e66bf58dbb335c7d0be77605212e498
 from functools import partial
 from pathlib import Path
 
