@@ -168,7 +168,7 @@ class ModelConfig:
     graph_layers: int = 2
     base: str = "posterior"  # what is corrected: posterior | population (direct regression)
     sigma_factors: int = 3  # 3: FGS1, AIRS level and AIRS shape have their own; 1: one for all
-    dropout: float = 0.1
+    dropout: float = 0.2
     gradient_checkpointing: bool = False  # less memory in training, more time
 
 
