@@ -1,6 +1,6 @@
 """Frames to light curves against merely decoding the frames: time, memory and agreement, on one full-size visit.
 
-    python bench/calibrate_speed.py [--rounds 9] [--slow-rounds 3] [--peer PYTHON] [--data FOLDER] [--out FILE.json]
+    python bench/calibrate_speed.py [--rounds 9] [--slow-rounds 3] [--cores one|all] [--peer PYTHON] [--out FILE.json]
 
 Rows: decoding both parquet files with polars and with pyarrow (the faster one is the floor), decoding only the columns
 that the kit needs, the kit, the standard recipe in numpy float64, and the package `ariel-data-preprocessing` where
@@ -94,20 +94,24 @@ class Row:
         return statistics.median(one[key] for one in self.found)
 
 
-def rows_of(data: Path, peer: Path | None, cores: Sequence[int]) -> list[tuple[Row, int]]:
-    """Every row in every setting, with the number of threads of each of its processes."""
+def rows_of(data: Path, peer: Path | None, cores: Sequence[int], which: str) -> list[tuple[Row, int]]:
+    """Every row in every setting, with the number of threads of each of its processes; `which`: one, all or both."""
 
     def command(name: str, threads: int) -> list[str]:
         return [sys.executable, str(ROOT / "bench" / "speed_rows.py"), name, str(data), str(threads)]
 
     count, alone, together = len(cores), [[cores[0]]], [list(cores)]
     rows = [(Row(name, "1 core", [command(name, 1)], alone), 1) for name in FAST]
-    if count > 1:
+    if which == "all":
+        rows = []
+    if count > 1 and which != "one":
         one = f"{count} cores, one visit"
         rows += [(Row(name, one, [command(name, count)], together), count) for name in FAST]
         each = [[core] for core in cores]
         many = f"{count} cores, {count} visits"
         rows += [(Row(name, many, [command(name, 1)] * count, each), 1) for name in FAST]
+    if which == "all":
+        return rows
     rows.append((Row(SLOW[0], "1 core", [command(SLOW[0], 1)], alone), 1))
     if peer is not None:
         script = [str(peer), str(ROOT / "bench" / "peer_ariel.py"), str(data)]
@@ -186,6 +190,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--slow-rounds", type=int, default=3, help="for the two rows that take many seconds")
+    parser.add_argument("--cores", choices=("one", "all", "both"), default="both", help="settings to measure")
     parser.add_argument("--peer", type=Path, help="Python of an environment with ariel-data-preprocessing")
     parser.add_argument("--data", type=Path, default=ROOT / "artifacts" / "bench_speed")
     parser.add_argument("--out", type=Path)
@@ -193,7 +198,7 @@ def main() -> None:
     size = SimulateConfig(train_planets=1, test_planets=0, two_visit_fraction=0.0)
     simulate_campaign(given.data, size, SEED, workers=1, progress=True)
     data, cores = given.data / "data", sorted(os.sched_getaffinity(0))
-    rows = rows_of(data, given.peer, cores)
+    rows = rows_of(data, given.peer, cores, given.cores)
     for row, threads in rows:
         row.start(threads)
     for number in range(given.rounds):

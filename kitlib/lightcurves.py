@@ -189,17 +189,22 @@ def calibrate_planets(
     workers: int,
     events: EventLog,
     progress: bool = True,
+    backend: str = "loky",
+    scheduler: str = "",
 ) -> list[Path]:
     """Light curves of every planet of a split, in `workers` processes; returns the product files, in catalogue order.
 
+    With `backend` dask the planets go to the cluster of the scheduler at that address, whose machines must see the same
+    folders; its size is the number of workers, and planets of a worker that dies go to another.
+
     Products whose inputs and configuration are unchanged are kept. A planet that fails is logged and left out. Raises
-    FrameError where the catalogue, `axis_info.parquet` or `adc_info.csv` cannot be used.
+    FrameError where the catalogue, `axis_info.parquet` or `adc_info.csv` cannot be used, ValueError for an unknown
+    backend, OSError where no scheduler answers.
     """
     planets = read_catalogue(Path(root) / f"{split}_star_info.csv").planet_id.tolist()
     make = product_maker(root, split, out_dir, config, events)
-    workers = max(1, min(workers, len(planets)))
-    with _single_threaded(workers > 1), parallel_config("loky" if workers > 1 else "sequential"):
-        results = Parallel(n_jobs=workers, return_as="generator")(delayed(make)(planet) for planet in planets)
+    with _running(backend, scheduler, max(1, min(workers, len(planets)))):
+        results = Parallel(return_as="generator")(delayed(make)(planet) for planet in planets)
         paths = list(tqdm(results, total=len(planets), desc=f"calibrate {split}", unit="planet", disable=not progress))
     return [path for path in paths if path is not None]
 
@@ -224,6 +229,23 @@ def product_maker(
         }
     )
     return partial(_calibrate_planet, root / split, Path(out_dir), axis, adc, config, shared, events)
+
+
+@contextmanager
+def _running(backend: str, scheduler: str, workers: int) -> Iterator[None]:
+    """Make joblib run its tasks in local processes, in this one, or on a dask cluster."""
+    if backend == "loky":
+        with _single_threaded(workers > 1), parallel_config("loky" if workers > 1 else "sequential", n_jobs=workers):
+            yield
+    elif backend == "dask":
+        if not scheduler:
+            raise ValueError("run.backend=dask needs run.scheduler=tcp://HOST:PORT, the address of a dask scheduler")
+        from distributed import Client  # not needed on a single machine
+
+        with Client(scheduler, set_as_default=False) as client, parallel_config("dask", client=client, n_jobs=-1):
+            yield
+    else:
+        raise ValueError(f"run.backend={backend}: give loky or dask")
 
 
 @contextmanager
