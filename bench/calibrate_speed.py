@@ -1,131 +1,225 @@
-"""Time and memory of calibrating one full-size visit pair, next to the time of merely decoding its two parquet files.
+"""Frames to light curves against merely decoding the frames: time, memory and agreement, on one full-size visit.
 
-    python bench/calibrate_speed.py [--threads N] [--repeats R] [--out FILE.json]
+    python bench/calibrate_speed.py [--rounds 9] [--slow-rounds 3] [--cores one|all] [--peer PYTHON] [--out FILE.json]
 
-Each row runs in a process of its own with warm files and a warm machine-code cache; the best of R repeats counts. The
-frames are random numbers with realistic levels, read noise and photon noise, which compress like real ones.
+Rows: decoding both parquet files with polars and with pyarrow (the faster one is the floor), decoding only the columns
+that the kit needs, the kit, the standard recipe in numpy float64, and the package `ariel-data-preprocessing` where
+--peer names the Python of an environment that has it (`make bench-speed` makes one).
+
+Settings: "1 core"; "N cores, one visit" (N threads); "N cores, N visits" (N processes of one thread, each pinned to its
+core and started together, which is how the stages run; the slowest counts). Every row lives in processes of its own,
+warmed up once, and is measured in turn with the others, round after round. Files are in the page cache.
+The visit comes from the simulated observatory and is kept in --data for the next time.
 """
 
 import argparse
 import json
 import os
-import resource
+import platform
+import statistics
 import subprocess
 import sys
-import tempfile
-import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import polars as pl
-import pyarrow.parquet as pq
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
-from kitlib.config import LightCurveConfig  # noqa: E402
-from kitlib.frames import Adc, Axis, AxisInfo  # noqa: E402
-from kitlib.instruments import ADC_GAIN, ADC_OFFSET_E, AIRS, FGS1, INSTRUMENTS  # noqa: E402
-from kitlib.lightcurves import planet_lightcurves  # noqa: E402
-from kitlib.provenance import EventLog  # noqa: E402
+import numpy_recipe  # noqa: E402
+import polars as pl  # noqa: E402
+from speed_rows import planet_of  # noqa: E402
 
+from kitlib.calibrate import calibration_maps, image_statistics, kernel_parameters  # noqa: E402
+from kitlib.cleaning import decorrelate_jitter  # noqa: E402
+from kitlib.config import LightCurveConfig, SimulateConfig  # noqa: E402
+from kitlib.extraction import BLOCKS, extract, needed_pixels  # noqa: E402
+from kitlib.frames import read_adc_info, read_axis_info, read_calibration, read_signal  # noqa: E402
+from kitlib.instruments import INSTRUMENTS, Instrument  # noqa: E402
+from kitlib.profile import good_pixels, plan_extraction  # noqa: E402
+from kitlib.simulate.observatory import simulate_campaign  # noqa: E402
 
-def write_visit(folder: Path) -> None:
-    """One planet's visit at the real size."""
-    import small_visit  # the tests' images and calibration maps
-
-    for instrument in INSTRUMENTS:
-        rng = np.random.default_rng(20251123)
-        maps = small_visit.calibration(instrument.name, rng)
-        small_visit.write_calibration(folder / instrument.calibration_dir(0), maps)
-        star = small_visit.image(instrument.name).ravel() + 1.35
-        n = instrument.pairs_per_visit
-        columns = {}
-        for pixel, level in enumerate(star):
-            frames = np.empty(2 * n, np.uint16)
-            first = 13 * rng.standard_normal(n, np.float32)
-            last = level + np.sqrt(level + 169) * rng.standard_normal(n, np.float32)
-            frames[::2] = np.clip((first - ADC_OFFSET_E) * ADC_GAIN, 0, 65535)
-            frames[1::2] = np.clip((last - ADC_OFFSET_E) * ADC_GAIN, 0, 65535)
-            columns[f"column_{pixel}"] = frames
-        pl.DataFrame(columns).write_parquet(folder / instrument.signal_file(0), row_group_size=1 << 30)
+SEED = 20251124
+FAST = ("decode, polars", "decode, pyarrow", "decode needed columns", "kit")
+FLOOR = ("decode, polars", "decode, pyarrow")
+SLOW = ("numpy float64", "ariel-data-preprocessing")
+TARGET_RATIO, TARGET_GIB, TARGET_PPM = 1.2, 1.5, 1.0
 
 
-def decode_polars(folder: Path, threads: int) -> None:
-    """The yardstick: both files, all columns, into memory."""
-    for instrument in INSTRUMENTS:
-        pl.read_parquet(folder / instrument.signal_file(0))
+@dataclass
+class Row:
+    """One row in one setting: its processes, and a measurement a round."""
+
+    name: str
+    setting: str
+    commands: list[list[str]]
+    cores: list[list[int]]  # of each process
+    found: list[dict[str, float]] = field(default_factory=list)
+
+    def start(self, threads: int) -> None:
+        """Start the processes; the fast ones work once, so that machine code and files are warm."""
+        names = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+        environment = os.environ | dict.fromkeys(names, str(threads)) | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+        options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
+        self.processes = []
+        for command, cores in zip(self.commands, self.cores, strict=True):
+            self.processes.append(subprocess.Popen(command, **options))
+            os.sched_setaffinity(self.processes[-1].pid, cores)
+        if self.name in FAST:
+            self.measure()
+            self.found.clear()
+
+    def measure(self) -> None:
+        """All processes work at the same time; the slowest one's time counts, and the largest one's memory."""
+        for process in self.processes:
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        answers = [process.stdout.readline() for process in self.processes]
+        if not all(answers):
+            raise SystemExit(f"{self.name}, {self.setting}: a process ended early, see its message above")
+        answers = [json.loads(answer) for answer in answers]
+        self.found.append({key: max(answer[key] for answer in answers) for key in answers[0]})
+
+    def stop(self) -> None:
+        """End the processes."""
+        for process in self.processes:
+            process.stdin.close()
+            process.wait()
+
+    def median(self, key: str = "seconds") -> float:
+        """Median over the rounds."""
+        return statistics.median(one[key] for one in self.found)
 
 
-def decode_pyarrow(folder: Path, threads: int) -> None:
-    """The same with pyarrow."""
-    for instrument in INSTRUMENTS:
-        pq.read_table(folder / instrument.signal_file(0), use_threads=threads > 1)
+def rows_of(data: Path, peer: Path | None, cores: Sequence[int], which: str) -> list[tuple[Row, int]]:
+    """Every row in every setting, with the number of threads of each of its processes; `which`: one, all or both."""
+
+    def command(name: str, threads: int) -> list[str]:
+        return [sys.executable, str(ROOT / "bench" / "speed_rows.py"), name, str(data), str(threads)]
+
+    count, alone, together = len(cores), [[cores[0]]], [list(cores)]
+    rows = [(Row(name, "1 core", [command(name, 1)], alone), 1) for name in FAST]
+    if which == "all":
+        rows = []
+    if count > 1 and which != "one":
+        one = f"{count} cores, one visit"
+        rows += [(Row(name, one, [command(name, count)], together), count) for name in FAST]
+        each = [[core] for core in cores]
+        many = f"{count} cores, {count} visits"
+        rows += [(Row(name, many, [command(name, 1)] * count, each), 1) for name in FAST]
+    if which == "all":
+        return rows
+    rows.append((Row(SLOW[0], "1 core", [command(SLOW[0], 1)], alone), 1))
+    if peer is not None:
+        script = [str(peer), str(ROOT / "bench" / "peer_ariel.py"), str(data)]
+        rows.append((Row(SLOW[1], "1 core", [script], alone), 1))
+    return rows
 
 
-def calibrate(folder: Path, threads: int) -> None:
-    """Frames to light curves of both instruments."""
-    axes = (
-        Axis(np.arange(i.pairs_per_visit) * i.cadence_s / 3600, i.first_read_s, i.last_read_s) for i in (FGS1, AIRS)
-    )
-    converters = {i.name: Adc() for i in INSTRUMENTS}
-    events = EventLog(folder.parent / "events.jsonl")
-    curves = planet_lightcurves(
-        folder, AxisInfo(*axes, np.zeros(AIRS.cols)), converters, LightCurveConfig(threads=threads), events
-    )
-    if len(curves.visits[0]) != 2:
-        raise RuntimeError(f"an instrument was left out: {events.read()}")
+def disagreement_ppm(data: Path, instrument: Instrument) -> float:
+    """Largest difference between the kit's binned light curve and the recipe's float64 pixels summed alike, ppm.
+
+    The same pixels, weights, background and (FGS1) jitter correction; cosmic rays stay in, since the recipe keeps them.
+    """
+    folder, name = planet_of(data), instrument.name
+    axis, adc = read_axis_info(data).of(instrument), read_adc_info(data)[name]
+    maps = calibration_maps(read_calibration(folder, instrument, 0), instrument, LightCurveConfig().hot_sigma)
+    signal = read_signal(folder, instrument, 0, len(axis.time_h), needed_pixels(instrument))
+    curve = extract(signal, maps, axis, adc, LightCurveConfig(cosmic_ray_sigma=np.inf))
+    mean, noise, saturated = image_statistics(signal, kernel_parameters(maps, axis, adc), BLOCKS[name])
+    good = good_pixels(maps, mean, noise, saturated)
+    plan = plan_extraction(maps, mean, good)
+    recipe_maps = numpy_recipe.read_maps(folder, name)
+    frames = pl.read_parquet(folder / instrument.signal_file(0)).to_numpy()
+    row, col = np.mgrid[: instrument.rows, : instrument.cols]
+    single = instrument.n_bins == 1
+    flux, centroid = [], []
+    for block in np.array_split(frames.reshape(-1, 2, frames.shape[1]), 64):
+        pairs = numpy_recipe.calibrated(block.reshape(-1, frames.shape[1]), recipe_maps, name)
+        weighted = pairs * plan.weights.astype(np.float64)
+        flux.append(weighted.sum(axis=(1, 2))[:, None] if single else weighted.sum(axis=1)[:, slice(*instrument.crop)])
+        if single:
+            core = good & (np.hypot(row - instrument.centre[0], col - instrument.centre[1]) < 4)
+            light = pairs[:, core].sum(axis=1)
+            offsets = ((row - instrument.centre[0])[core], (col - instrument.centre[1])[core])
+            centroid.append(np.stack([(pairs[:, core] * offset).sum(axis=1) / light for offset in offsets]))
+    series = np.concatenate(flux) - plan.background_flux_e
+    dropped = np.zeros(len(series), bool)
+    if single:
+        corrected, dropped, _ = decorrelate_jitter(series[:, 0], np.concatenate(centroid, axis=1))
+        series = corrected[:, None]
+    starts = np.linspace(0, len(series), len(curve.time_h) + 1).astype(int)[:-1]
+    kept = ~dropped
+    binned = np.add.reduceat(series * kept[:, None], starts) / np.add.reduceat(kept.astype(int), starts)[:, None]
+    found = curve.flux_e.astype(np.float64)[:, :: -1 if instrument.descending else 1]
+    return float(np.nanmax(np.abs(found / binned - 1)) * 1e6)
 
 
-ROWS = {"decode, polars": decode_polars, "decode, pyarrow": decode_pyarrow, "calibrate (kit)": calibrate}
+def machine() -> str:
+    """Processor, cores and the versions that matter."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "processor")
+    packages = ", ".join(f"{name} {version(name)}" for name in ("polars", "pyarrow", "numpy", "numba"))
+    return f"{cpu}, {len(os.sched_getaffinity(0))} cores; Python {platform.python_version()}, {packages}"
 
 
-def measure(row: str, folder: Path, threads: int, repeats: int) -> dict[str, float]:
-    """Best wall time and processor time of all threads, s, and the process's peak memory, GiB."""
-    seconds, cpu = [], []
-    for _ in range(repeats + 1):  # the first one loads machine code
-        start, start_cpu = time.perf_counter(), time.process_time()
-        ROWS[row](folder, threads)
-        seconds.append(time.perf_counter() - start)
-        cpu.append(time.process_time() - start_cpu)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return {"seconds": round(min(seconds[1:]), 3), "cpu_s": round(min(cpu[1:]), 3), "peak_gib": round(peak, 2)}
+def table(rows: Sequence[Row]) -> tuple[str, dict]:
+    """Aligned text and figures: medians, range, and the ratio to the setting's floor (the slow rows': one core's)."""
+    lines, figures = [], {}
+    for setting in dict.fromkeys(row.setting for row in rows):
+        own = {row.name: row for row in rows if row.setting == setting}
+        floor = min((own[name] for name in FLOOR), key=Row.median)
+        lines.append(f"\n{setting:<28}{'median s':>10}{'min - max':>16}{'cpu s':>8}{'peak GiB':>10}{'ratio':>8}")
+        for name, row in own.items():
+            seconds = [one["seconds"] for one in row.found]
+            ratio = row.median() / floor.median()
+            spread = f"{min(seconds):.2f} - {max(seconds):.2f}"
+            peak = max(one["peak_gib"] for one in row.found)
+            lines.append(
+                f"  {name:<26}{row.median():>10.3f}{spread:>16}{row.median('cpu_s'):>8.2f}{peak:>10.2f}{ratio:>8.2f}"
+            )
+            figures[f"{setting}: {name}"] = {"seconds": seconds, "peak_gib": peak, "ratio": ratio}
+    return "\n".join(lines), figures
 
 
 def main() -> None:
-    """Print a table, and write it as JSON where asked."""
+    """Measure, print a table, check, and write it as JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--slow-rounds", type=int, default=3, help="for the two rows that take many seconds")
+    parser.add_argument("--cores", choices=("one", "all", "both"), default="both", help="settings to measure")
+    parser.add_argument("--peer", type=Path, help="Python of an environment with ariel-data-preprocessing")
+    parser.add_argument("--data", type=Path, default=ROOT / "artifacts" / "bench_speed")
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--measure", choices=ROWS, help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.measure:
-        print(json.dumps(measure(options.measure, options.folder, options.threads, options.repeats)))
-        return
-    results = {}
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "1"
-        folder.mkdir()
-        write_visit(folder)
-        size = sum((folder / i.signal_file(0)).stat().st_size for i in INSTRUMENTS) / 1e6
-        command = [sys.executable, __file__, "--folder", str(folder), "--repeats", str(options.repeats)]
-        command += ["--threads", str(options.threads), "--measure"]
-        environment = os.environ | {"POLARS_MAX_THREADS": str(options.threads)}
-        for row in ROWS:
-            done = subprocess.run([*command, row], env=environment, check=True, capture_output=True, text=True)
-            results[row] = json.loads(done.stdout)
-    fastest = min(results[row]["seconds"] for row in ROWS if row.startswith("decode"))
-    print(f"one full-size visit pair, {size:.0f} MB of parquet, {options.threads} threads")
-    for row, found in results.items():
-        found["ratio"] = round(found["seconds"] / fastest, 2)
-        times = f"{found['seconds']:6.2f} s {found['cpu_s']:6.2f} s of processor"
-        print(f"  {row:16s} {times} {found['peak_gib']:6.2f} GiB {found['ratio']:6.2f} x decoding")
-    if options.out:
-        options.out.write_text(
-            json.dumps({"threads": options.threads, "megabytes": size, "rows": results}, indent=1) + "\n"
-        )
+    given = parser.parse_args()
+    size = SimulateConfig(train_planets=1, test_planets=0, two_visit_fraction=0.0)
+    simulate_campaign(given.data, size, SEED, workers=1, progress=True)
+    data, cores = given.data / "data", sorted(os.sched_getaffinity(0))
+    rows = rows_of(data, given.peer, cores, given.cores)
+    for row, threads in rows:
+        row.start(threads)
+    for number in range(given.rounds):
+        for row, _ in rows:
+            if row.name in FAST or number < given.slow_rounds:
+                row.measure()
+    for row, _ in rows:
+        row.stop()
+    text, figures = table([row for row, _ in rows])
+    megabytes = sum((planet_of(data) / i.signal_file(0)).stat().st_size for i in INSTRUMENTS) / 1e6
+    ppm = {i.name: disagreement_ppm(data, i) for i in INSTRUMENTS}
+    print(f"{machine()}\none full-size visit, {megabytes:.0f} MB of parquet, {given.rounds} rounds\n{text}\n")
+    print("kit against numpy float64: " + ", ".join(f"{name} {value:.3f} ppm" for name, value in ppm.items()))
+    if given.out:
+        given.out.write_text(json.dumps({"machine": machine(), "rows": figures, "ppm": ppm}, indent=1) + "\n")
+    if max(ppm.values()) > TARGET_PPM:
+        raise SystemExit(f"the kit departs from float64 by more than {TARGET_PPM} ppm")
+    for name, row in figures.items():
+        if name.endswith(": kit"):
+            reached = row["ratio"] <= TARGET_RATIO and row["peak_gib"] <= TARGET_GIB
+            print(f"{name}: {'within' if reached else 'NOT within'} {TARGET_RATIO} x the floor and {TARGET_GIB} GiB")
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ c1 (e2 - e1) + N(e2) - N(e1), with N the non-linear part of the correction, a fe
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiled import compiled
+from .compiled import compiled, compiled_sums
 from .frames import Axis, RawCalibration, Signal
 from .instruments import Instrument
 from .products import Array, CalibrationMaps
@@ -22,6 +23,7 @@ from .tables import Adc
 STEPS = ("adc_to_electrons", "linearise", "subtract_dark", "cds", "divide_flat")
 
 SATURATED_ADU = 65_535
+BLOCK_PAIRS = 8  # adjacent pairs that `image_statistics` takes at a time: 32 bytes, half a cache line
 _MAD_TO_SIGMA = 1.4826
 _PARAMETERS = 10
 
@@ -105,6 +107,17 @@ def kernel_parameters(maps: CalibrationMaps, axis: Axis, adc: Adc) -> NDArray[np
     return table.astype(np.float32)
 
 
+@numba.extending.intrinsic
+def _uint16_at(typing, address):
+    """Pointer to the uint16 at an address."""
+    pointer = numba.types.CPointer(numba.types.uint16)
+
+    def generate(context, builder, signature, given):
+        return builder.inttoptr(given[0], context.get_value_type(signature.return_type))
+
+    return pointer(numba.types.uint64), generate
+
+
 @compiled
 def pixel_cds(raw, parameters, out):
     """Calibrate one pixel: raw (2n,) uint16 ADU to out (n,) float32 electrons per CDS pair. See `kernel_parameters`."""
@@ -135,16 +148,17 @@ def _replace_spikes(series, threshold, event_pair, event_excess):
     around = np.empty(8, np.float32)
     for start in range(1, n, block):
         stop = min(start + block, n)
-        jumps = 0
-        for t in range(start, stop):  # branch-free, so that it runs in vector registers
-            jumps += np.int32(abs(series[t] - series[t - 1]) > screen)
+        now, before = series[start:stop], series[start - 1 : stop - 1]
+        jumps = np.int32(0)
+        for i in range(stop - start):  # branch-free and without t - 1, which might wrap: it runs in vector registers
+            jumps += np.int32(abs(now[i] - before[i]) > screen)
         if jumps == 0:
             continue
         # the spike may be the last pair of the block before
         for t in range(start - 1, stop):
-            before = series[t] - series[t - 1] if t > 0 else series[t] - series[t + 1]
-            after = series[t] - series[t + 1] if t < n - 1 else before
-            if not (abs(before) > screen and abs(after) > screen and before * after > 0):
+            rise = series[t] - series[t - 1] if t > 0 else series[t] - series[t + 1]
+            fall = series[t] - series[t + 1] if t < n - 1 else rise
+            if not (abs(rise) > screen and abs(fall) > screen and rise * fall > 0):
                 continue
             count = 0
             for s in range(max(0, t - 4), min(n, t + 5)):
@@ -187,57 +201,117 @@ def accumulate_pixel(raw, parameters, threshold, weight, moments, buffer, flux, 
 
 
 @compiled
-def _clipped_statistics(raw, parameters, starts, reads, values):
-    """Mean (e-), noise of one pair (e-), saturated fraction of one pixel over the pairs starts[i], starts[i] + 1.
+def accumulate_pixels(
+    addresses,
+    chosen,
+    series,
+    parameters,
+    thresholds,
+    weights,
+    moments,
+    flux,
+    moment_sums,
+    event_series,
+    event_pair,
+    event_excess,
+):
+    """`accumulate_pixel` for pixel chosen[i] of a signal into flux[series[i]]; returns how many spikes are recorded.
+
+    addresses (pixels,) of `Signal`; chosen, series (m,); parameters, thresholds, weights, moments in the order of the
+    addresses. Of each pixel the first len(event_pair) // m spikes are recorded: series, pair, weight x excess.
+    """
+    n = flux.shape[1]
+    buffer = np.empty(n, np.float32)
+    limit = event_pair.shape[0] // max(chosen.shape[0], 1)
+    used = 0
+    for i in range(chosen.shape[0]):
+        k = chosen[i]
+        pair, excess = event_pair[used : used + limit], event_excess[used : used + limit]
+        found = accumulate_pixel(
+            numba.carray(_uint16_at(addresses[k]), (2 * n,)),
+            parameters[k],
+            thresholds[k],
+            weights[k],
+            moments[k],
+            buffer,
+            flux[series[i]],
+            moment_sums,
+            pair,
+            excess,
+        )
+        kept = min(found, limit)
+        for j in range(kept):
+            event_series[used + j] = series[i]
+            event_excess[used + j] *= weights[k]
+        used += kept
+    return used
+
+
+@compiled_sums
+def _within(values, limit):
+    """Of pairs of values (2n,) that differ by at most `limit`: sum of squared differences, sum of values, number."""
+    squares, total, count = np.float32(0), np.float32(0), np.int32(0)
+    for i in range(values.shape[0] // 2):
+        difference = values[2 * i] - values[2 * i + 1]
+        inside = np.float32(abs(difference) <= limit)
+        squares += inside * difference * difference
+        total += inside * (values[2 * i] + values[2 * i + 1])
+        count += np.int32(inside)
+    return squares, total, count
+
+
+@compiled
+def _clipped_statistics(addresses, length, parameters, starts, run, first, stop, result):
+    """Mean (e-), noise of a pair (e-), saturated fraction of pixels first..stop over `run` pairs from each starts[i].
 
     Clipped at 5 sigma in four rounds. The noise comes from differences of adjacent pairs, in which a transit cancels.
+    addresses (pixels,) of `Signal`, `length` reads each; parameters in their order; `run` even; result (3, pixels).
     """
     n = starts.shape[0]
-    saturated = 0
-    for i in range(n):
-        reads[4 * i : 4 * i + 4] = raw[2 * starts[i] : 2 * starts[i] + 4]
-        saturated += reads[4 * i + 1] == SATURATED_ADU
-    pixel_cds(reads, parameters, values)
-    sigma = np.float32(np.inf)
-    for _ in range(4):
-        total = np.float32(0)
-        count = 0
-        limit = 5 * sigma
+    reads = np.empty(n * 2 * run, np.uint16)
+    values = np.empty(n * run, np.float32)
+    for k in range(first, stop):
+        raw = numba.carray(_uint16_at(addresses[k]), (length,))
         for i in range(n):
-            difference = values[2 * i] - values[2 * i + 1]
-            if abs(difference) <= limit:
-                total += difference * difference
-                count += 1
-        sigma = np.float32(np.sqrt(total / max(count, 1)))
-    total = np.float32(0)
-    count = 0
-    for i in range(n):
-        if abs(values[2 * i] - values[2 * i + 1]) <= 5 * sigma:
-            total += values[2 * i] + values[2 * i + 1]
-            count += 2
-    return total / max(count, 1), sigma / np.float32(np.sqrt(2)), saturated / n
+            reads[i * 2 * run : (i + 1) * 2 * run] = raw[2 * starts[i] : 2 * (starts[i] + run)]
+        saturated = 0
+        for i in range(n * run):
+            saturated += reads[2 * i + 1] == SATURATED_ADU
+        pixel_cds(reads, parameters[k], values)
+        limit = np.float32(np.inf)
+        for _ in range(4):
+            squares, _, count = _within(values, limit)
+            sigma = np.sqrt(squares / np.float32(max(count, 1)))
+            limit = 5 * sigma
+        _, total, count = _within(values, limit)
+        result[0, k] = total / np.float32(max(2 * count, 1))
+        result[1, k] = sigma / np.float32(np.sqrt(2))
+        result[2, k] = saturated / (n * run)
 
 
 def image_statistics(
     signal: Signal, parameters: NDArray[np.float32], blocks: int, threads: int = 1
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Mean image, noise of a pair and saturated fraction, each (rows, cols) float32, from `blocks` x 2 adjacent pairs.
+    """Mean image, noise of a pair and saturated fraction, each (rows, cols) float32, from `blocks` x 8 adjacent pairs.
 
-    The blocks are spread evenly over the visit. Pixels that `signal` does not hold are NaN.
+    The blocks are spread evenly over the visit. Pixels that `signal` does not hold are NaN. Raises ValueError for a
+    visit of a single pair.
     """
-    instrument = signal.instrument
-    result = np.full((3, instrument.n_pixels), np.nan, np.float32)
-    n = signal.n_pairs
-    starts = np.unique(np.linspace(0, max(n - 2, 0), min(blocks, max(n // 2, 1))).astype(np.int64))
+    instrument, count, n = signal.instrument, len(signal.pixels), signal.n_pairs
+    if n < 2:
+        raise ValueError("the visit is a single pair of reads: that is no light curve")
+    run = min(BLOCK_PAIRS, n - n % 2)
+    starts = np.linspace(0, n - run, min(blocks, n // run)).astype(np.int64)
+    found = np.empty((3, count), np.float32)
+    addresses, own = signal.addresses, parameters[signal.pixels]
+    bounds = np.linspace(0, count, max(1, threads) + 1).astype(int)
 
-    def work(part: range) -> None:
-        reads = np.empty(4 * len(starts), np.uint16)
-        values = np.empty(2 * len(starts), np.float32)
-        for k in part:
-            pixel = signal.pixels[k]
-            result[:, pixel] = _clipped_statistics(signal.columns[k], parameters[pixel], starts, reads, values)
+    def work(part: int) -> None:
+        _clipped_statistics(addresses, 2 * n, own, starts, run, bounds[part], bounds[part + 1], found)
 
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        list(pool.map(work, [range(first, len(signal.pixels), threads) for first in range(threads)]))
+        list(pool.map(work, range(max(1, threads))))
+    result = np.full((3, instrument.n_pixels), np.nan, np.float32)
+    result[:, signal.pixels] = found
     mean, noise, saturated = result.reshape(3, instrument.rows, instrument.cols)
     return mean, noise, saturated

@@ -7,7 +7,16 @@ import numba
 
 def compiled(function: Callable) -> Callable:
     """Machine code of `function`; its cache is in NUMBA_CACHE_DIR, else beside the file, else there is none."""
-    options = {"nogil": True, "fastmath": {"contract", "nsz", "arcp"}}
+    return _machine_code(function)
+
+
+def compiled_sums(function: Callable) -> Callable:
+    """`compiled`, with sums in any order: they run in vector registers. Not for loops that must add in order."""
+    return _machine_code(function, "reassoc")
+
+
+def _machine_code(function: Callable, *also: str) -> Callable:
+    options = {"nogil": True, "fastmath": {"contract", "nsz", "arcp", *also}}
     try:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # "no locator available": read-only install without a home folder

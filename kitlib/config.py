@@ -32,6 +32,8 @@ class RunConfig:
     seed: int = 20251123
     workers: int = 0  # processes for the planet-by-planet stages; 0: all cores
     progress: bool = True
+    backend: str = "loky"  # what runs `calibrate` over planets: loky (processes of this machine) | dask (a cluster)
+    scheduler: str = ""  # dask: address of its scheduler, tcp://HOST:PORT; all machines see the same folders
 
 
 @dataclass

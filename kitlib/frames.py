@@ -7,6 +7,7 @@ in `tables` and are offered here too, so that this module reads the whole layout
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -82,22 +83,35 @@ class RawCalibration:
 
 @dataclass(frozen=True)
 class Signal:
-    """Raw frames of one visit, pixel by pixel: `columns[k]` are the (frames,) uint16 of flat pixel `pixels[k]`."""
+    """Raw frames of one visit, pixel by pixel: `columns[k]` are the (2N,) uint16 of flat pixel `pixels[k]`."""
 
     instrument: Instrument
     pixels: NDArray[np.int64]  # (n,) ascending flat index row * cols + col
-    columns: Sequence[NDArray[np.uint16]]  # n contiguous arrays of one length, in ADU; pairs are (first, last) read
+    columns: Sequence[NDArray[np.uint16]]  # n contiguous arrays of one length, in ADU; N pairs of (first, last) read
 
     @property
     def n_pairs(self) -> int:
         """CDS pairs of the visit."""
         return len(self.columns[0]) // 2
 
+    @cached_property
+    def addresses(self) -> NDArray[np.uint64]:
+        """Where the columns lie in memory, (n,): the kernels go through all of them without a copy into one array.
+
+        Valid while this object lives. Raises ValueError where a column is not a contiguous uint16 array of 2N values.
+        """
+        shape = (2 * self.n_pairs,)
+        if any(c.dtype != np.uint16 or c.shape != shape or not c.flags.c_contiguous for c in self.columns):
+            raise ValueError(f"every column must be a contiguous uint16 array of shape {shape}")
+        return np.array([c.__array_interface__["data"][0] for c in self.columns], np.uint64)
+
     @classmethod
-    def from_frames(cls, instrument: Instrument, frames: NDArray[np.uint16]) -> "Signal":
-        """From a (frames, rows * cols) uint16 array."""
-        pixel_major = np.ascontiguousarray(frames.T)
-        return cls(instrument, np.arange(instrument.n_pixels), list(pixel_major))
+    def from_frames(
+        cls, instrument: Instrument, frames: NDArray[np.uint16], pixels: NDArray[np.integer] | None = None
+    ) -> "Signal":
+        """From a (frames, rows * cols) uint16 array; `pixels` (flat, ascending) limits what is kept."""
+        wanted = np.arange(instrument.n_pixels) if pixels is None else np.asarray(pixels, np.int64)
+        return cls(instrument, wanted, list(np.ascontiguousarray(frames.T[wanted])))
 
 
 def read_axis_info(root: Path) -> AxisInfo:
@@ -238,18 +252,17 @@ def read_signal(
     path = Path(planet_dir) / instrument.signal_file(visit)
     if not path.is_file():
         raise FrameError(path, "file is missing")
+    wanted = np.arange(instrument.n_pixels) if pixels is None else np.asarray(pixels, np.int64)
     try:
-        schema = pl.read_parquet_schema(path)
+        lazy = pl.scan_parquet(path)  # its footer, 2 MB, is parsed once for schema and data
+        schema = lazy.collect_schema()
+        _check_columns(path, schema, instrument)
+        names = schema.names()
+        table = lazy.select([names[p] for p in wanted]).collect()
+    except FrameError:
+        raise
     except Exception as error:  # as in _read_parquet
         raise FrameError(path, f"is truncated or damaged ({short_reason(error)})") from error
-    names = list(schema)
-    if len(names) != instrument.n_pixels:
-        raise FrameError(path, f"{len(names)} columns, not {instrument.n_pixels} (one frame a row, one pixel a column)")
-    wrong = [name for name, kind in schema.items() if kind != pl.UInt16]
-    if wrong:
-        raise FrameError(path, f"column {wrong[0]} is {schema[wrong[0]]}, not UInt16 ({len(wrong)} such columns)")
-    wanted = np.arange(instrument.n_pixels) if pixels is None else np.asarray(pixels, np.int64)
-    table = _read_parquet(path, None if pixels is None else [names[p] for p in wanted])
     if table.height % 2:
         raise FrameError(path, f"{table.height} frames: an odd number cannot be pairs of reads")
     if table.height != 2 * pairs:
@@ -258,9 +271,17 @@ def read_signal(
             f"{table.height} frames, but axis_info.parquet announces {2 * pairs}",
             "Use the axis_info.parquet of this dataset, or leave this visit out.",
         )
-    columns = []
-    for column in table.iter_columns():
-        if column.null_count():
-            raise FrameError(path, f"column {column.name} holds missing values")
-        columns.append(column.rechunk().to_numpy())
-    return Signal(instrument, wanted, columns)
+    nulls = np.array(table.null_count().row(0))
+    if nulls.any():
+        raise FrameError(path, f"column {table.columns[int(np.argmax(nulls > 0))]} holds missing values")
+    return Signal(instrument, wanted, [column.to_numpy() for column in table.rechunk().get_columns()])
+
+
+def _check_columns(path: Path, schema: pl.Schema, instrument: Instrument) -> None:
+    if len(schema) != instrument.n_pixels:
+        raise FrameError(
+            path, f"{len(schema)} columns, not {instrument.n_pixels} (one frame a row, one pixel a column)"
+        )
+    wrong = [name for name, kind in schema.items() if kind != pl.UInt16]
+    if wrong:
+        raise FrameError(path, f"column {wrong[0]} is {schema[wrong[0]]}, not UInt16 ({len(wrong)} such columns)")

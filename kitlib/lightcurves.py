@@ -3,9 +3,10 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -48,27 +49,16 @@ def planet_lightcurves(
     visits, reasons = [], []
     for visit in list_visits(planet_dir):
         curves = {}
-        for instrument in INSTRUMENTS:
-            try:
-                raw = read_calibration(planet_dir, instrument, visit)
-                for note in raw.notes:
-                    events.emit(STAGE, "calibration_masked", planet_id=planet_id, visit=visit, reason=note)
-                maps = calibration_maps(raw, instrument, config.hot_sigma)
-                times = axis.of(instrument)
-                signal = read_signal(planet_dir, instrument, visit, len(times.time_h), needed_pixels(instrument))
-                curves[instrument.name] = extract(signal, maps, times, adc[instrument.name], config)
-            except ValueError as error:  # FrameError, or an image without light
-                reasons.append(_reason(planet_dir, instrument, visit, error))
-                events.emit(
-                    STAGE,
-                    "instrument_left_out",
-                    planet_id=planet_id,
-                    visit=visit,
-                    instrument=instrument.name,
-                    reason=reasons[-1],
-                )
-            finally:
-                signal = None  # the frames go before the next instrument's are read
+        work = partial(_instrument_lightcurve, planet_dir, visit, axis, adc, config)
+        for instrument, found in zip(INSTRUMENTS, _each(work, INSTRUMENTS, config.threads), strict=True):
+            for note in found.notes:
+                events.emit(STAGE, "calibration_masked", planet_id=planet_id, visit=visit, reason=note)
+            if found.curve is not None:
+                curves[instrument.name] = found.curve
+                continue
+            reasons.append(found.reason)
+            about = {"planet_id": planet_id, "visit": visit, "instrument": instrument.name, "reason": found.reason}
+            events.emit(STAGE, "instrument_left_out", **about)
         if curves:
             visits.append(curves)
     if not visits:
@@ -77,8 +67,44 @@ def planet_lightcurves(
     return PlanetLightCurves(planet_id, tuple(visits))
 
 
-def _reason(planet_dir: Path, instrument: Instrument, visit: int, error: ValueError) -> str:
-    return str(error) if isinstance(error, FrameError) else f"{planet_dir / instrument.signal_file(visit)}: {error}"
+@dataclass(frozen=True)
+class _Found:
+    """A light curve, or the reason why there is none, and what was odd about its calibration frames."""
+
+    curve: LightCurve | None
+    reason: str
+    notes: tuple[str, ...]
+
+
+def _each(work: Callable[[Instrument], _Found], instruments: Sequence[Instrument], threads: int) -> Iterator[_Found]:
+    """Results in order. With threads, both instruments at a time: one decodes while the other computes."""
+    if threads < 2:  # one after the other: the frames of the first go before the next ones are read
+        yield from map(work, instruments)
+    else:
+        with ThreadPoolExecutor(len(instruments)) as pool:
+            yield from pool.map(work, instruments)
+
+
+def _instrument_lightcurve(
+    planet_dir: Path,
+    visit: int,
+    axis: AxisInfo,
+    adc: dict[str, Adc],
+    config: LightCurveConfig,
+    instrument: Instrument,
+) -> _Found:
+    notes: tuple[str, ...] = ()
+    try:
+        raw = read_calibration(planet_dir, instrument, visit)
+        notes = raw.notes
+        maps = calibration_maps(raw, instrument, config.hot_sigma)
+        times = axis.of(instrument)
+        signal = read_signal(planet_dir, instrument, visit, len(times.time_h), needed_pixels(instrument))
+        return _Found(extract(signal, maps, times, adc[instrument.name], config), "", notes)
+    except FrameError as error:
+        return _Found(None, str(error), notes)
+    except ValueError as error:  # an image without light
+        return _Found(None, f"{planet_dir / instrument.signal_file(visit)}: {error}", notes)
 
 
 def write_lightcurves(path: Path, curves: PlanetLightCurves, inputs_hash: str) -> Path:
@@ -163,17 +189,22 @@ def calibrate_planets(
     workers: int,
     events: EventLog,
     progress: bool = True,
+    backend: str = "loky",
+    scheduler: str = "",
 ) -> list[Path]:
     """Light curves of every planet of a split, in `workers` processes; returns the product files, in catalogue order.
 
+    With `backend` dask the planets go to the cluster of the scheduler at that address, whose machines must see the same
+    folders; its size is the number of workers, and planets of a worker that dies go to another.
+
     Products whose inputs and configuration are unchanged are kept. A planet that fails is logged and left out. Raises
-    FrameError where the catalogue, `axis_info.parquet` or `adc_info.csv` cannot be used.
+    FrameError where the catalogue, `axis_info.parquet` or `adc_info.csv` cannot be used, ValueError for an unknown
+    backend, OSError where no scheduler answers.
     """
     planets = read_catalogue(Path(root) / f"{split}_star_info.csv").planet_id.tolist()
     make = product_maker(root, split, out_dir, config, events)
-    workers = max(1, min(workers, len(planets)))
-    with _single_threaded(workers > 1), parallel_config("loky" if workers > 1 else "sequential"):
-        results = Parallel(n_jobs=workers, return_as="generator")(delayed(make)(planet) for planet in planets)
+    with _running(backend, scheduler, max(1, min(workers, len(planets)))):
+        results = Parallel(return_as="generator")(delayed(make)(planet) for planet in planets)
         paths = list(tqdm(results, total=len(planets), desc=f"calibrate {split}", unit="planet", disable=not progress))
     return [path for path in paths if path is not None]
 
@@ -198,6 +229,23 @@ def product_maker(
         }
     )
     return partial(_calibrate_planet, root / split, Path(out_dir), axis, adc, config, shared, events)
+
+
+@contextmanager
+def _running(backend: str, scheduler: str, workers: int) -> Iterator[None]:
+    """Make joblib run its tasks in local processes, in this one, or on a dask cluster."""
+    if backend == "loky":
+        with _single_threaded(workers > 1), parallel_config("loky" if workers > 1 else "sequential", n_jobs=workers):
+            yield
+    elif backend == "dask":
+        if not scheduler:
+            raise ValueError("run.backend=dask needs run.scheduler=tcp://HOST:PORT, the address of a dask scheduler")
+        from distributed import Client  # not needed on a single machine
+
+        with Client(scheduler, set_as_default=False) as client, parallel_config("dask", client=client, n_jobs=-1):
+            yield
+    else:
+        raise ValueError(f"run.backend={backend}: give loky or dask")
 
 
 @contextmanager

@@ -270,7 +270,9 @@ def _calibrated(stage: Stage, root: Path, split: str, catalogue: Catalogue) -> d
     """Product file of each planet of the catalogue that has usable frames; the others are in the event log."""
     config = stage.config
     folder = _products(stage, split)
-    paths = calibrate_planets(root, split, folder, config.lightcurves, stage.workers, stage.events, config.run.progress)
+    run = config.run
+    where = (stage.workers, stage.events, run.progress, run.backend, run.scheduler)
+    paths = calibrate_planets(root, split, folder, config.lightcurves, *where)
     wanted = set(catalogue.planet_id.tolist())
     return {int(path.stem): path for path in paths if int(path.stem) in wanted}
 

@@ -181,19 +181,20 @@ def _jitter_modes(profile: Array, instrument: Instrument) -> Array:
     return np.stack(modes)
 
 
-def _constrained_weights(profile: Array, flux: float, variance: Array, good: Array, modes: Array) -> Array:
-    """Minimum-variance weights (n,) of unit response to `profile` (n,).
+def _constrained_weights(flux: Array, profile: Array, variance: Array, good: NDArray[np.bool_], modes: Array) -> Array:
+    """Minimum-variance weights (W, n) of unit response to `profile` (W, n), for W light curves of flux (W,).
 
-    Covariance: diag(variance) + flux^2 modes^T modes, by the Woodbury identity.
+    Covariance: diag(variance) + flux^2 modes^T modes, by the Woodbury identity; modes (W, k, n).
     """
     inverse = np.where(good, 1.0 / variance, 0.0)
-    scaled = flux * modes  # (k, n)
-    small = np.eye(len(modes)) + (scaled * inverse) @ scaled.T
+    scaled = flux[:, None, None] * modes
     plain = inverse * profile
-    weights = plain - inverse * (scaled.T @ np.linalg.solve(small, scaled @ plain))
-    weights[np.abs(weights) < _NEGLIGIBLE * np.abs(weights).max()] = 0.0
-    response = weights @ profile
-    if not response > 0:
+    small = np.eye(modes.shape[1]) + (scaled * inverse[:, None]) @ scaled.mT
+    shares = np.linalg.solve(small, scaled @ plain[..., None])
+    weights = plain - inverse * (scaled.mT @ shares)[..., 0]
+    weights[np.abs(weights) < _NEGLIGIBLE * np.abs(weights).max(axis=1, keepdims=True)] = 0.0
+    response = np.sum(weights * profile, axis=1, keepdims=True)
+    if not (response > 0).all():
         raise ValueError("the good pixels hold no light")
     return weights / response
 
@@ -209,18 +210,17 @@ def plan_extraction(maps: CalibrationMaps, mean: Array, good: NDArray[np.bool_])
     modes = _jitter_modes(profile, instrument)
     model = profile * flux + np.maximum(background, 0.0)
     variance = pixel_variance(model, maps)
-    weights = np.zeros((instrument.rows, instrument.cols))
-    if spectral:
-        for col in range(*instrument.crop):
-            weights[:, col] = _constrained_weights(
-                profile[:, col], max(flux[col], 1.0), variance[:, col], good[:, col], modes[:, :, col]
-            )
-    else:
-        flat_modes = modes.reshape(len(modes), -1)
-        weights = _constrained_weights(profile.ravel(), flux[0], variance.ravel(), good.ravel(), flat_modes)
-        weights = weights.reshape(profile.shape)
-    axis = 0 if spectral else (0, 1)
     crop = slice(*instrument.crop) if spectral else slice(None)
+
+    def by_series(image: Array) -> Array:
+        """(..., rows, cols) to (W, ..., n): the pixels of each light curve."""
+        return np.moveaxis(image[..., crop], -1, 0) if spectral else image.reshape(1, *image.shape[:-2], -1)
+
+    images = (by_series(image) for image in (profile, variance, good, modes))
+    found = _constrained_weights(np.maximum(flux[crop], 1.0), *images)
+    weights = np.zeros((instrument.rows, instrument.cols))
+    weights[:, crop] = found.T if spectral else found.reshape(profile.shape)
+    axis = 0 if spectral else (0, 1)
     image = np.where(good, mean, 0.0)
     shape = (-1,) if spectral else (1,)
     floor = background * np.sum(weights, axis=axis)

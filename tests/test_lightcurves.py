@@ -33,10 +33,8 @@ def visit_signal(instrument, visit, tmp_path):
 
 def curve_of(instrument, visit, tmp_path, samples=1000, frames=None, pixels=True, **options):
     maps, stored, truth = visit_signal(instrument, visit, tmp_path)
-    signal = Signal.from_frames(instrument, stored if frames is None else frames)
-    if pixels:
-        wanted = needed_pixels(instrument)
-        signal = Signal(instrument, wanted, [signal.columns[p] for p in wanted])
+    chosen = needed_pixels(instrument) if pixels else None
+    signal = Signal.from_frames(instrument, stored if frames is None else frames, chosen)
     axis = Axis(np.linspace(0, 7.49, signal.n_pairs), *sv.EXPOSURES[instrument.name])
     return extract(signal, maps, axis, Adc(), LightCurveConfig(samples=samples, **options)), truth
 
@@ -259,9 +257,7 @@ def test_real_fragment_gives_the_published_levels(real_dir):
         frames = pl.read_parquet(folder / instrument.signal_file(0)).to_numpy().reshape(-1, instrument.n_pixels)
         axis = Axis(np.arange(25.0), *sv.EXPOSURES[instrument.name])
         for pixels in (np.arange(instrument.n_pixels), needed_pixels(instrument)):
-            whole = Signal.from_frames(instrument, frames)
-            signal = Signal(instrument, pixels, [whole.columns[p] for p in pixels])
-            curve = extract(signal, maps, axis, Adc(), LightCurveConfig())
+            curve = extract(Signal.from_frames(instrument, frames, pixels), maps, axis, Adc(), LightCurveConfig())
             levels[instrument.name] = np.nanmean(curve.flux_e.astype(float), axis=0)
             image = calibrate_cds(frames.reshape(-1, 2, instrument.rows, instrument.cols), maps, axis, Adc()).mean(
                 axis=0
