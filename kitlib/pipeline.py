@@ -244,6 +244,7 @@ def diagnose(config: Config) -> dict[str, Any]:
     with _stage("diagnose", config) as stage:
         root = find_data_root(config.data.root)
         calibrator, _ = run_calibrator(config.sigma.calibrator, stage.out, config.model.kind)
+        _require_submission(stage)
         physics, _ = read_posterior(stage.out / "physics.safetensors")
         baseline = apply(run_calibrator("", stage.out, "physics")[0], physics)
         result = diagnosis(config, root, stage.out, stage.events, calibrator, baseline)
@@ -257,13 +258,17 @@ def submit(config: Config) -> Path:
     """Validate the submission and package it with configuration and checksums; returns the bundle's folder."""
     with _stage("submit", config) as stage:
         root = find_data_root(config.data.root)
-        if not (stage.out / "submission.csv").is_file():
-            raise PipelineError(f"{stage.out}/submission.csv: no such file. Run `python -m kitlib predict` first.")
+        _require_submission(stage)
         expected = expected_planets(root, config.data.split)
         bundle = package(stage.out, stage.out / "configs" / "predict.yaml", expected)
         stage.record["inputs"].append(stage.out / "submission.csv")
         stage.record["outputs"] += sorted(path for path in bundle.rglob("*") if path.is_file())
         return bundle
+
+
+def _require_submission(stage: Stage) -> None:
+    if not (stage.out / "submission.csv").is_file():
+        raise PipelineError(f"{stage.out}/submission.csv: no such file. Run `python -m kitlib predict` first.")
 
 
 def _calibrated(stage: Stage, root: Path, split: str, catalogue: Catalogue) -> dict[int, Path]:

@@ -25,7 +25,7 @@ from kitlib.train import Run, TrainError, TrainingSet, rate_at, score_of, train_
 
 NAIVE = (0.0146, 0.0106)
 LOSS = losses.Loss(*NAIVE, WL)
-TINY = {"width": 8, "fgs1_layers": 1, "state": 4, "airs_channels": 4, "graph": False, "graph_layers": 1}
+TINY = {"width": 8, "fgs1_layers": 1, "state": 4, "airs_channels": 4, "graph": False, "graph_layers": 1, "dropout": 0.1}
 QUICK = {"steps": 12, "batch": 4, "warmup": 2, "ema": 0.8, "validate_every": 4, "checkpoint_every": 3, "patience": 99}
 
 
@@ -231,7 +231,7 @@ def test_one_model_and_folds_from_a_file_never_see_their_held_planets(tmp_path, 
     assert all(own | held == ids and not own & held for own, held in seen)
     assert set.union(*(held for _, held in seen)) == ids and sum(len(held) for _, held in seen) == 12
     assert load_model(paths[1])[1]["planets"] == 8
-    train_one(data, settings(steps=2, validation=0.25), LOSS, tmp_path / "one")
+    train_one([data], settings(steps=2, validation=0.25), LOSS, tmp_path / "one")
     assert len(seen[-1][1]) == 3 and load_model(tmp_path / "one" / "model.safetensors")[1]["seed"] == 3
 
 

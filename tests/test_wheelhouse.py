@@ -58,11 +58,14 @@ def at_inference() -> list[Path]:
     ]
 
 
+OPTIONAL = {"distributed"}  # run.backend=dask, on a cluster of the user's own
+
+
 @pytest.mark.parametrize("path", at_inference(), ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_import_at_inference_is_in_the_image_or_in_the_wheelhouse(path):
     provided = {*image(), *(pin.name for pin in PINS)}
     names = metadata.packages_distributions()
-    foreign = imported(path) - sys.stdlib_module_names - {"kitlib"}
+    foreign = imported(path) - sys.stdlib_module_names - {"kitlib"} - OPTIONAL
     for name in foreign:
         distributions = {canonical(item) for item in names.get(name, [name])}
         assert distributions & provided, f"{name}: in neither wheels/image.txt nor wheels/*.lock"
