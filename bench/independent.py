@@ -6,10 +6,10 @@ sigma of the training spectra, which keeps hopeless bins in range; sigma grows w
 
 import numpy as np
 
-from kitlib.config import PhysfitConfig
 from kitlib.instruments import N_BINS
 from kitlib.prior import SpectralPrior
 from kitlib.products import Array, Catalogue, PlanetLightCurves
+from kitlib.schema import PhysfitConfig
 from kitlib.series import rescaled, series_of
 from kitlib.visitmodel import State, model_flux
 from kitlib.whitefit import layout_for, white_fit

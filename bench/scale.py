@@ -22,12 +22,12 @@ sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 from population import Population, draw, first  # noqa: E402
 
 from kitlib.calibrator import apply  # noqa: E402
-from kitlib.config import ModelConfig, PhysfitConfig  # noqa: E402
 from kitlib.inputs import answered, run_calibrator, run_models  # noqa: E402
 from kitlib.lightcurves import read_lightcurves, write_lightcurves  # noqa: E402
 from kitlib.physfit import fit_planets  # noqa: E402
 from kitlib.posterior import write_posterior  # noqa: E402
 from kitlib.prior import shipped_prior  # noqa: E402
+from kitlib.schema import ModelConfig, PhysfitConfig  # noqa: E402
 from kitlib.submission import write_submission  # noqa: E402
 
 SEED = 20251124

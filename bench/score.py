@@ -27,7 +27,6 @@ from oracle import oracle  # noqa: E402
 from population import Population, absolute_errors_ppm, draw, first  # noqa: E402
 
 from kitlib.calibrator import Calibrator, apply, calibrated_covariance  # noqa: E402
-from kitlib.config import PhysfitConfig, PriorConfig  # noqa: E402
 from kitlib.fusion import Fusion, load_model  # noqa: E402
 from kitlib.inputs import SHIPPED_MODEL, answered, calibrator_path, with_limb_darkening  # noqa: E402
 from kitlib.metric import gll_score, naive_statistics  # noqa: E402
@@ -37,6 +36,7 @@ from kitlib.prior import SpectralPrior, learn_prior  # noqa: E402
 from kitlib.products import Array, Posterior, Spectra  # noqa: E402
 from kitlib.provenance import write_atomic  # noqa: E402
 from kitlib.reliability import reliability_by_part  # noqa: E402
+from kitlib.schema import PhysfitConfig, PriorConfig  # noqa: E402
 from kitlib.sigma import fit_calibrator  # noqa: E402
 
 SEEDS = {"train": 101, "held-out": 606, "shifted": 303, "oracle prior": 404}

@@ -54,10 +54,10 @@ def decode_needed(root: Path, threads: int) -> Callable[[], object]:
 
 def kit(root: Path, threads: int) -> Callable[[], object]:
     """Frames and calibration frames to light curves of both instruments, as the `calibrate` stage does."""
-    from kitlib.config import LightCurveConfig
     from kitlib.frames import read_adc_info, read_axis_info
     from kitlib.lightcurves import planet_lightcurves
     from kitlib.provenance import EventLog
+    from kitlib.schema import LightCurveConfig
 
     axis, adc, config = read_axis_info(root), read_adc_info(root), LightCurveConfig(threads=threads)
     events = EventLog(root.parent / "events.jsonl")

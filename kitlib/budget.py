@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from .config import BudgetConfig, Config, ConfigError, StepConfig
+from .config import ConfigError
+from .schema import BudgetConfig, Config, StepConfig
 from .workers import Ended
 
 TICK_S = 1.0  # how often time and memory are looked at while planets compute

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from .calibrator import Calibrator, apply, calibrated_covariance
-from .config import Config
 from .frames import read_spectra_csv
 from .metric import Score, gll_score, naive_statistics
 from .posterior import read_posterior
 from .products import Posterior, Prediction
 from .provenance import EventLog
 from .report import ReportData, write_report
+from .schema import Config
 from .submission import read_submission
 from .tables import read_wavelengths
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .config import ModelConfig
 from .features import AIRS_CHANNELS, AIRS_PHASES, FGS1_CHANNELS, FGS1_PHASES, GROUP, NODE_CHANNELS
 from .instruments import MOLECULAR_BANDS_UM, N_AIRS_BINS
+from .schema import ModelConfig
 from .ssm import best_block
 
 HEADDIM = 16  # of a Mamba-2 head

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from .calibrate import accumulate_pixels, image_statistics, kernel_parameters
 from .cleaning import decorrelate_jitter, excess_variance, outlying_samples
-from .config import LightCurveConfig
 from .frames import Axis, Signal
 from .instruments import AIRS, FGS1, Instrument
 from .products import Array, CalibrationMaps, LightCurve
 from .profile import CORE_ROWS, Extraction, good_pixels, plan_extraction
+from .schema import LightCurveConfig
 from .tables import Adc
 
 BLOCKS = {FGS1.name: 256, AIRS.name: 64}  # blocks of eight adjacent pairs in the mean image

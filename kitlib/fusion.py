@@ -26,12 +26,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from .config import ModelConfig
 from .encoders import AirsEncoder, Fgs1Encoder
 from .features import META_COLUMNS, NODE_CHANNELS, POSTERIOR_NODES, VISITS, Features, shape_variance
 from .instruments import N_AIRS_BINS, N_BINS
 from .products import Posterior
 from .provenance import write_atomic
+from .schema import ModelConfig
 
 SMOOTH, COUPLING = 8, 4  # cosines over wavelength of the factor per bin and of the level's coupling
 MAX_SHIFT, MAX_LN_FACTOR = 10.0, 6.0  # far beyond any use: a wild input cannot make an infinite answer

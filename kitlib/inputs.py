@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from .calibrator import Calibrator
-from .config import ModelConfig, PriorConfig
 from .ensemble import matched
 from .features import features_of
 from .frames import read_catalogue, read_spectra_csv
@@ -16,6 +15,7 @@ from .fusion import Fusion, load_model, predict
 from .limbdarkening import Measured, learn_limb_darkening
 from .prior import SpectralPrior, learn_prior, shipped_prior
 from .products import Catalogue, Posterior, Prediction, Spectra
+from .schema import ModelConfig, PriorConfig
 from .submission import read_expected_ids
 
 _SHIPPED = Path(str(resources.files("kitlib") / "data"))

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from .config import PhysfitConfig
 from .driftorder import best_choice, restricted
 from .gaussnewton import Fit, FitError, gauss_newton
 from .instruments import FGS1, N_BINS
@@ -10,6 +9,7 @@ from .limbdarkening import Measured
 from .parameters import Layout, State, limb_coefficients
 from .prior import SpectralPrior, ln_scale_height_depth
 from .products import Array, Catalogue, PlanetLightCurves
+from .schema import PhysfitConfig
 from .series import Series, rescaled, series_of, without
 from .visitmodel import normal_equations, separable_start
 from .whitefit import FIXED, GROSS_SIGMA, layout_for, white_fit

@@ -19,12 +19,12 @@ from tqdm import tqdm
 
 from . import __version__
 from .calibrate import calibration_maps
-from .config import LightCurveConfig
 from .extraction import extract, needed_pixels
 from .frames import AxisInfo, list_visits, read_axis_info, read_calibration, read_signal
 from .instruments import INSTRUMENTS, Instrument
 from .products import LightCurve, PlanetLightCurves
 from .provenance import EventLog, sha256_file, sha256_json, write_atomic
+from .schema import LightCurveConfig
 from .tables import Adc, FrameError, read_adc_info, read_catalogue
 
 STAGE = "calibrate"

@@ -18,7 +18,6 @@ from joblib import Parallel, delayed, parallel_config
 from tqdm import tqdm
 
 from .combination import Likelihood, combine
-from .config import PhysfitConfig
 from .driftorder import averaged
 from .features import FittedSeries, fit_inputs, no_inputs
 from .gaussnewton import Fit, FitError
@@ -27,6 +26,7 @@ from .limbdarkening import Measured
 from .prior import AMPLITUDES, SpectralPrior, ln_scale_height_depth
 from .products import Array, Catalogue, LightCurveFit, PlanetLightCurves, Posterior
 from .provenance import EventLog
+from .schema import PhysfitConfig
 from .transit import transit_duration_h
 from .visitmodel import fitted
 from .whitefit import white_fit

@@ -13,19 +13,15 @@ Each stage also leaves OUT/configs/STAGE.yaml, OUT/manifests/STAGE.json and its 
 
 import json
 import warnings
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joblib import cpu_count
 
 from . import rules
 from .budget import Guard, batches, limits_of, settings_of
 from .calibrator import apply
-from .config import Config, as_dict, write_snapshot
 from .ensemble import fold_of
 from .features import read_shards
 from .inputs import (
@@ -53,8 +49,10 @@ from .planets import computed, light_curves, planet_work
 from .posterior import join, read_posterior, write_posterior
 from .prior import SpectralPrior, shipped_prior
 from .products import Catalogue, LightCurveFit, PlanetLightCurves, Posterior, Prediction, Spectra
-from .provenance import EventLog, stage_manifest, write_atomic
+from .provenance import write_atomic
+from .schema import Config
 from .sigma import fit_calibrator
+from .stage import Stage, running
 from .submission import package, write_submission
 from .tables import read_wavelengths
 from .train import train_one
@@ -67,43 +65,11 @@ class PipelineError(ValueError):
     """A stage that cannot run; the message names the file and what to do."""
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A running stage: its configuration, output folder, event log and manifest record."""
-
-    name: str
-    config: Config
-    out: Path
-    events: EventLog
-    record: dict[str, Any]
-
-    @property
-    def workers(self) -> int:
-        """Processes to use: `run.workers`, or every core that this process may use."""
-        return self.config.run.workers or cpu_count()
-
-
-@contextmanager
-def _stage(name: str, config: Config) -> Iterator[Stage]:
-    out = ensure_writable(config.run.out)
-    snapshot = write_snapshot(config, out, name)
-    events = EventLog(out / "events.jsonl")
-    events.emit(name, "start")
-    with stage_manifest(out, name, as_dict(config), config.run.seed) as record:
-        record["outputs"].append(snapshot)
-        try:
-            yield Stage(name, config, out, events, record)
-        except BaseException as error:
-            events.emit(name, "failed", reason=f"{type(error).__name__}: {error}")
-            raise
-    events.emit(name, "end")
-
-
 def simulate(config: Config) -> Path:
     """Simulate a campaign; returns its data root. Needs batman, which no other stage does."""
     from .simulate.observatory import simulate_campaign  # the solver's stages run without the simulator
 
-    with _stage("simulate", config) as stage:
+    with running("simulate", config) as stage:
         out = ensure_writable(config.simulate.out)
         simulate_campaign(out, config.simulate, config.run.seed, stage.workers, config.run.progress)
         stage.record["outputs"] += [*(out / "data").glob("*.csv"), out / "solution.csv"]
@@ -112,7 +78,7 @@ def simulate(config: Config) -> Path:
 
 def calibrate(config: Config) -> list[Path]:
     """Frames to light curves for every planet of `data.split`; returns the product files, one a planet."""
-    with _stage("calibrate", config) as stage:
+    with running("calibrate", config) as stage:
         root = find_data_root(config.data.root)
         catalogue = catalogue_of(root, config.data.split)
         stage.record["inputs"] += tables(root, config.data.split)
@@ -128,7 +94,7 @@ def pretrain(config: Config) -> Path:
     """
     from .pretraining import make_pretraining_set, wavelengths_um  # bring the simulator along
 
-    with _stage("pretrain", config) as stage:
+    with running("pretrain", config) as stage:
         out = stage.out / "pretrain"
         shards = make_pretraining_set(config, shipped_prior(), out / "shards", stage.workers)
         naive = naive_statistics(read_shards(shards)[1].numpy())
@@ -146,7 +112,7 @@ def train(config: Config) -> Path:
     the model that was trained on those, so that the calibrators see errors of the size that unseen planets have. Below
     `prior.min_train_planets` spectra the shipped priors and the shipped model are used throughout.
     """
-    with _stage("train", config) as stage:
+    with running("train", config) as stage:
         root = find_data_root(config.data.root)
         catalogue, truth = training_set(root)
         if len(catalogue) < MIN_TRAIN:
@@ -197,7 +163,7 @@ def predict(config: Config) -> Path:
         PipelineError: there is no planet. PlanetsError: not a single one could be computed.
         FrameError: a file that all planets need cannot be used; submission.csv then holds the population's answer.
     """
-    with _stage("predict", config) as stage:
+    with running("predict", config) as stage:
         settings = settings_of(config)
         guard = Guard(tuple(settings), limits_of(config.budget), stage.workers)
         root, split = find_data_root(config.data.root), config.data.split
@@ -241,7 +207,7 @@ def diagnose(config: Config) -> dict[str, Any]:
     """Scores where the truth is known, and the HTML report; see `diagnosis.diagnosis`."""
     from .diagnosis import diagnosis  # figures and page: not needed to predict
 
-    with _stage("diagnose", config) as stage:
+    with running("diagnose", config) as stage:
         root = find_data_root(config.data.root)
         calibrator, _ = run_calibrator(config.sigma.calibrator, stage.out, config.model.kind)
         _require_submission(stage)
@@ -256,7 +222,7 @@ def diagnose(config: Config) -> dict[str, Any]:
 
 def submit(config: Config) -> Path:
     """Validate the submission and package it with configuration and checksums; returns the bundle's folder."""
-    with _stage("submit", config) as stage:
+    with running("submit", config) as stage:
         root = find_data_root(config.data.root)
         _require_submission(stage)
         expected = expected_planets(root, config.data.split)

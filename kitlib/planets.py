@@ -11,13 +11,13 @@ import numpy as np
 from tqdm import tqdm
 
 from .budget import FULL, TIME_UP, Guard, Result, Setting, run
-from .config import Config, PhysfitConfig
 from .inputs import rows_of
 from .lightcurves import product_maker, read_lightcurves
 from .physfit import fit_planets
 from .prior import SpectralPrior
 from .products import Catalogue, LightCurveFit, PlanetLightCurves, Posterior
 from .provenance import EventLog
+from .schema import Config, PhysfitConfig
 from .workers import Workers
 
 STAGE = "predict"

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .config import Config
 from .features import Features, features_of, make_shards
 from .physfit import fit_planets
 from .prior import SpectralPrior
 from .products import Catalogue, PlanetLightCurves
 from .provenance import sha256_json
+from .schema import Config
 from .simulate.lightcurves import simulate_lightcurves
 from .simulate.optics import wavelengths_um
 from .simulate.spectra import TRAINING, draw_spectra, random_chemistry

@@ -19,11 +19,11 @@ from safetensors.numpy import load, save
 from scipy.optimize import minimize
 
 from .combination import Component
-from .config import PriorConfig
 from .instruments import N_BINS
 from .limbdarkening import PUBLISHED, LimbDarkening
 from .products import Array, Catalogue
 from .provenance import write_atomic
+from .schema import PriorConfig
 
 AMPLITUDES = np.array([-2.2, -1.6, -1.1, -0.65, -0.2, 0.2, 0.65, 1.1, 1.6, 2.2])  # grid, standard deviations of ln s
 OPEN_WEIGHT = 0.15  # of the open part

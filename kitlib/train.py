@@ -23,12 +23,12 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .config import Config, TrainConfig
 from .ensemble import fold_of, split
 from .features import Features, read_set, read_shards
 from .fusion import Fusion, build, load_model, population_base, save_model
 from .losses import Loss, gll_score
 from .provenance import EventLog, sha256_file, sha256_json, write_atomic
+from .schema import Config, TrainConfig
 from .ssm import Runtime, usable_cuda
 from .workers import Workers
 

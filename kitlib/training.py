@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from . import rules
-from .config import Config
 from .ensemble import fold_of, out_of_fold
 from .features import features_of, write_set
 from .fusion import load_model, predict
@@ -18,6 +17,7 @@ from .planets import light_curves
 from .prior import shipped_prior
 from .products import Array, Catalogue, Posterior, Spectra
 from .provenance import EventLog
+from .schema import Config
 from .train import train_folds
 
 

@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from numpy.polynomial.legendre import legvander
 
-from .config import PhysfitConfig
 from .gaussnewton import Fit, FitError, gauss_newton
 from .instruments import FGS1
 from .limbdarkening import LimbDarkening
 from .parameters import Layout, State, limb_coefficients, parameter_layout
 from .prior import SpectralPrior
 from .products import Array, Catalogue, PlanetLightCurves
+from .schema import PhysfitConfig
 from .series import Series, robust_sd, series_of, without, without_spikes
 from .transit import transit_flux
 

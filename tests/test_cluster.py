@@ -65,8 +65,8 @@ def test_two_workers_one_killed_give_the_bytes_of_the_serial_run(dataset, tmp_pa
     [({"backend": "slurm"}, "run.backend=slurm: give loky or dask"), ({"backend": "dask"}, "needs run.scheduler")],
 )
 def test_a_backend_that_is_not_there_is_a_clear_error(dataset, tmp_path, options, message):
-    from kitlib.config import LightCurveConfig
     from kitlib.provenance import EventLog
+    from kitlib.schema import LightCurveConfig
 
     with pytest.raises(ValueError, match=message):
         calibrate_planets(dataset, "test", tmp_path, LightCurveConfig(), 1, EventLog(tmp_path / "e"), False, **options)

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kitlib.config import STAGES, Config, ConfigError, as_dict, compose, groups, keys, write_snapshot
+from kitlib.config import ConfigError, as_dict, compose, groups, keys, write_snapshot
 from kitlib.paths import find_configs, find_kit_root
+from kitlib.schema import STAGES, Config
 
 
 @pytest.mark.parametrize("stage", STAGES)

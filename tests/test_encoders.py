@@ -5,10 +5,10 @@ import pytest
 import torch
 from test_features import WL
 
-from kitlib.config import ModelConfig
 from kitlib.encoders import PATCH, AirsEncoder, Fgs1Encoder, over_visits, wavelength_graph
 from kitlib.features import AIRS_PHASES, FGS1_PHASES, GROUP, GROUPS, NODE_CHANNELS
 from kitlib.instruments import MOLECULAR_BANDS_UM, N_AIRS_BINS
+from kitlib.schema import ModelConfig
 
 SMALL = ModelConfig(width=16, fgs1_layers=2, state=8, airs_channels=8, graph_layers=1, dropout=0.0)
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from kitlib import physfit, visitmodel
-from kitlib.config import PhysfitConfig, PriorConfig
 from kitlib.instruments import AIRS, FGS1, N_BINS
 from kitlib.limbdarkening import PUBLISHED
 from kitlib.parameters import State
 from kitlib.prior import learn_prior
 from kitlib.products import Catalogue, LightCurve, PlanetLightCurves
+from kitlib.schema import PhysfitConfig, PriorConfig
 from kitlib.series import series_of
 from kitlib.whitefit import layout_for
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from kitlib.combination import Likelihood, combine
-from kitlib.config import PriorConfig
 from kitlib.instruments import N_BINS
 from kitlib.prior import (
     AMPLITUDES,
@@ -15,6 +14,7 @@ from kitlib.prior import (
     shipped_prior,
 )
 from kitlib.products import Catalogue
+from kitlib.schema import PriorConfig
 
 
 def measured(precision: np.ndarray, data: np.ndarray) -> Likelihood:

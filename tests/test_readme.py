@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kitlib.config import STAGES, compose
+from kitlib.config import compose
+from kitlib.schema import STAGES
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from kitlib import rules
-from kitlib.config import LossConfig, compose
+from kitlib.config import compose
 from kitlib.instruments import N_BINS
 from kitlib.rules import RuleError, parse
+from kitlib.schema import LossConfig
 
 WL = np.concatenate([[0.7], np.linspace(1.952, 3.895, N_BINS - 1)])
 PLANETS = 3

@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from kitlib.config import SimulateConfig
 from kitlib.instruments import AIRS, FGS1, INSTRUMENTS, VISIT_HOURS
+from kitlib.schema import SimulateConfig
 from kitlib.simulate.observatory import simulate_campaign
 
 

@@ -192,7 +192,7 @@ def test_colour_of_a_second_star(real_dir):
 
 
 def test_tables_have_the_real_columns_and_types(real_dir, tmp_path):
-    from kitlib.config import SimulateConfig
+    from kitlib.schema import SimulateConfig
     from kitlib.simulate.observatory import simulate_campaign
 
     simulate_campaign(

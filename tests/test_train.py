@@ -15,12 +15,13 @@ import torch
 from test_features import WL, toy_features
 
 from kitlib import losses, train
-from kitlib.config import Config, ModelConfig, RunConfig, TrainConfig, compose
+from kitlib.config import compose
 from kitlib.features import read_set, write_set
 from kitlib.fusion import ModelError, load_model
 from kitlib.metric import gll_score
 from kitlib.paths import find_configs
 from kitlib.rules import smoothness
+from kitlib.schema import Config, ModelConfig, RunConfig, TrainConfig
 from kitlib.train import Run, TrainError, TrainingSet, rate_at, score_of, train_folds, train_one
 
 NAIVE = (0.0146, 0.0106)

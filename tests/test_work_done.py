@@ -9,9 +9,9 @@ import pytest
 import small_visit as sv
 
 from kitlib import extraction, frames, lightcurves
-from kitlib.config import LightCurveConfig
 from kitlib.instruments import INSTRUMENTS
 from kitlib.provenance import EventLog
+from kitlib.schema import LightCurveConfig
 
 PAIRS = 3_000  # a cube of the AIRS pixels in float32 is 92 MB
 DECODED = {"FGS1": 0.40, "AIRS-CH0": 0.70}  # largest share of a visit's frames that may be decoded

@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from ..config import SimulateConfig
 from ..instruments import ADC_GAIN, ADC_OFFSET_E, AIRS, FGS1, INSTRUMENTS, N_BINS, Instrument, submission_columns
 from ..products import Array, CalibrationMaps, Catalogue
 from ..provenance import write_atomic
+from ..schema import SimulateConfig
 from .detector import draw_detector
 from .exposure import draw_foreground, simulate_frames
 from .optics import column_wavelengths_um, wavelengths_um
