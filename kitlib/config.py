@@ -21,7 +21,7 @@ class ConfigError(ValueError):
     """A configuration that cannot be composed; the message names the key, and the nearest known one."""
 
 
-def keys(schema: type = Config, prefix: str = "") -> Iterator[str]:
+def keys(schema: Any = Config, prefix: str = "") -> Iterator[str]:
     """Every configuration key as a dotted path, sections included."""
     for item in dataclasses.fields(schema):
         yield prefix + item.name
@@ -65,9 +65,12 @@ def compose(stage: str, overrides: Sequence[str] = (), folder: Path | None = Non
     try:
         with initialize_config_dir(config_dir=str(folder), version_base=None):
             composed = hydra_compose(config_name=stage, overrides=checked)
-        return OmegaConf.to_object(composed)
+        config = OmegaConf.to_object(composed)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_explain(error, stage, overrides)) from error
+    if not isinstance(config, Config):
+        raise ConfigError(f"{folder / stage}.yaml does not start from the schema: its first default is `schema`")
+    return config
 
 
 def write_snapshot(config: Config, out: Path, stage: str) -> Path:
@@ -106,7 +109,7 @@ def _checked(override: str, known_groups: dict[str, list[str]]) -> str:
         leaves = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
         near = f"; did you mean {leaves[0]!r}?" if leaves else _nearest(key, [*known, *known_groups])
         raise ConfigError(f"unknown configuration key {key!r}{near}")
-    declared: type = Config
+    declared: Any = Config
     for part in key.split("."):
         declared = declared.__dataclass_fields__[part].type
     if dataclasses.is_dataclass(declared):
