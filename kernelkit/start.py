@@ -44,6 +44,8 @@ def verify(kit: Path) -> dict[str, Any]:
     content = json.loads((kit / MANIFEST).read_text())
     for name, entry in content["files"].items():
         path = kit / name
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise StartError(f"{kit / MANIFEST} names {name}, which is outside of the kit")
         if not path.is_file():
             raise StartError(f"{path} is missing from the mounted dataset. Run `python build_kernel.py push` again.")
         if hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:

@@ -13,6 +13,7 @@ A planet without a fit keeps the population's answer.
 
 import dataclasses
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -254,4 +255,13 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> tuple[Fusion, 
         model.load_state_dict(tensors, strict=True)
         return model.eval(), json.loads(metadata["about"])
     except Exception as error:
+        if is_pickle(path):
+            raise ModelError(f"{path} is a pickle, which could run code when it is read: give safetensors") from None
         raise ModelError(f"{path} is not a model of this version ({error}). Train it again.") from error
+
+
+def is_pickle(path: Path) -> bool:
+    """Whether a file is a pickle, or an archive as torch.save writes it."""
+    with suppress(OSError), open(path, "rb") as file:
+        return file.read(4)[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK")
+    return False

@@ -58,6 +58,11 @@ from .tables import read_wavelengths
 from .train import train_one
 from .training import fine_tuned, measured_stars
 
+SCORED = {
+    "pretrain": ("pretrain",),
+    "train": ("train",),
+    "diagnose": ("predict", "diagnose"),
+}  # what a sweep can compare
 MIN_TRAIN = 10  # planets: below, thirteen calibration numbers would say nothing
 
 

@@ -87,6 +87,17 @@ def test_bad_overrides_are_refused(override, message):
         compose("predict", [override])
 
 
+@pytest.mark.parametrize("word", ["loss.rules.mine=mu <= 0.1, mu >= 0", "+loss.rules.mine='mu <= 0.1, mu >= 0'"])
+def test_a_rule_is_added_from_the_command_line(word):
+    found = compose(
+        "train", [word, "loss.rules.nonneg_mu=null", "loss.rules.b={expr: 'mu > 0', weight: 2.0}"]
+    ).loss.rules
+    assert found["mine"] == "mu <= 0.1, mu >= 0"
+    assert found["nonneg_mu"] is None
+    assert found["b"] == {"expr": "mu > 0", "weight": 2.0}
+    assert "bounded_sigma" in found
+
+
 def test_unknown_stage_names_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'predict'"):
         compose("predct")

@@ -71,6 +71,8 @@ def test_every_key_of_a_file_is_one_of_the_schema(file):
 
     content = yaml.safe_load(file.read_text())
     content.pop("defaults", None)
+    searched = content.pop("hydra", {}).get("sweeper", {}).get("params", {})  # configs/search
+    assert set(searched) <= known
     walk(content, "")
 
 
