@@ -26,6 +26,7 @@ test: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --exclude '*.ipynb' .
+	$(BIN)/mypy
 
 notebooks: $(STAMP)
 	$(BIN)/python notebooks/build.py
@@ -50,7 +51,7 @@ bench-twin: $(STAMP)
 
 # results only: .venv stays
 clean:
-	rm -rf artifacts build outputs multirun .pytest_cache .hypothesis .ruff_cache *.egg-info
+	rm -rf artifacts build outputs multirun .pytest_cache .hypothesis .ruff_cache .mypy_cache *.egg-info
 	find kitlib tests notebooks bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): requirements-dev.txt pyproject.toml

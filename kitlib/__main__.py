@@ -9,6 +9,7 @@ from . import __version__
 from .config import compose, groups, keys
 from .paths import find_configs
 
+MULTIRUN = ("--multirun", "-m")
 USAGE = """usage: python -m kitlib STAGE [key=value ...]
        python -m kitlib score --solution S.csv --submission P.csv --train T.csv
 
@@ -24,6 +25,7 @@ stages:
 
 overrides: group=option or key=value, for example
   python -m kitlib predict +env=local +data=kaggle data.root=DIR run.out=OUT
+  python -m kitlib train --multirun +search=encoder_depth,bins run.out=OUT tries all combinations
   python -m kitlib STAGE --help lists groups, keys and their values
 """
 
@@ -42,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _score(rest)
         if any(word in ("-h", "--help") for word in rest):
             return _describe(stage)
+        if any(word in MULTIRUN for word in rest):
+            return _sweep(stage, [word for word in rest if word not in MULTIRUN])
         return _run(stage, rest)
     except (ValueError, OSError) as error:  # the kit's own errors: bad input, configuration, folders
         print(f"spectramind {stage}: {error}", file=sys.stderr)
@@ -71,6 +75,15 @@ def _run(stage: str, overrides: list[str]) -> int:
     else:
         print(result)
     return 0
+
+
+def _sweep(stage: str, overrides: list[str]) -> int:
+    from .sweep import as_markdown, sweep
+
+    out, results = sweep(stage, overrides)
+    print(as_markdown(results), end="")
+    print(f"results     {out / 'results.md'}, results.csv")
+    return 2 if any(one.problem for one in results) else 0
 
 
 def _describe(stage: str) -> int:

@@ -46,7 +46,7 @@ class PlanetFit:
 
 def fit_planet(planet: PlanetLightCurves, row: Catalogue, prior: SpectralPrior, config: PhysfitConfig) -> PlanetFit:
     """Posterior of one planet's spectrum; never raises: see `fallback` in its diagnostics."""
-    reasons = []
+    reasons: list[str] = []
     for fallback, fixed in enumerate((False, True)):
         try:
             white = white_fit(planet, row, prior, config, fixed)

@@ -58,6 +58,11 @@ from .tables import read_wavelengths
 from .train import train_one
 from .training import fine_tuned, measured_stars
 
+SCORED = {
+    "pretrain": ("pretrain",),
+    "train": ("train",),
+    "diagnose": ("predict", "diagnose"),
+}  # what a sweep can compare
 MIN_TRAIN = 10  # planets: below, thirteen calibration numbers would say nothing
 
 
@@ -127,7 +132,7 @@ def train(config: Config) -> Path:
             chosen, others = np.flatnonzero((fold == k) & usable), np.flatnonzero(fold != k)
             if len(chosen):
                 prior = choose_prior(config.prior, truth.depth[others], catalogue.take(others))
-                prior = with_limb_darkening(prior, [measured[i] for i in others if i in measured])
+                prior = with_limb_darkening(prior, [measured[i] for i in others.tolist() if i in measured])
                 parts.append(_fit(stage, catalogue.take(chosen), products, prior))
         if not parts:
             raise PipelineError(f"{root}/train: no planet with usable frames; see {stage.events.path} for the reasons")

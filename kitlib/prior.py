@@ -215,6 +215,7 @@ def _stationary(length: float) -> Array:
 
 def moments(mixture: list[tuple[float, Array, Array]]) -> tuple[Array, Array]:
     """Mean and covariance of a Gaussian mixture given as (weight, mean, covariance)."""
-    mean = sum(w * m for w, m, _ in mixture)
-    cov = sum(w * (c + np.outer(m - mean, m - mean)) for w, m, c in mixture)
+    _, first, scatter = mixture[0]
+    mean = sum((w * m for w, m, _ in mixture), np.zeros_like(first))
+    cov = sum((w * (c + np.outer(m - mean, m - mean)) for w, m, c in mixture), np.zeros_like(scatter))
     return mean, (cov + cov.T) / 2

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kitlib.config import compose
+from kitlib.config import compose, sweep_overrides
 from kitlib.schema import STAGES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,7 +50,9 @@ def test_commands_compose():
     assert len(found) >= 5
     for command in found:
         stage, *overrides = shlex.split(command)[3:]
-        if stage != "score":
+        if "--multirun" in overrides:
+            sweep_overrides([word for word in overrides if word != "--multirun"], ROOT / "configs")
+        elif stage != "score":
             compose(stage, overrides)
 
 
