@@ -5,8 +5,10 @@ amplitude; the difference of both answers is what the signal did. No truth is ne
 """
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from .frames import AxisInfo, list_visits, read_axis_info
 from .fusion import Fusion
 from .inputs import answered, catalogue_of, run_calibrator, run_models, run_prior, tables
 from .instruments import FGS1, N_AIRS_BINS, N_BINS
-from .lightcurves import planet_lightcurves, product_maker
+from .lightcurves import planet_lightcurves, product_maker, read_lightcurves, write_lightcurves
 from .physfit import Details, PlanetFit, detailed_fit, stacked
 from .planets import light_curves
 from .prior import SpectralPrior
@@ -47,16 +49,23 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Frames:
+    """A split's raw frames, and where copies of them may lie."""
+
+    folder: Path  # of the planets' folders
+    scratch: Path
+    axis: AxisInfo
+    adc: dict[str, Adc]
+
+
+@dataclass(frozen=True)
 class Setting:
     """What every planet is computed with; travels to the workers."""
 
     config: Config
-    folder: Path  # of the planets' frames
-    scratch: Path  # root of their copies
-    axis: AxisInfo
-    adc: dict[str, Adc]
     prior: SpectralPrior
-    events: EventLog
+    wavelengths_um: Array  # (283,)
+    frames: Frames | None = None  # None: there are light curves alone
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,22 @@ class Subject:
     row: Catalogue
     scene: Scene
     fitted: Fitted  # untouched
-    visits_on_disk: int
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Fusion model and calibrator, one planet at a time: the same fit gives the same bytes whatever comes with it."""
+
+    models: list[Fusion]
+    calibrator: Calibrator
+
+    def __call__(self, subject: Subject, fitted: Fitted) -> Answer:
+        """The answer of one fit of a planet."""
+        physics = stacked([subject.scene.planet_id], [fitted.fit])
+        posterior = answered(self.models, physics, subject.row)
+        mu = apply(self.calibrator, posterior).mu[0]
+        cov = calibrated_covariance(self.calibrator, posterior)[0]
+        return Answer(mu, cov, physics.mean[0], fitted.likelihood)
 
 
 def trials(settings: InjectConfig) -> list[Trial]:
@@ -101,46 +125,78 @@ def trials(settings: InjectConfig) -> list[Trial]:
 
 
 def inject(config: Config, stage: Stage, root: Path) -> dict[str, Any]:
-    """Inject, run the pipeline, compare; a dictionary ready for JSON.
-
-    Returns:
-        bands, nuisances: one entry for each signal and place with the summary of `recovery.band_summary` or
-        `leakage_summary`; points: every planet and amplitude; left_out: what could not be done, and why; planets: ids.
-
-    Raises:
-        InjectError: bad settings, or no planet that can be fitted.
-    """
+    """Inject into planets of a data root; see `experiment`. Their light curves are the run's, made where missing."""
     wanted, split = trials(config.inject), config.data.split
     catalogue = catalogue_of(root, split)
     prior, prior_files = run_prior(config.prior, root, stage.out)
     models, model_files = run_models(config.model, stage.out)
     calibrator, calibrator_files = run_calibrator(config.sigma.calibrator, stage.out, config.model.kind)
     stage.record["inputs"] += [*tables(root, split), *prior_files, *model_files, *calibrator_files]
+    wavelengths = read_wavelengths(root / "wavelengths.csv")
+    products = stage.out / "products" / "lightcurves" / split
+    make = product_maker(root, split, products, config.lightcurves, stage.events)
     with tempfile.TemporaryDirectory(dir=stage.out, prefix="inject_") as scratch:
-        setting = Setting(
-            config, root / split, Path(scratch), read_axis_info(root), read_adc_info(root), prior, stage.events
-        )
-        wavelengths = read_wavelengths(root / "wavelengths.csv")
-        subjects, left_out = _subjects(setting, stage, root, catalogue, wavelengths)
-        jobs = [(subject, trial) for subject in subjects for trial in wanted]
-        results = _parallel([delayed(_tried)(setting, *job) for job in jobs], stage, "inject")
-    solve = _Answers(models, calibrator)
-    untouched = {one.scene.planet_id: solve(one, one.fitted) for one in subjects}
+        frames = Frames(root / split, Path(scratch), read_axis_info(root), read_adc_info(root))
+        rows = catalogue.take(np.array(chosen_planets(config.inject, frames.folder, catalogue), np.int64))
+        loads = [partial(_product, make, planet, stage.events) for planet in rows.planet_id.tolist()]
+        setting = Setting(config, prior, wavelengths, frames)
+        return experiment(setting, Answers(models, calibrator), loads, rows, wanted, stage.workers)
+
+
+def experiment(
+    setting: Setting,
+    answers: Answers,
+    loads: Sequence[Callable[[], PlanetLightCurves]],
+    rows: Catalogue,
+    wanted: Sequence[Trial],
+    workers: int,
+) -> dict[str, Any]:
+    """Every trial on every planet, compared with the untouched planet; a dictionary ready for JSON.
+
+    Args:
+        setting: of the fits.
+        answers: fusion model and calibrator.
+        loads: what gives each planet's light curves, called in a worker.
+        rows: the planets' rows of the catalogue.
+        wanted: the trials.
+        workers: processes.
+
+    Returns:
+        bands, nuisances: one entry for each signal and place with the summary of `recovery.band_summary` or
+        `leakage_summary`; points: every planet and amplitude; left_out: what could not be done, and why; planets: ids.
+
+    Raises:
+        InjectError: no planet can be fitted, or none has what the signals need.
+    """
+    show = setting.config.run.progress
+    single = [rows.take(slice(i, i + 1)) for i in range(len(rows))]
+    first = [delayed(_untouched)(setting, *each) for each in zip(loads, single, strict=True)]
+    found = list(_parallel(first, workers, "untouched planets", show))
+    subjects = [one for one in found if isinstance(one, Subject)]
+    left_out: list[dict[str, Any]] = [one for one in found if not isinstance(one, Subject)]
+    if not subjects:
+        reason = left_out[0]["reason"] if left_out else "there is no planet"
+        raise InjectError(f"not one of {len(found)} planets could be fitted: {reason}")
+    jobs = [(subject, trial) for subject in subjects for trial in wanted]
+    untouched = {one.scene.planet_id: answers(one, one.fitted) for one in subjects}
+    results = _parallel([delayed(_tried)(setting, *job) for job in jobs], workers, "inject", show)
     points = []
-    for (subject, trial), result in zip(jobs, results, strict=True):
+    for (subject, trial), result in zip(jobs, results, strict=True):  # one at a time: a fit holds a megabyte
         about = {"signal": trial.signal, "where": trial.place, "planet_id": subject.scene.planet_id}
         if isinstance(result, str):
             left_out.append({**about, "reason": result})
             continue
-        before, after = untouched[subject.scene.planet_id], solve(subject, result)
-        profile = band_profile(trial.signal, wavelengths) if SIGNALS[trial.signal].band else None
-        found = leakage_point(before, after) if profile is None else band_point(profile, before, after)
-        points.append({**about, "unit": SIGNALS[trial.signal].unit(trial.place), "injected": trial.amplitude} | found)
+        before, after = untouched[subject.scene.planet_id], answers(subject, result)
+        signal = SIGNALS[trial.signal]
+        if signal.band:
+            point = band_point(band_profile(trial.signal, setting.wavelengths_um), before, after)
+        else:
+            point = leakage_point(before, after)
+        points.append({**about, "unit": signal.unit(trial.place), "injected": trial.amplitude} | point)
     if not points:
         raise InjectError(f"nothing could be injected: {left_out[0]['reason']}")
-    ids = [one.scene.planet_id for one in subjects]
-    left_out = [dict(reason) for reason in dict.fromkeys(tuple(one.items()) for one in left_out)]
-    return {"planets": ids, **summaries(points), "points": points, "left_out": left_out}
+    left_out = [dict(one) for one in dict.fromkeys(tuple(one.items()) for one in left_out)]
+    return {"planets": list(untouched), **summaries(points), "points": points, "left_out": left_out}
 
 
 def summaries(points: list[dict]) -> dict[str, list[dict]]:
@@ -156,31 +212,7 @@ def summaries(points: list[dict]) -> dict[str, list[dict]]:
     return found
 
 
-def _subjects(
-    setting: Setting, stage: Stage, root: Path, catalogue: Catalogue, wavelengths: Array
-) -> tuple[list[Subject], list[dict]]:
-    """The planets to inject into, fitted as they are, and those that cannot be used. InjectError where none is left."""
-    config, split = setting.config, setting.config.data.split
-    folder = stage.out / "products" / "lightcurves" / split
-    make = product_maker(root, split, folder, config.lightcurves, stage.events)
-    chosen = _chosen(config.inject, setting.folder, catalogue)
-    rows = [catalogue.take(slice(i, i + 1)) for i in chosen]
-    first = _parallel([delayed(_untouched)(setting, stage.name, make, row) for row in rows], stage, "untouched planets")
-    subjects, left_out = [], []
-    for row, (curves, fitted, details) in zip(rows, first, strict=True):
-        planet = int(row.planet_id[0])
-        if details is None:
-            left_out.append({"planet_id": planet, "reason": fitted.fit.reason or "no usable frames"})
-            continue
-        scene = scene_of(curves, fitted.fit, details, row, wavelengths)
-        visits = len(list_visits(setting.folder / str(planet)))
-        subjects.append(Subject(curves, row, scene, fitted, visits))
-    if not subjects:
-        raise InjectError(f"not one of {len(chosen)} planets could be fitted: {left_out[0]['reason']}")
-    return subjects, left_out
-
-
-def _chosen(settings: InjectConfig, folder: Path, catalogue: Catalogue) -> list[int]:
+def chosen_planets(settings: InjectConfig, folder: Path, catalogue: Catalogue) -> list[int]:
     """Rows of the catalogue: the first planets, and where that is asked for one with two visits."""
 
     def twice(i: int) -> bool:
@@ -189,17 +221,22 @@ def _chosen(settings: InjectConfig, folder: Path, catalogue: Catalogue) -> list[
 
     chosen = list(range(min(settings.planets, len(catalogue))))
     if "second_visit_offset" in settings.signals and not any(map(twice, chosen)):
-        chosen += [i for i in range(len(chosen), len(catalogue)) if twice(i)][:1]
+        chosen += islice(filter(twice, range(len(chosen), len(catalogue))), 1)
     return chosen
 
 
-def _untouched(
-    setting: Setting, stage: str, make: Callable[[int], Path | None], row: Catalogue
-) -> tuple[PlanetLightCurves, Fitted, Details | None]:
-    planet = int(row.planet_id[0])
-    curves = light_curves(make(planet), planet, stage, setting.events)
+def _product(make: Callable[[int], Path | None], planet: int, events: EventLog) -> PlanetLightCurves:
+    return light_curves(make(planet), planet, "inject", events)
+
+
+def _untouched(setting: Setting, load: Callable[[], PlanetLightCurves], row: Catalogue) -> Subject | dict[str, Any]:
+    """A planet fitted as it is; its id and the reason where it cannot be."""
+    curves = load()
     fit, details = detailed_fit(curves, row, setting.prior, setting.config.physfit)
-    return curves, _fitted(fit, details), details
+    if details is None:
+        return {"planet_id": curves.planet_id, "reason": fit.reason if curves.visits else "no usable frames"}
+    scene = scene_of(curves, fit, details, row, setting.wavelengths_um)
+    return Subject(curves, row, scene, _fitted(fit, details))
 
 
 def _fitted(fit: PlanetFit, details: Details | None) -> Fitted:
@@ -237,7 +274,7 @@ def _tried(setting: Setting, subject: Subject, trial: Trial) -> Fitted | str:
         return "the planet has no second visit"
     if trial.place == "lightcurves":
         curves = into_lightcurves(curves, trial.signal, trial.amplitude, subject.scene)
-    elif subject.visits_on_disk != len(curves.visits):
+    elif len(list_visits(setting.frames.folder / str(curves.planet_id))) != len(curves.visits):
         return "a visit of the planet has no usable frames"
     else:
         try:
@@ -252,30 +289,18 @@ def _tried(setting: Setting, subject: Subject, trial: Trial) -> Fitted | str:
 
 def _through_frames(setting: Setting, scene: Scene, trial: Trial) -> PlanetLightCurves:
     """Light curves from a copy of the planet's frames with a signal in them; the copy is deleted."""
-    config, axis, adc = setting.config.lightcurves, setting.axis, setting.adc
-    with tempfile.TemporaryDirectory(dir=setting.scratch) as root:
-        given = setting.folder / str(scene.planet_id), Path(root), trial.signal, trial.amplitude, scene, axis, adc
-        copy = inject_frames(*given, config, setting.config.run.seed)
+    config, frames = setting.config.lightcurves, setting.frames
+    with tempfile.TemporaryDirectory(dir=frames.scratch) as root:
+        given = frames.folder / str(scene.planet_id), Path(root), trial.signal, trial.amplitude, scene
+        copy = inject_frames(*given, frames.axis, frames.adc, config, setting.config.run.seed)
         # its files were read once already: what was odd about them is in the run's own log
-        return planet_lightcurves(copy, axis, adc, config, EventLog(Path(root) / "events.jsonl"))
+        curves = planet_lightcurves(copy, frames.axis, frames.adc, config, EventLog(Path(root) / "events.jsonl"))
+        # through the product's file like the untouched ones: another order in memory would be another rounding
+        return read_lightcurves(write_lightcurves(Path(root) / "product.safetensors", curves, ""))
 
 
-def _parallel(jobs: list, stage: Stage, title: str) -> list:
+def _parallel(jobs: list, workers: int, title: str, progress: bool) -> Iterator[Any]:
+    """Results in the jobs' order, as they come."""
     with parallel_config(backend="loky", inner_max_num_threads=1):
-        running = Parallel(n_jobs=min(stage.workers, len(jobs)), return_as="generator")(jobs)
-        return list(tqdm(running, total=len(jobs), desc=title, unit="fit", disable=not stage.config.run.progress))
-
-
-@dataclass(frozen=True)
-class _Answers:
-    """Fusion model and calibrator, one planet at a time: the same fit gives the same bytes whatever comes with it."""
-
-    models: list[Fusion]
-    calibrator: Calibrator
-
-    def __call__(self, subject: Subject, fitted: Fitted) -> Answer:
-        physics = stacked([subject.scene.planet_id], [fitted.fit])
-        posterior = answered(self.models, physics, subject.row)
-        mu = apply(self.calibrator, posterior).mu[0]
-        cov = calibrated_covariance(self.calibrator, posterior)[0]
-        return Answer(mu, cov, physics.mean[0], fitted.likelihood)
+        running = Parallel(n_jobs=max(1, min(workers, len(jobs))), return_as="generator")(jobs)
+        yield from tqdm(running, total=len(jobs), desc=title, unit="fit", disable=not progress)

@@ -31,8 +31,8 @@ class Answer:
 class Line:
     """Recovered on injected amplitude, a line through the origin."""
 
-    slope: float
-    error: float  # standard error of the mean over planets; NaN for a single one
+    slope: float | None  # None where nothing but zeros was injected
+    error: float | None  # standard error of the mean over planets; None for a single one
 
 
 def without_prior(likelihoods: Sequence[Likelihood]) -> Array:
@@ -105,16 +105,16 @@ def regression(injected: Array, recovered: Array, planet: NDArray) -> Line:
         if x.any():
             slopes.append((x @ y) / (x @ x))
     if not slopes:
-        return Line(np.nan, np.nan)
-    error = np.std(slopes, ddof=1) / np.sqrt(len(slopes)) if len(slopes) > 1 else np.nan
-    return Line(float(np.mean(slopes)), float(error))
+        return Line(None, None)
+    error = float(np.std(slopes, ddof=1) / np.sqrt(len(slopes))) if len(slopes) > 1 else None
+    return Line(float(np.mean(slopes)), error)
 
 
 def _column(points: Sequence[dict], name: str) -> Array:
     return np.array([point[name] for point in points], np.float64)
 
 
-def _lines(points: Sequence[dict], names: Sequence[str]) -> dict[str, dict[str, float]]:
+def _lines(points: Sequence[dict], names: Sequence[str]) -> dict[str, dict[str, float | None]]:
     injected, planet = _column(points, "injected"), np.array([point["planet_id"] for point in points])
     return {name: asdict(regression(injected, _column(points, name), planet)) for name in names}
 
@@ -136,7 +136,7 @@ def band_summary(points: Sequence[dict]) -> dict:
                 "bias": float((recovered - amplitude).mean()),
                 "bias_sigma": float(((recovered - amplitude) / sigma).mean()),
                 "sigma": float(np.median(sigma)),
-                "detected": float((recovered > DETECTED * sigma).mean()),
+                "detected": float((np.abs(recovered) > DETECTED * sigma).mean()),
             }
         )
     slopes = _lines(points, ("recovered", "physics", "likelihood"))
@@ -146,7 +146,7 @@ def band_summary(points: Sequence[dict]) -> dict:
 def leakage_summary(points: Sequence[dict]) -> dict:
     """Summary of one nuisance's points (`leakage_point`, with planet_id and injected).
 
-    `slopes`: ppm of depth per unit injected; `ladder`: for each amplitude the rms over planets of what leaks, in sigmas.
+    `slopes`: ppm of depth per unit injected; `ladder`: leakage in sigmas at each amplitude, rms over planets.
     """
     parts = ("fgs1", "level", "shape", "worst_bin")
     ladder = []

@@ -67,9 +67,9 @@ def _nuisances(entries: Sequence[dict[str, Any]]) -> str:
     return f"{title}\n{_aligned(rows)}"
 
 
-def _slope(line: dict[str, float], digits: int) -> str:
-    error = f" +- {line['error']:.{digits}f}" if np.isfinite(line["error"]) else ""
-    return f"{line['slope']:.{digits}f}{error}"
+def _slope(line: dict[str, float | None], digits: int) -> str:
+    numbers = [f"{value:.{digits}f}" for value in (line["slope"], line["error"]) if value is not None]
+    return " +- ".join(numbers) or "-"
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:
