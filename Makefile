@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: run test lint notebooks bench bench-score bench-speed bench-scale bench-twin clean
+.PHONY: run test lint notebooks bench bench-score bench-speed bench-scale bench-inject bench-twin clean
 
 PYTHON ?= python3
 PIP_ARGS ?=
@@ -45,6 +45,9 @@ bench-speed: $(STAMP)
 
 bench-scale: $(STAMP)
 	$(BIN)/python bench/scale.py
+
+bench-inject: $(STAMP)
+	$(BIN)/python bench/inject.py
 
 bench-twin: $(STAMP)
 	$(BIN)/python build_kernel.py twin --layout all

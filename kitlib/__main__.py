@@ -20,6 +20,7 @@ stages:
   train      priors, fine-tuned fusion model and sigma calibration from the training planets
   predict    frames -> submission.csv; needs no training step
   diagnose   scores where the truth is known, and the HTML report
+  diagnose inject   puts signals of known size into the planets' data and reports what comes out
   submit     validated submission -> bundle with configuration and checksums
   score      official score of a submission, as JSON
 
@@ -28,6 +29,9 @@ overrides: group=option or key=value, for example
   python -m kitlib train --multirun +search=encoder_depth,bins run.out=OUT tries all combinations
   python -m kitlib STAGE --help lists groups, keys and their values
 """
+
+
+DIAGNOSES = ("inject",)  # `diagnose NAME` runs pipeline.NAME with the configuration of diagnose
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,11 +67,17 @@ def score_text(scores: dict[str, dict[str, float]]) -> str:
 
 
 def _run(stage: str, overrides: list[str]) -> int:
+    name = overrides.pop(0) if stage == "diagnose" and overrides[:1] and overrides[0] in DIAGNOSES else stage
     config = compose(stage, overrides)
     from . import pipeline  # after the configuration: its errors need no torch
 
-    result = getattr(pipeline, stage)(config)
-    if stage == "diagnose":
+    result = getattr(pipeline, name)(config)
+    if name == "inject":
+        from .report.injection import text
+
+        print(f"{text(result)}\n\ntable   {Path(config.run.out) / 'inject.json'}")
+        print(f"figure  {Path(config.run.out) / 'inject.png'}")
+    elif stage == "diagnose":
         print(score_text(result["scores"]) if result["scores"] else "no scores: the truth is not known")
         print(f"submission  {result['submission']}\nreport      {result['report']}")
     elif stage == "calibrate":

@@ -6,6 +6,7 @@
     train      ->  OUT/prior.safetensors, OUT/calibrator_*.json, OUT/fusion/fold_*/, OUT/train_posterior.safetensors
     predict    ->  OUT/submission.csv, OUT/posterior.safetensors, OUT/physics.safetensors      (works without `train`)
     diagnose   ->  OUT/scores.json, OUT/report.html
+    inject     ->  OUT/inject.json, OUT/inject.png                            (`diagnose inject`)
     submit     ->  OUT/bundle/
 
 Each stage also leaves OUT/configs/STAGE.yaml, OUT/manifests/STAGE.json and its lines in OUT/events.jsonl.
@@ -222,6 +223,18 @@ def diagnose(config: Config) -> dict[str, Any]:
         stage.record["inputs"] += [stage.out / "submission.csv", stage.out / "posterior.safetensors"]
         scores = write_atomic(stage.out / "scores.json", json.dumps(result["scores"], indent=1) + "\n")
         stage.record["outputs"] += [scores, result["report"]]
+        return result
+
+
+def inject(config: Config) -> dict[str, Any]:
+    """Put signals of known size into planets' data and report what comes out; see `inject.inject`. Needs no truth."""
+    from .inject import inject as injected  # rewriting frames: not needed to predict
+    from .report.injection import plot
+
+    with running("inject", config) as stage:
+        result = injected(config, stage, find_data_root(config.data.root))
+        table = write_atomic(stage.out / "inject.json", json.dumps(result, indent=1) + "\n")
+        stage.record["outputs"] += [table, plot(result, stage.out / "inject.png")]
         return result
 
 
