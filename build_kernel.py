@@ -19,10 +19,11 @@ Kaggle's token is read by the official `kaggle` client alone: `kaggle auth login
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kernelkit import MIB, ROOT, bundle, kernels, wheels
+from kernelkit.client import Kaggle
 from kernelkit.metadata import checked_user
 from kitlib import __version__
 
@@ -120,9 +121,7 @@ def everything(given: argparse.Namespace) -> None:
     account.submit(given.message, version)
 
 
-def _account(given: argparse.Namespace):
-    from kernelkit.client import Kaggle
-
+def _account(given: argparse.Namespace) -> Kaggle:
     return Kaggle(given.user, given.build, given.poll)
 
 
@@ -142,7 +141,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     steps = parser.add_subparsers(title="steps", metavar="STEP", required=True, dest="name")
 
-    def add(name: str, step, text: str, user: str | None = "required") -> argparse.ArgumentParser:
+    def add(
+        name: str, step: Callable[[argparse.Namespace], object], text: str, user: str | None = "required"
+    ) -> argparse.ArgumentParser:
         sub = steps.add_parser(name, help=text, description=text)
         sub.set_defaults(step=step)
         sub.add_argument("--build", type=Path, default=BUILD, help="where results go (default: build/)")

@@ -9,6 +9,7 @@ from . import __version__
 from .config import compose, groups, keys
 from .paths import find_configs
 
+MULTIRUN = ("--multirun", "-m")
 USAGE = """usage: python -m kitlib STAGE [key=value ...]
        python -m kitlib score --solution S.csv --submission P.csv --train T.csv
        python -m kitlib verify RUN [--inside]
@@ -20,14 +21,19 @@ stages:
   train      priors, fine-tuned fusion model and sigma calibration from the training planets
   predict    frames -> submission.csv; needs no training step
   diagnose   scores where the truth is known, and the HTML report
+  diagnose inject   puts signals of known size into the planets' data and reports what comes out
   submit     validated submission -> bundle with configuration and checksums
   score      official score of a submission, as JSON
   verify     computes a run's checksums again: names what changed since, is missing or was added
 
 overrides: group=option or key=value, for example
   python -m kitlib predict +env=local +data=kaggle data.root=DIR run.out=OUT
+  python -m kitlib train --multirun +search=encoder_depth,bins run.out=OUT tries all combinations
   python -m kitlib STAGE --help lists groups, keys and their values
 """
+
+
+DIAGNOSES = ("inject",)  # `diagnose NAME` runs pipeline.NAME with the configuration of diagnose
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _verify(rest)
         if any(word in ("-h", "--help") for word in rest):
             return _describe(stage)
+        if any(word in MULTIRUN for word in rest):
+            return _sweep(stage, [word for word in rest if word not in MULTIRUN])
         return _run(stage, rest)
     except (ValueError, OSError) as error:  # the kit's own errors: bad input, configuration, folders
         print(f"spectramind {stage}: {error}", file=sys.stderr)
@@ -66,11 +74,17 @@ def score_text(scores: dict[str, dict[str, float]]) -> str:
 
 
 def _run(stage: str, overrides: list[str]) -> int:
+    name = overrides.pop(0) if stage == "diagnose" and overrides[:1] and overrides[0] in DIAGNOSES else stage
     config = compose(stage, overrides)
     from . import pipeline  # after the configuration: its errors need no torch
 
-    result = getattr(pipeline, stage)(config)
-    if stage == "diagnose":
+    result = getattr(pipeline, name)(config)
+    if name == "inject":
+        from .report.injection import text
+
+        print(f"{text(result)}\n\ntable   {Path(config.run.out) / 'inject.json'}")
+        print(f"figure  {Path(config.run.out) / 'inject.png'}")
+    elif stage == "diagnose":
         print(score_text(result["scores"]) if result["scores"] else "no scores: the truth is not known")
         print(f"submission  {result['submission']}\nreport      {result['report']}")
     elif stage == "calibrate":
@@ -78,6 +92,15 @@ def _run(stage: str, overrides: list[str]) -> int:
     else:
         print(result)
     return 0
+
+
+def _sweep(stage: str, overrides: list[str]) -> int:
+    from .sweep import as_markdown, sweep
+
+    out, results = sweep(stage, overrides)
+    print(as_markdown(results), end="")
+    print(f"results     {out / 'results.md'}, results.csv")
+    return 2 if any(one.problem for one in results) else 0
 
 
 def _describe(stage: str) -> int:

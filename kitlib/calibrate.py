@@ -1,6 +1,7 @@
 """Detector calibration: each step as a pure function on arrays, and the same steps fused in one float32 kernel.
 
 The order is `STEPS`. Shapes: `reads` (..., 2, rows, cols) are pairs (first, last read); `electrons` are e- per read or,
+from typing import Any
 from `cds` on, e- per CDS pair. Masked pixels keep a number through every step and get no weight in the extraction.
 The fused kernel works on one pixel's time series, and takes the difference of reads before any rounding can hurt:
 c1 (e2 - e1) + N(e2) - N(e1), with N the non-linear part of the correction, a few per cent of the signal.
@@ -8,6 +9,7 @@ c1 (e2 - e1) + N(e2) - N(e1), with N the non-linear part of the correction, a fe
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numba
 import numpy as np
@@ -47,7 +49,7 @@ def calibration_maps(raw: RawCalibration, instrument: Instrument, hot_sigma: flo
     )
 
 
-def adc_to_electrons(adu: NDArray, adc: Adc) -> Array:
+def adc_to_electrons(adu: NDArray[Any], adc: Adc) -> Array:
     """Electrons = ADU / gain + offset, any shape."""
     return adu / adc.gain + adc.offset_e
 
@@ -75,7 +77,7 @@ def divide_flat(electrons: Array, flat: Array) -> Array:
     return electrons / flat
 
 
-def calibrate_cds(reads_adu: NDArray, maps: CalibrationMaps, axis: Axis, adc: Adc) -> Array:
+def calibrate_cds(reads_adu: NDArray[Any], maps: CalibrationMaps, axis: Axis, adc: Adc) -> Array:
     """Reference in float64: (..., 2, rows, cols) ADU to (..., rows, cols) electrons per CDS pair, by `STEPS`."""
     exposures = (axis.first_read_s, axis.last_read_s)
     bound: dict[str, Callable[[Array], Array]] = {
@@ -85,7 +87,7 @@ def calibrate_cds(reads_adu: NDArray, maps: CalibrationMaps, axis: Axis, adc: Ad
         "cds": cds,
         "divide_flat": lambda values: divide_flat(values, maps.flat.astype(np.float64)),
     }
-    values = np.asarray(reads_adu, np.float64)
+    values: Array = np.asarray(reads_adu, np.float64)
     for step in STEPS:
         values = bound[step](values)
     return values

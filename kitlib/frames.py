@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -169,7 +170,7 @@ def _read_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
         raise FrameError(path, f"is truncated or damaged ({short_reason(error)})") from error
 
 
-def _read_map(path: Path, shape: tuple[int, int], boolean: bool) -> NDArray:
+def _read_map(path: Path, shape: tuple[int, int], boolean: bool) -> NDArray[Any]:
     table = _read_parquet(path)
     if table.shape != shape:
         raise FrameError(path, f"shape {table.shape}, not {shape}")
@@ -229,7 +230,7 @@ def read_calibration(planet_dir: Path, instrument: Instrument, visit: int) -> Ra
     )
 
 
-def _sanity(maps: dict[str, NDArray]) -> dict[str, tuple[NDArray[np.bool_], str]]:
+def _sanity(maps: dict[str, NDArray[Any]]) -> dict[str, tuple[NDArray[np.bool_], str]]:
     """Where each frame holds usable values, and the limits in words. NaN compares false and is therefore not sane."""
     powers = LINEARITY_PROBE_E ** np.arange(-1, LINEARITY_COEFFICIENTS - 1)
     with np.errstate(over="ignore", invalid="ignore"):

@@ -6,6 +6,7 @@
     train      ->  OUT/prior.safetensors, OUT/calibrator_*.json, OUT/fusion/fold_*/, OUT/train_posterior.safetensors
     predict    ->  OUT/submission.csv, OUT/posterior.safetensors, OUT/physics.safetensors      (works without `train`)
     diagnose   ->  OUT/scores.json, OUT/report.html
+    inject     ->  OUT/inject.json, OUT/inject.png                            (`diagnose inject`)
     submit     ->  OUT/bundle/
 
 Each stage also leaves OUT/configs/STAGE.yaml, OUT/manifests/STAGE.json and its lines in OUT/events.jsonl.
@@ -59,6 +60,11 @@ from .tables import read_wavelengths
 from .train import train_one
 from .training import fine_tuned, measured_stars
 
+SCORED = {
+    "pretrain": ("pretrain",),
+    "train": ("train",),
+    "diagnose": ("predict", "diagnose"),
+}  # what a sweep can compare
 MIN_TRAIN = 10  # planets: below, thirteen calibration numbers would say nothing
 
 
@@ -130,7 +136,7 @@ def train(config: Config) -> Path:
             chosen, others = np.flatnonzero((fold == k) & usable), np.flatnonzero(fold != k)
             if len(chosen):
                 prior = choose_prior(config.prior, truth.depth[others], catalogue.take(others))
-                prior = with_limb_darkening(prior, [measured[i] for i in others if i in measured])
+                prior = with_limb_darkening(prior, [measured[i] for i in others.tolist() if i in measured])
                 parts.append(_fit(stage, catalogue.take(chosen), products, prior))
         if not parts:
             raise PipelineError(f"{root}/train: no planet with usable frames; see {stage.events.path} for the reasons")
@@ -224,6 +230,18 @@ def diagnose(config: Config) -> dict[str, Any]:
         stage.record["inputs"] += [stage.out / "submission.csv", stage.out / "posterior.safetensors"]
         scores = write_atomic(stage.out / "scores.json", json.dumps(result["scores"], indent=1) + "\n")
         stage.record["outputs"] += [scores, result["report"]]
+        return result
+
+
+def inject(config: Config) -> dict[str, Any]:
+    """Put signals of known size into planets' data and report what comes out; see `inject.inject`. Needs no truth."""
+    from .inject import inject as injected  # rewriting frames: not needed to predict
+    from .report.injection import plot
+
+    with running("inject", config) as stage:
+        result = injected(config, stage, find_data_root(config.data.root))
+        table = write_atomic(stage.out / "inject.json", json.dumps(result, indent=1) + "\n")
+        stage.record["outputs"] += [table, plot(result, stage.out / "inject.png")]
         return result
 
 

@@ -1,7 +1,7 @@
 """Planets from frames to posterior, one by one, in processes that the guard of the run's time watches over."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -85,13 +85,13 @@ def light_curves(path: Path | None, planet_id: int, stage: str, events: EventLog
         return PlanetLightCurves(planet_id, ())
 
 
-def computed(work: PlanetWork, planets: list[int], guard: Guard, workers: int, progress: bool) -> Iterator[Result]:
+def computed(work: PlanetWork, planets: list[int], guard: Guard, workers: int, progress: bool) -> Generator[Result]:
     """What became of each planet, as they end; a value is what `PlanetWork` returns.
 
     Raises PlanetsError at the end where planets failed and not one was computed: then the fault is not the planets'.
     """
     pool = Workers(work, min(workers, len(planets)), guard.clock)
-    used, failure = Counter(), ""
+    used, failure = Counter[str](), ""
     with closing(run(planets, pool, guard, say=partial(work.events.emit, STAGE))) as results:
         for one in tqdm(results, total=len(planets), desc="planets", unit="planet", disable=not progress):
             if one.value is not None:
