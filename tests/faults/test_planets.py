@@ -5,16 +5,19 @@ All planets are copies of one, so that a planet's answer without its damage is k
 
 import csv
 import itertools
+import json
 import os
 import shutil
 import time
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 import faulty_work
 import numpy as np
 import pytest
 from damages import CASES, STAR_ROWS, Case
+from jsonschema import Draft202012Validator
 
 from kitlib import pipeline
 from kitlib.config import compose
@@ -131,3 +134,10 @@ def test_no_product_of_a_damaged_file_is_kept(run):
 def test_the_report_hears_of_every_cause_in_spite_of_the_clock(run):
     shown = latest_events(run.out)
     assert [e["event"] for e in shown].count("fallback") == [e["event"] for e in run.events].count("fallback")
+
+
+def test_every_event_has_the_schemas_form(run):
+    schema = json.loads(resources.files("kitlib").joinpath("events.schema.json").read_text(encoding="utf-8"))
+    assert len(run.events) > len(CASES)
+    for event in run.events:
+        Draft202012Validator(schema).validate(event)
