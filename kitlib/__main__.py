@@ -4,12 +4,14 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from . import __version__
 from .config import compose, groups, keys
 from .paths import find_configs
 
 USAGE = """usage: python -m kitlib STAGE [key=value ...]
+       python -m kitlib diagnose [calibration|report] [key=value ...]
        python -m kitlib score --solution S.csv --submission P.csv --train T.csv
 
 stages:
@@ -18,7 +20,8 @@ stages:
   pretrain   fusion model from simulated planets alone; how the shipped one is made
   train      priors, fine-tuned fusion model and sigma calibration from the training planets
   predict    frames -> submission.csv; needs no training step
-  diagnose   scores where the truth is known, and the HTML report
+  diagnose   scores and reliability of sigma where the truth is known, and the HTML report;
+             `calibration` and `report` make one of them alone
   submit     validated submission -> bundle with configuration and checksums
   score      official score of a submission, as JSON
 
@@ -58,19 +61,43 @@ def score_text(scores: dict[str, dict[str, float]]) -> str:
     return "\n".join(rows)
 
 
-def _run(stage: str, overrides: list[str]) -> int:
+def _run(stage: str, words: list[str]) -> int:
+    part, overrides = _diagnosis_of(stage, words)
     config = compose(stage, overrides)
     from . import pipeline  # after the configuration: its errors need no torch
 
-    result = getattr(pipeline, stage)(config)
     if stage == "diagnose":
-        print(score_text(result["scores"]) if result["scores"] else "no scores: the truth is not known")
-        print(f"submission  {result['submission']}\nreport      {result['report']}")
-    elif stage == "calibrate":
+        _show_diagnosis(pipeline.DIAGNOSES[part](config) if part else pipeline.diagnose(config))
+        return 0
+    result = getattr(pipeline, stage)(config)
+    if stage == "calibrate":
         print(f"{len(result)} planets calibrated in {Path(config.run.out) / 'products' / 'lightcurves'}")
     else:
         print(result)
     return 0
+
+
+def _diagnosis_of(stage: str, words: list[str]) -> tuple[str, list[str]]:
+    """`calibration` of `diagnose calibration key=value`, and the overrides."""
+    if stage != "diagnose" or not words or "=" in words[0] or words[0].startswith("-"):
+        return "", words
+    from .pipeline import DIAGNOSES
+
+    if words[0] not in DIAGNOSES:
+        raise ValueError(f"diagnose {words[0]}: there is {', '.join(DIAGNOSES)}, or nothing for all of it")
+    return words[0], words[1:]
+
+
+def _show_diagnosis(result: dict[str, Any]) -> None:
+    if "scores" in result:
+        print(score_text(result["scores"]) if result["scores"] else "no scores: the truth is not known")
+    if "calibration" in result:
+        from .report import calibration_text
+
+        print(f"\n{calibration_text(result['calibration'])}\n")
+    for name in ("submission", "report"):
+        if name in result:
+            print(f"{name:<11} {result[name]}")
 
 
 def _describe(stage: str) -> int:

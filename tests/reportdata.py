@@ -6,6 +6,8 @@ from kitlib.instruments import N_BINS
 from kitlib.metric import gll_score
 from kitlib.products import LightCurveFit, Posterior, Prediction
 from kitlib.report import ReportData
+from kitlib.rules import from_config
+from kitlib.schema import LossConfig
 
 FGS1_SIGMA, LEVEL_SIGMA, SHAPE_SIGMA = 30e-6, 15e-6, 25e-6
 NAIVE = (0.0146, 0.0106)
@@ -42,6 +44,11 @@ def make_data(planets: int = 12, detailed: int = 3, samples: int = 375, truth: b
         "missing_contact": (np.arange(planets) == 2) * 1.0,
         "chi2_white": 1 + 0.02 * rng.standard_normal(planets),
     }
+    other = np.random.default_rng(8)  # its own, so that the products above stay what they are
+    diagnostics["visits"] = 1.0 + (np.arange(planets) % 10 == 0)
+    diagnostics["electrons"] = other.lognormal(16.6, 0.3, planets)
+    diagnostics["masked_fraction"] = other.uniform(0.005, 0.05, planets)
+    diagnostics["electrons"][1] = diagnostics["masked_fraction"][1] = np.nan  # not fitted
     panels = [
         make_panel(int(ids[i]), instrument, visit, float(depth[i, 0]), samples, rng)
         for i in range(detailed)
@@ -82,4 +89,7 @@ def make_data(planets: int = 12, detailed: int = 3, samples: int = 375, truth: b
         panels=tuple(panels),
         events=events,
         manifests=(manifest,),
+        rules=from_config(LossConfig(rules={"deep_enough": "mu >= 5000 * ppm"})),
+        heavy=True,
+        latents=np.concatenate([np.log(depth), np.log(amplitude), other.standard_normal((planets, 6))], axis=1),
     )
