@@ -115,7 +115,7 @@ def calibration_text(found: dict[str, Any]) -> str:
             head = f"{group['name']:<34}{group['planets']:>5}" if i == 0 else " " * 39
             shares = "".join(f"{100 * share:>7.1f}" for share in part["coverage"].values())
             rows.append(f"{head}  {name:<11}{part['mean']:>+7.2f}{part['std']:>8.3f}{shares}")
-    rows.append(f"\n{'':<8}{'score':>9}{'accuracy':>10}{'lost by sigma':>15}{'of which luck':>15}")
+    rows.append(f"\n{'':<8}{'score':>9}{'accuracy':>10}{'lost by sigma':>15}{'luck alone':>15}")
     for name, part in found["score"].items():
         luck = "" if part["honest"] is None else f"{part['honest']:>15.4f}"
         rows.append(f"{name:<8}{part['score']:>9.4f}{part['accuracy']:>10.4f}{part['loss']:>15.4f}{luck}")

@@ -150,7 +150,8 @@ const charts = (() => {
       ...between(one.per_hour, one.low, one.high, `${part(i)}33`),
       line(one.per_hour, one.median, part(i), { name: one.instrument, hoverinfo: undefined, hovertemplate: "%{x:.2f} / h: %{y:.2f}" }),
     ));
-    return draw(element, traces, { xaxis: { type: "log", title: "frequency, cycles per hour" }, yaxis: { type: "log", title: "power / white noise" } });
+    const ticks = [.01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 20, 50, 100, 200, 500], log = { type: "log", tickvals: ticks, ticktext: ticks.map(String) };
+    return draw(element, traces, { xaxis: { ...log, title: "frequency, cycles per hour" }, yaxis: { ...log, title: "power / white noise" } });
   }
 
   function latents(element, places, colour, names, words) {

@@ -116,8 +116,8 @@
     const select = byId("group");
     if (!select) return;
     const { name, planets: count, parts } = data.groups[Number(select.value)];
-    const spreads = parts.map((one) => `${one.name} ${100 * one.observed[Math.round(.68 * (data.curve_levels.length - 1))] | 0} %`);
-    byId("group-text").textContent = `${name}, ${count} planets. Within the ${Math.round(100 * data.curve_levels[Math.round(.68 * (data.curve_levels.length - 1))])} % interval: ${spreads.join(", ")}.`;
+    const told = parts.map((one) => `${one.name} ${fixed(one.spread, 2)} (${fixed(100 * one.coverage, 0)} %)`);
+    byId("group-text").textContent = `${name}, ${count}: spread (and coverage of the 68 % interval) ${told.join(", ")}.`;
     charts.coverage(byId("coverage"), parts, data.curve_levels);
     charts.quantiles(byId("quantiles"), parts);
     document.querySelectorAll(".pit").forEach((chart) => charts.pit(chart, parts[Number(chart.dataset.part)], Number(chart.dataset.part), count));

@@ -28,7 +28,7 @@ from .diagnostics import (
     rule_table,
     worst_planets,
 )
-from .injection import injection_tables
+from .injectiontable import injection_tables
 from .payload import payload
 
 _FOLDER = Path(__file__).parent

@@ -133,7 +133,9 @@ def _part(part: PartReliability, planets: int) -> dict[str, Any]:
     low, high = quantile_band(gaussian, planets)
     values = {"gaussian": gaussian, "quantiles": observed, "low": low, "high": high}
     values |= {"observed": part.observed, "pit": part.pit}
-    return {"name": part.name} | {name: value.round(4).tolist() for name, value in values.items()}
+    shares = {"spread": part.summary["std"], "coverage": part.summary["coverage"]["0.68"]}
+    found = {name: round(value, 4) for name, value in shares.items()}
+    return {"name": part.name} | found | {name: value.round(4).tolist() for name, value in values.items()}
 
 
 def _map(data: ReportData) -> dict[str, Any] | None:
