@@ -1,5 +1,7 @@
 """Products of a made-up run for the tests of the report: Gaussian errors with exactly the covariance claimed."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from kitlib.instruments import N_BINS
@@ -24,7 +26,9 @@ def make_panel(planet: int, instrument: str, visit: int, depth: float, samples: 
     return LightCurveFit(planet, visit, instrument, time, model + sigma * rng.standard_normal(samples), model, sigma)
 
 
-def make_data(planets: int = 12, detailed: int = 3, samples: int = 375, truth: bool = True) -> ReportData:
+def make_data(
+    planets: int = 12, detailed: int = 3, samples: int = 375, truth: bool = True, **other_fields
+) -> ReportData:
     """A run's worth of products whose errors are Gaussian with exactly the covariance claimed."""
     rng = np.random.default_rng(7)
     ids = np.sort(rng.choice(np.arange(10**6, 4 * 10**9, 997), planets, replace=False)).astype(np.int64)
@@ -78,7 +82,7 @@ def make_data(planets: int = 12, detailed: int = 3, samples: int = 375, truth: b
     if truth:
         score = gll_score(mu, sigma, true, *NAIVE)
         scores = (("naive", 0.0, 0.0, 0.0), ("physics", score.total, score.fgs1, score.airs))
-    return ReportData(
+    data = ReportData(
         title="Test campaign",
         prediction=Prediction(ids, mu, sigma),
         wavelengths_um=wavelengths,
@@ -93,3 +97,4 @@ def make_data(planets: int = 12, detailed: int = 3, samples: int = 375, truth: b
         heavy=True,
         latents=np.concatenate([np.log(depth), np.log(amplitude), other.standard_normal((planets, 6))], axis=1),
     )
+    return replace(data, **other_fields)
