@@ -12,6 +12,7 @@ import pytest
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 sys.path.insert(0, str(FOLDER))
 import build  # noqa: E402
+import offline  # noqa: E402
 
 SOURCES = build.sources()
 
