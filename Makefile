@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: run test lint notebooks bench bench-score bench-speed bench-scale bench-inject bench-twin clean
+.PHONY: run test lint notebooks bench bench-score bench-speed bench-scale bench-train bench-inject bench-twin clean
 
 PYTHON ?= python3
 PIP_ARGS ?=
@@ -31,7 +31,7 @@ lint: $(STAMP)
 notebooks: $(STAMP)
 	$(BIN)/python notebooks/build.py
 
-bench: bench-score bench-speed bench-twin
+bench: bench-score bench-speed bench-scale bench-train bench-twin
 
 bench-score: $(STAMP)
 	$(BIN)/python bench/score.py
@@ -49,8 +49,13 @@ bench-scale: $(STAMP)
 bench-inject: $(STAMP)
 	$(BIN)/python bench/inject.py
 
+bench-train: $(STAMP)
+	$(BIN)/python bench/train_speed.py
+
+# the whole kernel in every mount layout, then on frames of the real size, for the projection to 1,100 planets
 bench-twin: $(STAMP)
 	$(BIN)/python build_kernel.py twin --layout all
+	$(BIN)/python build_kernel.py twin --size full
 
 # results only: .venv stays
 clean:

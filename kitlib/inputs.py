@@ -6,6 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from .calibrator import Calibrator
 from .ensemble import matched
@@ -162,6 +163,16 @@ def answered(models: list[Fusion], posterior: Posterior, rows: Catalogue) -> Pos
         return posterior
     features = features_of(posterior, rows, posterior.inputs)
     return matched([predict(model, posterior, features) for model in models])
+
+
+@torch.no_grad()
+def latents_of(models: list[Fusion], posterior: Posterior, rows: Catalogue) -> np.ndarray | None:
+    """(P, n) what all models of the ensemble make of each planet, side by side; None without models."""
+    if not models:
+        return None
+    features = features_of(posterior, rows, posterior.inputs)
+    made = [model.eval().latents(features.to(model.wl.device)).double().cpu().numpy() for model in models]
+    return np.concatenate(made, axis=1)
 
 
 def calibrator_path(out: Path, kind: str) -> Path:

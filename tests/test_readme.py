@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kitlib.__main__ import DIAGNOSES
 from kitlib.config import compose, sweep_overrides
+from kitlib.pipeline import DIAGNOSES
 from kitlib.schema import STAGES
 
 ROOT = Path(__file__).resolve().parent.parent
