@@ -56,7 +56,7 @@ def write_atomic(path: Path, data: bytes | str) -> Path:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
         if isinstance(error, OSError):
-            remedy = _REMEDIES.get(error.errno, "Give an output folder you may write to (run.out=DIR).")
+            remedy = _REMEDIES.get(error.errno or 0, "Give an output folder you may write to (run.out=DIR).")
             raise OSError(f"cannot write {path}: {error.strerror}. {remedy}") from error
         raise
     return path
