@@ -65,11 +65,11 @@ bench-dvc: $(STAMP)
 	$(BIN)/python bench/dvc_repro.py --dvc $(DVC)/bin/dvc
 
 # bill of materials of the pinned packages (CycloneDX 1.6), by the CycloneDX project's own tool
-LOCKS := artifacts/locks
+SBOM := artifacts/sbom
 sbom: $(STAMP)
-	test -x $(LOCKS)/bin/python || $(PYTHON) -m venv $(LOCKS)
-	$(LOCKS)/bin/python -m pip install --quiet $(PIP_ARGS) -r bench/lock-requirements.txt
-	$(LOCKS)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --of JSON -o artifacts/sbom.json requirements-dev.txt
+	test -x $(SBOM)/bin/python || $(PYTHON) -m venv $(SBOM)
+	$(SBOM)/bin/python -m pip install --quiet $(PIP_ARGS) -r bench/sbom-requirements.txt
+	$(SBOM)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --of JSON -o artifacts/sbom.json requirements-dev.txt
 
 # results only: .venv stays
 clean:

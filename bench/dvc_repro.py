@@ -46,6 +46,7 @@ class Project:
             shutil.copy(Path(data).parent / "solution.csv", folder / "artifacts" / "sim_tiny" / "solution.csv")
 
     def run(self, *command: str) -> str:
+        """Standard output of a command in the copy; SystemExit with its messages where it fails."""
         done = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
