@@ -247,7 +247,15 @@ def save_model(path: Path, model: Fusion, about: dict[str, Any]) -> Path:
     """Write weights, configuration and `about` (a JSON object: recipe, seed, score) as one safetensors file."""
     metadata = {"model": json.dumps(dataclasses.asdict(model.config)), "about": json.dumps(about, sort_keys=True)}
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    return write_atomic(path, save(tensors, metadata))
+    return write_atomic(path, _in_order(save(tensors, metadata)))
+
+
+def _in_order(data: bytes) -> bytes:
+    """A safetensors file with its header's keys sorted: the order of several metadata entries changes by process."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # the tensors start at a multiple of 8
+    return len(header).to_bytes(8, "little") + header + data[end:]
 
 
 def load_model(path: Path, device: torch.device | str = "cpu") -> tuple[Fusion, dict[str, Any]]:
