@@ -119,8 +119,18 @@ class Fusion(nn.Module):
         variance = _variance(features, factors, smooth, coupling)
         return Answer(features.mean + move, variance.sqrt(), factors, smooth, coupling)
 
+    def latents(self, features: Features) -> Tensor:
+        """(P, width) what the model makes of each planet, ahead of its heads; features on the model's device."""
+        return self._mixed(features)[0]
+
     def _encoded(self, features: Features) -> tuple[Tensor, Tensor]:
         """Outputs of the two heads, (P, ...) and (P, N); zero in an untrained model."""
+        mixed, airs = self._mixed(features)
+        bins = functional.silu(airs + self.bin_context(mixed)[:, None])
+        return self.planet_head(mixed), self.bin_head(bins)[..., 0]
+
+    def _mixed(self, features: Features) -> tuple[Tensor, Tensor]:
+        """(P, width) of each planet and (P, N, width) of each of its bins."""
         present = features.present
         nodes = self._scaled("nodes", features.nodes)
         if self.config.base == "population":
@@ -132,9 +142,7 @@ class Fusion(nn.Module):
             fgs1 = torch.zeros_like(meta)
         else:
             fgs1 = self._run(self.fgs1, _masked(features.fgs1, present[..., 0]), present[..., 0])
-        mixed = self.mix(torch.cat([fgs1, airs.mean(1).to(fgs1.dtype), meta.to(fgs1.dtype)], dim=1))
-        bins = functional.silu(airs + self.bin_context(mixed)[:, None])
-        return self.planet_head(mixed), self.bin_head(bins)[..., 0]
+        return self.mix(torch.cat([fgs1, airs.mean(1).to(fgs1.dtype), meta.to(fgs1.dtype)], dim=1)), airs
 
     def _run(self, encoder: nn.Module, *inputs: Tensor) -> Tensor:
         if self.config.gradient_checkpointing and self.training:

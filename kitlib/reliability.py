@@ -8,12 +8,14 @@ calibrated covariance by `reliability_by_part`. Judge a calibrator only on plane
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
+from scipy.stats import beta
 
 from .products import Array
 
 COVERAGE = (0.50, 0.68, 0.90, 0.95)  # central intervals
 QUANTILES = (0.01, 0.05, 0.16, 0.25, 0.50, 0.75, 0.84, 0.95, 0.99)
+PIT_CELLS = 10
 
 
 def summarise(z: Array) -> dict[str, float | int | dict[str, float]]:
@@ -41,6 +43,38 @@ def summarise(z: Array) -> dict[str, float | int | dict[str, float]]:
         "coverage": {f"{p:.2f}": float((np.abs(flat) <= ndtri(0.5 + p / 2)).mean()) for p in COVERAGE},
         "quantiles": {f"{p:.2f}": float(q) for p, q in zip(QUANTILES, np.quantile(flat, QUANTILES), strict=True)},
     }
+
+
+def pit_histogram(z: Array) -> Array:
+    """Probability integral transform: share of z = (truth - mu) / sigma of any shape in each tenth of a unit Gaussian.
+
+    (PIT_CELLS,), all 1 / PIT_CELLS where sigma is right: high ends say that sigma is too small, a slope that mu is
+    biased. NaN are left out; all of them NaN gives NaN.
+    """
+    flat = np.asarray(z, np.float64).ravel()
+    flat = flat[np.isfinite(flat)]
+    cells = np.minimum((ndtr(flat) * PIT_CELLS).astype(int), PIT_CELLS - 1)
+    return np.bincount(cells, minlength=PIT_CELLS) / (len(flat) or np.nan)
+
+
+def quantile_pairs(z: Array, most: int = 99) -> tuple[Array, Array]:
+    """Quantile-quantile plot: quantiles of a unit Gaussian and of z, at most `most` pairs, NaN left out."""
+    flat = np.asarray(z, np.float64).ravel()
+    flat = flat[np.isfinite(flat)]
+    count = min(len(flat), most)
+    levels = (np.arange(count) + 0.5) / max(count, 1)
+    return ndtri(levels), np.quantile(flat, levels) if count else levels
+
+
+def quantile_band(gaussian: Array, independent: int) -> tuple[Array, Array]:
+    """Where 95 % of honest z-scores' quantiles lie at the unit Gaussian's quantiles `gaussian`, for that many values.
+
+    Order statistics of a uniform sample follow a beta distribution. Values that err together (a planet's bins) scatter
+    as far as that many independent ones: give the number of planets.
+    """
+    at = np.asarray(ndtr(gaussian)) * independent + 0.5
+    low, high = (beta.ppf(tail, at, independent + 1 - at) for tail in (0.025, 0.975))
+    return ndtri(low), ndtri(high)
 
 
 def reliability(mu: Array, sigma: Array, truth: Array) -> dict[str, dict[str, Any]]:

@@ -28,7 +28,7 @@ from .grammar import Bands, Parser, read
 from .instruments import MOLECULAR_BANDS_UM, N_BINS
 from .schema import LossConfig
 
-__all__ = ["Comparison", "Rule", "RuleError", "RuleSet", "band_prior", "from_config", "parse", "smoothness"]
+__all__ = ["Comparison", "Rule", "RuleError", "RuleSet", "band_prior", "from_config", "parse", "smoothness", "text_of"]
 
 
 @dataclass(frozen=True)
@@ -175,6 +175,18 @@ class RuleSet(Rule):
 
 def _estimate(mu: Tensor, sigma: Tensor, wl: Any) -> Estimate:
     return Estimate(mu, sigma, np.asarray(wl.detach().cpu() if isinstance(wl, Tensor) else wl, dtype=np.float64))
+
+
+def text_of(rule: Rule) -> str:
+    """The text that a rule was parsed from; both, joined, of a sum or product of two."""
+    if isinstance(rule, Weighted):
+        return text_of(rule.rule)
+    if isinstance(rule, Comparison):
+        return rule.excess.place.text
+    if isinstance(rule, Sum | Product):
+        sides = dict.fromkeys((text_of(rule.left), text_of(rule.right)))
+        return (" and " if isinstance(rule, Sum) else " or ").join(sides)
+    return "; ".join(map(text_of, rule.rules.values())) if isinstance(rule, RuleSet) else ""
 
 
 # How much each comparison is exceeded, as an operation on (left, right)
