@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import norm
 
 from ..decomposition import weighted
@@ -84,7 +85,7 @@ def part_reliability(name: str, z: Array) -> PartReliability:
     )
 
 
-def all_parts(data: ReportData, members: Array | None = None) -> list[PartReliability]:
+def all_parts(data: ReportData, members: NDArray[np.bool_] | None = None) -> list[PartReliability]:
     """Reliability of every part of the spectrum over the planets `members` (P,) bool, or all; empty without truth."""
     if data.truth is None:
         return []

@@ -30,7 +30,8 @@ def injection_tables(content: Mapping[str, Any] | None) -> list[dict[str, Any]]:
 
 def _flat(record: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     """One row for each record of a list inside `record` (its ladder of amplitudes), or one where it has none."""
-    about, steps = {}, []
+    about: dict[str, str] = {}
+    steps: list[Mapping[str, Any]] = []
     for key, value in record.items():
         if key in _LEFT_OUT:
             continue
