@@ -16,7 +16,7 @@ from kitlib.__main__ import main
 from kitlib.calibrate import calibrate_cds
 from kitlib.combination import Likelihood
 from kitlib.config import compose
-from kitlib.frameinject import Exposure, hot_pixel, inject_frames, injected, read_exposure, rewrite
+from kitlib.frameinject import AIRS_PER_FGS1_PX, Exposure, hot_pixel, inject_frames, injected, read_exposure, rewrite
 from kitlib.frames import Axis, AxisInfo, read_axis_info, read_catalogue
 from kitlib.inject import Answers, InjectError, Setting, Trial, chosen_planets, experiment, trials
 from kitlib.inputs import run_calibrator
@@ -298,6 +298,12 @@ def test_a_jitter_burst_in_frames_moves_light_without_losing_it(sky, tmp_path):
     hit = in_burst(SCENE, 0, one.axis.time_h) > 0
     assert not added[~hit].any() and added[hit].any((1, 2)).all()
     assert abs(added[hit].sum()) < 0.05 * np.abs(added[hit]).sum()
+    # the image's middle moves by .3 px rms times the ratio of both detectors' jitter, each pair by its own draw
+    drawn = np.random.default_rng([1, int(sky.folder.name), 0, 1]).standard_normal((len(hit), 2))[hit, 0]
+    core = slice(8, 24)
+    light = (one.star * one.maps.flat).sum(1)[core].sum() * 4.6 / 4.5
+    moved = added[hit].sum(2)[:, core] @ np.arange(AIRS.rows)[core] / light
+    np.testing.assert_allclose(moved, 0.3 * AIRS_PER_FGS1_PX * drawn, rtol=0.2, atol=1e-3)
     assert not (copy / FGS1.signal_file(0)).is_symlink()
 
 
