@@ -47,9 +47,7 @@ def _bands(entries: Sequence[dict[str, Any]]) -> str:
             numbers = [f"{step[name]:.0f}" for name in ("injected", "recovered", "bias", "sigma")]
             rows.append([*about, *numbers, f"{step['detected']:.0%}"])
             about = [""] * len(about)
-    title = (
-        "bands: recovered over injected amplitude (1: all of it), and at each amplitude in ppm; detected: above 3 sigma"
-    )
+    title = "bands: recovered over injected amplitude (1: all of it); at each amplitude, ppm; detected: above 3 sigma"
     return f"{title}\n{_aligned(rows)}"
 
 
@@ -63,7 +61,10 @@ def _nuisances(entries: Sequence[dict[str, Any]]) -> str:
         rows.append(
             [one["signal"], one["where"], str(one["planets"]), *slopes, at, *sigmas, f"{largest['sigma_ratio']:.2f}"]
         )
-    title = "nuisances: ppm of depth that a unit injected leaks into the spectrum; at the largest amplitude, in sigmas"
+    title = (
+        "nuisances: ppm of depth that a unit injected leaks into the spectrum; then leakage in sigmas at the largest\n"
+        "amplitude, and by how much the error bars of AIRS change"
+    )
     return f"{title}\n{_aligned(rows)}"
 
 
