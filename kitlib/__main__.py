@@ -4,12 +4,15 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from . import __version__
 from .config import compose, groups, keys
 from .paths import find_configs
 
+MULTIRUN = ("--multirun", "-m")
 USAGE = """usage: python -m kitlib STAGE [key=value ...]
+       python -m kitlib diagnose [calibration|report|inject] [key=value ...]
        python -m kitlib score --solution S.csv --submission P.csv --train T.csv
 
 stages:
@@ -18,18 +21,17 @@ stages:
   pretrain   fusion model from simulated planets alone; how the shipped one is made
   train      priors, fine-tuned fusion model and sigma calibration from the training planets
   predict    frames -> submission.csv; needs no training step
-  diagnose   scores where the truth is known, and the HTML report
-  diagnose inject   puts signals of known size into the planets' data and reports what comes out
+  diagnose   scores and reliability of sigma where the truth is known, and the HTML report;
+             `calibration` and `report` make one of them alone; `inject` puts signals of known size into the
+             planets' data and reports what comes out
   submit     validated submission -> bundle with configuration and checksums
   score      official score of a submission, as JSON
 
 overrides: group=option or key=value, for example
   python -m kitlib predict +env=local +data=kaggle data.root=DIR run.out=OUT
+  python -m kitlib train --multirun +search=encoder_depth,bins run.out=OUT tries all combinations
   python -m kitlib STAGE --help lists groups, keys and their values
 """
-
-
-DIAGNOSES = ("inject",)  # `diagnose NAME` runs pipeline.NAME with the configuration of diagnose
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _score(rest)
         if any(word in ("-h", "--help") for word in rest):
             return _describe(stage)
+        if any(word in MULTIRUN for word in rest):
+            return _sweep(stage, [word for word in rest if word not in MULTIRUN])
         return _run(stage, rest)
     except (ValueError, OSError) as error:  # the kit's own errors: bad input, configuration, folders
         print(f"spectramind {stage}: {error}", file=sys.stderr)
@@ -62,25 +66,59 @@ def score_text(scores: dict[str, dict[str, float]]) -> str:
     return "\n".join(rows)
 
 
-def _run(stage: str, overrides: list[str]) -> int:
-    name = overrides.pop(0) if stage == "diagnose" and overrides[:1] and overrides[0] in DIAGNOSES else stage
+def _run(stage: str, words: list[str]) -> int:
+    part, overrides = _diagnosis_of(stage, words)
     config = compose(stage, overrides)
     from . import pipeline  # after the configuration: its errors need no torch
 
-    result = getattr(pipeline, name)(config)
-    if name == "inject":
-        from .report.injection import text
-
-        print(f"{text(result)}\n\ntable   {Path(config.run.out) / 'inject.json'}")
-        print(f"figure  {Path(config.run.out) / 'inject.png'}")
-    elif stage == "diagnose":
-        print(score_text(result["scores"]) if result["scores"] else "no scores: the truth is not known")
-        print(f"submission  {result['submission']}\nreport      {result['report']}")
-    elif stage == "calibrate":
+    if stage == "diagnose":
+        result = pipeline.DIAGNOSES[part](config) if part else pipeline.diagnose(config)
+        (_show_injection if part == "inject" else _show_diagnosis)(result, Path(config.run.out))
+        return 0
+    result = getattr(pipeline, stage)(config)
+    if stage == "calibrate":
         print(f"{len(result)} planets calibrated in {Path(config.run.out) / 'products' / 'lightcurves'}")
     else:
         print(result)
     return 0
+
+
+def _sweep(stage: str, overrides: list[str]) -> int:
+    from .sweep import as_markdown, sweep
+
+    out, results = sweep(stage, overrides)
+    print(as_markdown(results), end="")
+    print(f"results     {out / 'results.md'}, results.csv")
+    return 2 if any(one.problem for one in results) else 0
+
+
+def _diagnosis_of(stage: str, words: list[str]) -> tuple[str, list[str]]:
+    """`calibration` of `diagnose calibration key=value`, and the overrides."""
+    if stage != "diagnose" or not words or "=" in words[0] or words[0].startswith("-"):
+        return "", words
+    from .pipeline import DIAGNOSES
+
+    if words[0] not in DIAGNOSES:
+        raise ValueError(f"diagnose {words[0]}: there is {', '.join(DIAGNOSES)}, or nothing for all of it")
+    return words[0], words[1:]
+
+
+def _show_injection(result: dict[str, Any], out: Path) -> None:
+    from .report.injection import text
+
+    print(f"{text(result)}\n\ntable   {out / 'inject.json'}\nfigure  {out / 'inject.png'}")
+
+
+def _show_diagnosis(result: dict[str, Any], _: Path) -> None:
+    if "scores" in result:
+        print(score_text(result["scores"]) if result["scores"] else "no scores: the truth is not known")
+    if "calibration" in result:
+        from .report import calibration_text
+
+        print(f"\n{calibration_text(result['calibration'])}\n")
+    for name in ("submission", "report"):
+        if name in result:
+            print(f"{name:<11} {result[name]}")
 
 
 def _describe(stage: str) -> int:

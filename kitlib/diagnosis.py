@@ -12,7 +12,8 @@ from .metric import Score, gll_score, naive_statistics
 from .posterior import read_posterior
 from .products import Posterior, Prediction
 from .provenance import EventLog
-from .report import ReportData, write_report
+from .report import ReportData
+from .rules import from_config
 from .schema import Config
 from .submission import read_submission
 from .tables import read_wavelengths
@@ -24,16 +25,19 @@ class DiagnosisError(ValueError):
     """Products that do not belong together; the message names the file."""
 
 
-def diagnosis(
-    config: Config, root: Path, out: Path, events: EventLog, calibrator: Calibrator, baseline: Prediction
-) -> dict[str, Any]:
-    """Score the run in `out` where the truth is known and write OUT/report.html.
+def gathered(
+    config: Config,
+    root: Path,
+    out: Path,
+    events: EventLog,
+    calibrator: Calibrator,
+    baseline: Prediction,
+    latents: np.ndarray | None = None,
+) -> tuple[ReportData, dict[str, dict[str, float]]]:
+    """What the run in `out` has to show, and its scores by name ({"total", "fgs1", "airs"}; empty without a truth).
 
-    `calibrator` is the submission's; `baseline` is what the physical fit alone answers, calibrated.
-
-    Returns:
-        {"scores": {name: {"total", "fgs1", "airs"}}, "submission": Path, "report": Path, "data": ReportData}; scores is
-        empty without a truth.
+    `calibrator` is the submission's; `baseline` is what the physical fit alone answers, calibrated; `latents` (P, n) of
+    the fusion model.
     """
     prediction = read_submission(out / "submission.csv")
     posterior, curves = read_posterior(out / "posterior.safetensors")
@@ -49,6 +53,7 @@ def diagnosis(
     else:
         lacking = f"{root}/train.csv" if naive is None else "the truth (data.solution)"
         events.emit("diagnose", "not_scored", reason=f"no scores without {lacking}")
+    injection = out / "inject.json"
     data = ReportData(
         title=f"SpectraMind: {out.name}, {len(prediction.planet_id)} planets of {config.data.split}",
         prediction=prediction,
@@ -60,13 +65,12 @@ def diagnosis(
         panels=tuple(curve for curve in curves if curve.planet_id in shown),
         events=tuple(latest_events(out)),
         manifests=tuple(json.loads(path.read_text()) for path in sorted((out / "manifests").glob("*.json"))),
+        rules=from_config(config.loss),
+        injection=json.loads(injection.read_text()) if injection.is_file() else None,
+        heavy=config.report.heavy,
+        latents=latents,
     )
-    return {
-        "scores": scores,
-        "submission": out / "submission.csv",
-        "report": write_report(out / "report.html", data),
-        "data": data,
-    }
+    return data, scores
 
 
 def score_table(

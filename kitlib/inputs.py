@@ -6,6 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from .calibrator import Calibrator
 from .ensemble import matched
@@ -86,12 +87,15 @@ def population(prior: SpectralPrior, planet_id: np.ndarray) -> Prediction:
 
 
 def choose_prior(config: PriorConfig, depth: np.ndarray, catalogue: Catalogue) -> SpectralPrior:
-    """Prior learnt from these spectra (N, 283), or the shipped one where `prior.source` or their number says so."""
+    """Prior learnt from these spectra (N, 283), or the shipped one where `prior.source` or their number says so.
+
+    What lies beyond the spectra, the shapes of other atmospheres, is the shipped prior's in any case.
+    """
     if config.source not in ("auto", "train", "shipped"):
         raise InputError(f"prior.source={config.source}: give auto, train or shipped")
     if config.source == "shipped" or (config.source == "auto" and len(depth) < config.min_train_planets):
         return shipped_prior()
-    return learn_prior(depth, catalogue, config)
+    return replace(learn_prior(depth, catalogue, config), unfamiliar=shipped_prior().unfamiliar)
 
 
 def with_limb_darkening(prior: SpectralPrior, measured: Sequence[Measured]) -> SpectralPrior:
@@ -126,6 +130,16 @@ def answered(models: list[Fusion], posterior: Posterior, rows: Catalogue) -> Pos
         return posterior
     features = features_of(posterior, rows, posterior.inputs)
     return matched([predict(model, posterior, features) for model in models])
+
+
+@torch.no_grad()
+def latents_of(models: list[Fusion], posterior: Posterior, rows: Catalogue) -> np.ndarray | None:
+    """(P, n) what all models of the ensemble make of each planet, side by side; None without models."""
+    if not models:
+        return None
+    features = features_of(posterior, rows, posterior.inputs)
+    made = [model.eval().latents(features.to(model.wl.device)).double().cpu().numpy() for model in models]
+    return np.concatenate(made, axis=1)
 
 
 def calibrator_path(out: Path, kind: str) -> Path:

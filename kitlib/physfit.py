@@ -22,6 +22,7 @@ from .combination import Likelihood, combine
 from .driftorder import averaged
 from .features import FittedSeries, fit_inputs, no_inputs
 from .gaussnewton import Fit, FitError
+from .instruments import AIRS
 from .jointfit import joint_fit, measure_limb_darkening
 from .limbdarkening import Measured
 from .prior import AMPLITUDES, SpectralPrior, ln_scale_height_depth
@@ -62,7 +63,7 @@ def detailed_fit(
     planet: PlanetLightCurves, row: Catalogue, prior: SpectralPrior, config: PhysfitConfig
 ) -> tuple[PlanetFit, Details | None]:
     """`fit_planet`, and what the answer was made of; None where that is the population's."""
-    reasons = []
+    reasons: list[str] = []
     for fallback, fixed in enumerate((False, True)):
         try:
             white = white_fit(planet, row, prior, config, fixed)
@@ -146,6 +147,8 @@ def _diagnostics(planet: PlanetLightCurves, row: Catalogue, white: Fit, fit: Fit
     start = min(float(one.time_h[0]) for one in fit.series)
     end = max(float(one.time_h[-1]) for one in fit.series)
     flat = np.concatenate([r[:, 0][r[:, 0] != 0] for r in white.system.residuals])
+    bright = [float(one.level_e.sum()) for one in fit.series if one.instrument == AIRS.name]
+    masked = [curve.quality.get("masked_fraction", np.nan) for visit in planet.visits for curve in visit.values()]
     return {
         "visits": float(len(planet.visits)),
         "missing_contact": float(any(t < start + 0.1 or t + 2 * half > end - 0.1 for t in first)),
@@ -158,6 +161,8 @@ def _diagnostics(planet: PlanetLightCurves, row: Catalogue, white: Fit, fit: Fit
         "impact_param": abs(of("b")),
         "level": float(fit.state.depth[1:].mean()),
         "unfamiliar": float(weights[len(AMPLITUDES) :].sum()),
+        "electrons": float(np.mean(bright)) if bright else np.nan,
+        "masked_fraction": max(masked),
     }
 
 

@@ -5,7 +5,7 @@
     pretrain   ->  OUT/pretrain/: shards, model.safetensors, history.png      (simulated planets alone)
     train      ->  OUT/prior.safetensors, OUT/calibrator_*.json, OUT/fusion/fold_*/, OUT/train_posterior.safetensors
     predict    ->  OUT/submission.csv, OUT/posterior.safetensors, OUT/physics.safetensors      (works without `train`)
-    diagnose   ->  OUT/scores.json, OUT/report.html
+    diagnose   ->  OUT/scores.json, OUT/calibration.json, OUT/report.html
     inject     ->  OUT/inject.json, OUT/inject.png                            (`diagnose inject`)
     submit     ->  OUT/bundle/
 
@@ -14,7 +14,9 @@ Each stage also leaves OUT/configs/STAGE.yaml, OUT/manifests/STAGE.json and its 
 
 import json
 import warnings
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ from .inputs import (
     catalogue_of,
     choose_prior,
     expected_planets,
+    latents_of,
     match,
     population,
     rows_of,
@@ -45,11 +48,10 @@ from .lightcurves import calibrate_planets
 from .losses import Loss
 from .metric import naive_statistics
 from .paths import ensure_writable, find_data_root
-from .physfit import fit_planets
-from .planets import computed, light_curves, planet_work
+from .planets import computed, fitted_planets, planet_work
 from .posterior import join, read_posterior, write_posterior
-from .prior import SpectralPrior, shipped_prior
-from .products import Catalogue, LightCurveFit, PlanetLightCurves, Posterior, Prediction, Spectra
+from .prior import shipped_prior
+from .products import Catalogue, Posterior, Prediction, Spectra
 from .provenance import write_atomic
 from .schema import Config
 from .sigma import fit_calibrator
@@ -59,6 +61,11 @@ from .tables import read_wavelengths
 from .train import train_one
 from .training import fine_tuned, measured_stars
 
+SCORED = {
+    "pretrain": ("pretrain",),
+    "train": ("train",),
+    "diagnose": ("predict", "diagnose"),
+}  # what a sweep can compare
 MIN_TRAIN = 10  # planets: below, thirteen calibration numbers would say nothing
 
 
@@ -128,8 +135,8 @@ def train(config: Config) -> Path:
             chosen, others = np.flatnonzero((fold == k) & usable), np.flatnonzero(fold != k)
             if len(chosen):
                 prior = choose_prior(config.prior, truth.depth[others], catalogue.take(others))
-                prior = with_limb_darkening(prior, [measured[i] for i in others if i in measured])
-                parts.append(_fit(stage, catalogue.take(chosen), products, prior))
+                prior = with_limb_darkening(prior, [measured[i] for i in others.tolist() if i in measured])
+                parts.append(fitted_planets(stage, catalogue.take(chosen), products, prior))
         if not parts:
             raise PipelineError(f"{root}/train: no planet with usable frames; see {stage.events.path} for the reasons")
         posterior, curves = join(parts)
@@ -204,20 +211,45 @@ def predict(config: Config) -> Path:
         return submission
 
 
-def diagnose(config: Config) -> dict[str, Any]:
-    """Scores where the truth is known, and the HTML report; see `diagnosis.diagnosis`."""
-    from .diagnosis import diagnosis  # figures and page: not needed to predict
+def diagnose(config: Config, what: str = "") -> dict[str, Any]:
+    """What a run is worth: scores, reliability of its sigma, and the HTML report.
 
-    with running("diagnose", config) as stage:
+    Args:
+        what: "" for all that follows; "calibration" for OUT/calibration.json alone, "report" for OUT/report.html alone.
+
+    Returns:
+        {"scores": {name: {"total", "fgs1", "airs"}} (empty without a truth), "data": ReportData, "submission": Path},
+        and of what was made "calibration": its content, "report": Path.
+
+    Raises:
+        PipelineError: there is no submission, or no truth for `what="calibration"`.
+    """
+    from .diagnosis import gathered  # figures and page: not needed to predict
+    from .report import calibration, write_report
+
+    with running(f"diagnose_{what}" if what else "diagnose", config) as stage:
         root = find_data_root(config.data.root)
         calibrator, _ = run_calibrator(config.sigma.calibrator, stage.out, config.model.kind)
-        _require_submission(stage)
+        submission = _require_submission(stage)
         physics, _ = read_posterior(stage.out / "physics.safetensors")
         baseline = apply(run_calibrator("", stage.out, "physics")[0], physics)
-        result = diagnosis(config, root, stage.out, stage.events, calibrator, baseline)
-        stage.record["inputs"] += [stage.out / "submission.csv", stage.out / "posterior.safetensors"]
-        scores = write_atomic(stage.out / "scores.json", json.dumps(result["scores"], indent=1) + "\n")
-        stage.record["outputs"] += [scores, result["report"]]
+        latents = None
+        if config.report.heavy and what != "calibration":
+            rows, _ = match(catalogue_of(root, config.data.split), physics.planet_id)
+            latents = latents_of(run_models(config.model, stage.out)[0], physics, rows)
+        data, scores = gathered(config, root, stage.out, stage.events, calibrator, baseline, latents)
+        stage.record["inputs"] += [submission, stage.out / "posterior.safetensors"]
+        result: dict[str, Any] = {"scores": scores, "data": data, "submission": submission}
+        if not what:
+            _write_json(stage, "scores.json", scores)
+        if what == "calibration" or (not what and data.truth is not None):
+            if data.truth is None:
+                raise PipelineError("calibration needs the true spectra: data.solution, and train.csv in data.root")
+            result["calibration"] = calibration(data)
+            _write_json(stage, "calibration.json", result["calibration"])
+        if what != "calibration":
+            result["report"] = write_report(stage.out / "report.html", data)
+            stage.record["outputs"].append(result["report"])
         return result
 
 
@@ -233,6 +265,14 @@ def inject(config: Config) -> dict[str, Any]:
         return result
 
 
+# `python -m kitlib diagnose WORD`: what it runs instead of the whole
+DIAGNOSES: dict[str, Callable[[Config], dict[str, Any]]] = {
+    "calibration": partial(diagnose, what="calibration"),
+    "report": partial(diagnose, what="report"),
+    "inject": inject,
+}
+
+
 def submit(config: Config) -> Path:
     """Validate the submission and package it with configuration and checksums; returns the bundle's folder."""
     with running("submit", config) as stage:
@@ -245,9 +285,15 @@ def submit(config: Config) -> Path:
         return bundle
 
 
-def _require_submission(stage: Stage) -> None:
-    if not (stage.out / "submission.csv").is_file():
-        raise PipelineError(f"{stage.out}/submission.csv: no such file. Run `python -m kitlib predict` first.")
+def _require_submission(stage: Stage) -> Path:
+    path = stage.out / "submission.csv"
+    if not path.is_file():
+        raise PipelineError(f"{path}: no such file. Run `python -m kitlib predict` first.")
+    return path
+
+
+def _write_json(stage: Stage, name: str, content: dict[str, Any]) -> None:
+    stage.record["outputs"].append(write_atomic(stage.out / name, json.dumps(content, indent=1) + "\n"))
 
 
 def _calibrated(stage: Stage, root: Path, split: str, catalogue: Catalogue) -> dict[int, Path]:
@@ -263,26 +309,6 @@ def _calibrated(stage: Stage, root: Path, split: str, catalogue: Catalogue) -> d
 
 def _products(stage: Stage, split: str) -> Path:
     return stage.out / "products" / "lightcurves" / split
-
-
-def _fit(
-    stage: Stage, rows: Catalogue, products: dict[int, Path], prior: SpectralPrior
-) -> tuple[Posterior, list[LightCurveFit]]:
-    planets = [light_curves(products.get(i), i, stage.name, stage.events) for i in rows.planet_id.tolist()]
-    config, log, show = stage.config.physfit, stage.events, stage.config.run.progress
-    try:
-        return fit_planets(planets, rows, prior, config, log, show, stage.workers)
-    except Exception as error:  # a worker that the system killed, say: once more, planet by planet
-        log.emit(stage.name, "fit_retried", reason=f"{type(error).__name__}: {error}", planets=len(planets))
-    parts = []
-    for i, planet in enumerate(planets):
-        row = rows.take(slice(i, i + 1))
-        try:
-            parts.append(fit_planets([planet], row, prior, config, log, False, 1))
-        except Exception as error:
-            log.emit(stage.name, "fit_failed", planet_id=planet.planet_id, reason=f"{type(error).__name__}: {error}")
-            parts.append(fit_planets([PlanetLightCurves(planet.planet_id, ())], row, prior, config, log, False, 1))
-    return join(parts)
 
 
 def _report_fallbacks(stage: Stage, posterior: Posterior) -> None:

@@ -5,13 +5,17 @@ calibrated covariance by `reliability_by_part`. Judge a calibrator only on plane
 (`Calibrator.unseen`, `sigma.cross_calibrate`).
 """
 
+from typing import Any
+
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
+from scipy.stats import beta
 
 from .products import Array
 
 COVERAGE = (0.50, 0.68, 0.90, 0.95)  # central intervals
 QUANTILES = (0.01, 0.05, 0.16, 0.25, 0.50, 0.75, 0.84, 0.95, 0.99)
+PIT_CELLS = 10
 
 
 def summarise(z: Array) -> dict[str, float | int | dict[str, float]]:
@@ -41,7 +45,39 @@ def summarise(z: Array) -> dict[str, float | int | dict[str, float]]:
     }
 
 
-def reliability(mu: Array, sigma: Array, truth: Array) -> dict[str, dict]:
+def pit_histogram(z: Array) -> Array:
+    """Probability integral transform: share of z = (truth - mu) / sigma of any shape in each tenth of a unit Gaussian.
+
+    (PIT_CELLS,), all 1 / PIT_CELLS where sigma is right: high ends say that sigma is too small, a slope that mu is
+    biased. NaN are left out; all of them NaN gives NaN.
+    """
+    flat = np.asarray(z, np.float64).ravel()
+    flat = flat[np.isfinite(flat)]
+    cells = np.minimum((ndtr(flat) * PIT_CELLS).astype(int), PIT_CELLS - 1)
+    return np.bincount(cells, minlength=PIT_CELLS) / (len(flat) or np.nan)
+
+
+def quantile_pairs(z: Array, most: int = 99) -> tuple[Array, Array]:
+    """Quantile-quantile plot: quantiles of a unit Gaussian and of z, at most `most` pairs, NaN left out."""
+    flat = np.asarray(z, np.float64).ravel()
+    flat = flat[np.isfinite(flat)]
+    count = min(len(flat), most)
+    levels = (np.arange(count) + 0.5) / max(count, 1)
+    return ndtri(levels), np.quantile(flat, levels) if count else levels
+
+
+def quantile_band(gaussian: Array, independent: int) -> tuple[Array, Array]:
+    """Where 95 % of honest z-scores' quantiles lie at the unit Gaussian's quantiles `gaussian`, for that many values.
+
+    Order statistics of a uniform sample follow a beta distribution. Values that err together (a planet's bins) scatter
+    as far as that many independent ones: give the number of planets.
+    """
+    at = np.asarray(ndtr(gaussian)) * independent + 0.5
+    low, high = (beta.ppf(tail, at, independent + 1 - at) for tail in (0.025, 0.975))
+    return ndtri(low), ndtri(high)
+
+
+def reliability(mu: Array, sigma: Array, truth: Array) -> dict[str, dict[str, Any]]:
     """Reliability of a prediction, (P, 283) each: {"fgs1": summary of bin 0, "airs": summary of bins 1..282 pooled}."""
     z = (np.asarray(truth, np.float64) - mu) / sigma
     return {"fgs1": summarise(z[:, 0]), "airs": summarise(z[:, 1:])}
@@ -72,6 +108,6 @@ def level_shape_z(mean: Array, cov: Array, truth: Array) -> dict[str, Array]:
     }
 
 
-def reliability_by_part(mean: Array, cov: Array, truth: Array) -> dict[str, dict]:
+def reliability_by_part(mean: Array, cov: Array, truth: Array) -> dict[str, dict[str, Any]]:
     """`summarise` of each of `level_shape_z`'s parts: {"fgs1": ..., "level": ..., "shape": ...}."""
     return {name: summarise(z) for name, z in level_shape_z(mean, cov, truth).items()}

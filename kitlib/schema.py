@@ -205,7 +205,8 @@ class InjectConfig:
 class ReportConfig:
     """The HTML page."""
 
-    planets: int = 6  # planets shown in detail
+    planets: int = 100  # planets whose light curves are shown, the worst fits first; 10 kB each
+    heavy: bool = True  # Fourier spectra of the residuals, and a map of the fusion model's latents
 
 
 @dataclass

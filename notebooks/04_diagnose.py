@@ -30,7 +30,8 @@ from kitlib import pipeline
 from kitlib.__main__ import score_text
 from kitlib.config import compose
 from kitlib.paths import environment
-from kitlib.report import figures
+from kitlib.report import calibration_text, figures
+from kitlib.report.diagnostics import rule_table
 
 config = compose("diagnose", [f"env={environment()}", *overrides])
 result = pipeline.diagnose(config)
@@ -48,8 +49,35 @@ for planet in shown:
 
 # %% [markdown]
 # ## Are the error bars honest?
-# Coverage and error over sigma of FGS1, of the AIRS level and of the AIRS shape, where the truth is known.
+# Coverage, quantiles and probability integral transform of FGS1, of the AIRS bins, of their level and of their shape;
+# by detector, star, visits and contacts; where the truth is known.
 
 # %%
 if data.truth is not None:
+    print(calibration_text(result["calibration"]))
     display(figures.reliability_figure(data))
+
+# %% [markdown]
+# ## Where is the score lost?
+# Accuracy part: what the same errors would score if sigma were multiplied by the best factor, one a planet in AIRS.
+
+# %%
+if data.truth is not None:
+    display(figures.score_figure(data))
+
+# %% [markdown]
+# ## Which rules fire where?
+# Violations in each rule's own units; the page lists the planets.
+
+# %%
+for rule in rule_table(data):
+    print(f"{rule['rule']:<16}{len(rule['planets']):>4} planets, largest {rule['largest']:.2g}   {rule['text']}")
+
+# %% [markdown]
+# ## Residuals and latents
+# With `report.heavy` (off on Kaggle): Fourier power of the residuals, and the planets as the fusion model sees them.
+
+# %%
+for figure in (figures.power_figure(data), figures.latent_figure(data)):
+    if figure is not None:
+        display(figure)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import papermill
 from build import sources
+from offline import offline_html
 
 from kitlib import pipeline
 from kitlib.__main__ import score_text
@@ -17,7 +18,7 @@ from kitlib.config import compose
 
 
 def main(overrides: list[str]) -> None:
-    """Run everything with the same overrides; executed notebooks go to OUT/notebooks."""
+    """Run everything with the same overrides; executed notebooks go to OUT/notebooks, .ipynb and offline .html."""
     start = time.monotonic()
     config = compose("simulate", overrides)
     out = Path(config.run.out).resolve()
@@ -34,6 +35,7 @@ def main(overrides: list[str]) -> None:
             progress_bar=config.run.progress,
             stderr_file=sys.stderr if config.run.progress else None,  # the stages' own progress bars
         )
+        offline_html(out / "notebooks" / f"{source.stem}.ipynb")
     scores = json.loads((out / "scores.json").read_text())
     print(f"\n{config.simulate.test_planets} held-out planets, {time.monotonic() - start:.0f} s")
     print(score_text(scores))

@@ -43,3 +43,13 @@ def campaign(tmp_path_factory):
     words = ["env=ci", "data=sim_tiny", *sizes, "run.seed=5", f"simulate.out={folder}", f"run.out={folder / 'run'}"]
     pipeline.simulate(compose("simulate", words))
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """A headless Chromium; tests that need one skip where there is none."""
+    from browser import Browser
+
+    window = Browser(tmp_path_factory.mktemp("chromium") / "profile")
+    yield window
+    window.close()

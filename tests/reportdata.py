@@ -1,11 +1,15 @@
 """Products of a made-up run for the tests of the report: Gaussian errors with exactly the covariance claimed."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from kitlib.instruments import N_BINS
 from kitlib.metric import gll_score
 from kitlib.products import LightCurveFit, Posterior, Prediction
 from kitlib.report import ReportData
+from kitlib.rules import from_config
+from kitlib.schema import LossConfig
 
 FGS1_SIGMA, LEVEL_SIGMA, SHAPE_SIGMA = 30e-6, 15e-6, 25e-6
 NAIVE = (0.0146, 0.0106)
@@ -22,7 +26,9 @@ def make_panel(planet: int, instrument: str, visit: int, depth: float, samples: 
     return LightCurveFit(planet, visit, instrument, time, model + sigma * rng.standard_normal(samples), model, sigma)
 
 
-def make_data(planets: int = 12, detailed: int = 3, samples: int = 375, truth: bool = True) -> ReportData:
+def make_data(
+    planets: int = 12, detailed: int = 3, samples: int = 375, truth: bool = True, **other_fields
+) -> ReportData:
     """A run's worth of products whose errors are Gaussian with exactly the covariance claimed."""
     rng = np.random.default_rng(7)
     ids = np.sort(rng.choice(np.arange(10**6, 4 * 10**9, 997), planets, replace=False)).astype(np.int64)
@@ -42,6 +48,11 @@ def make_data(planets: int = 12, detailed: int = 3, samples: int = 375, truth: b
         "missing_contact": (np.arange(planets) == 2) * 1.0,
         "chi2_white": 1 + 0.02 * rng.standard_normal(planets),
     }
+    other = np.random.default_rng(8)  # its own, so that the products above stay what they are
+    diagnostics["visits"] = 1.0 + (np.arange(planets) % 10 == 0)
+    diagnostics["electrons"] = other.lognormal(16.6, 0.3, planets)
+    diagnostics["masked_fraction"] = other.uniform(0.005, 0.05, planets)
+    diagnostics["electrons"][1] = diagnostics["masked_fraction"][1] = np.nan  # not fitted
     panels = [
         make_panel(int(ids[i]), instrument, visit, float(depth[i, 0]), samples, rng)
         for i in range(detailed)
@@ -71,7 +82,7 @@ def make_data(planets: int = 12, detailed: int = 3, samples: int = 375, truth: b
     if truth:
         score = gll_score(mu, sigma, true, *NAIVE)
         scores = (("naive", 0.0, 0.0, 0.0), ("physics", score.total, score.fgs1, score.airs))
-    return ReportData(
+    data = ReportData(
         title="Test campaign",
         prediction=Prediction(ids, mu, sigma),
         wavelengths_um=wavelengths,
@@ -82,4 +93,8 @@ def make_data(planets: int = 12, detailed: int = 3, samples: int = 375, truth: b
         panels=tuple(panels),
         events=events,
         manifests=(manifest,),
+        rules=from_config(LossConfig(rules={"deep_enough": "mu >= 5000 * ppm"})),
+        heavy=True,
+        latents=np.concatenate([np.log(depth), np.log(amplitude), other.standard_normal((planets, 6))], axis=1),
     )
+    return replace(data, **other_fields)

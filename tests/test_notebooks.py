@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 sys.path.insert(0, str(FOLDER))
 import build  # noqa: E402
+import offline  # noqa: E402
 
 SOURCES = build.sources()
 
@@ -81,6 +83,10 @@ def test_all_four_run_by_papermill(campaign, tmp_path, monkeypatch):
         )
         shown = [o for cell in executed.cells for o in cell.get("outputs", [])]
         assert any("image/png" in o.get("data", {}) for o in shown), f"{source.stem} shows no figure"
+        page = offline.offline_html(tmp_path / source.with_suffix(".ipynb").name).read_text()
+        assert page.count("data:image/png") == sum("image/png" in o.get("data", {}) for o in shown)
+        assert "<script" not in page and not re.search(r'(src|href)="(?!data:|#)', page)
     assert (out / "submission.csv").is_file() and (out / "report.html").is_file()
     printed = "".join(o.get("text", "") for o in shown)
     assert all(word in printed for word in ("naive", "physics", "submission.csv", "report.html"))
+    assert all(word in printed for word in ("luck alone", "smoothness", "AIRS shape"))

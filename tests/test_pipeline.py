@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from kitlib import pipeline
+from kitlib import planets as planet_stage
 from kitlib.__main__ import main
 from kitlib.config import compose
 from kitlib.inputs import catalogue_of, match, rows_of
@@ -94,6 +96,55 @@ def test_bundle_is_the_submission_with_its_configuration(run):
         assert sha256(bundle / name) == entry["sha256"]
 
 
+def test_calibration_is_that_of_the_submission(campaign, run):
+    """Recomputed from the two csv files, without the kit's own reliability code."""
+    found = json.loads((run / "calibration.json").read_text())
+    truth = pl.read_csv(campaign / "solution.csv").drop("planet_id").to_numpy()
+    answer = pl.read_csv(run / "submission.csv").drop("planet_id").to_numpy()
+    z = (answer[:, :283] - truth) / answer[:, 283:]
+    everyone = found["groups"][0]
+    assert everyone["planets"] == 8 and everyone["parts"]["FGS1"]["std"] == pytest.approx(z[:, 0].std(), rel=1e-6)
+    assert everyone["parts"]["AIRS bins"]["coverage"]["0.95"] == pytest.approx((np.abs(z[:, 1:]) < 1.959964).mean())
+    scores = json.loads((run / "scores.json").read_text())
+    assert found["score"]["FGS1"]["score"] == pytest.approx(scores["v50"]["fgs1"])
+    assert {group["name"] for group in found["groups"]} >= {"fainter half", "fewer masked pixels"}
+
+
+def test_diagnose_makes_one_part_alone_and_follows_the_products(campaign, run, tmp_path, capsys):
+    out = tmp_path / "run"
+    out.mkdir()
+    products = ("submission.csv", "posterior.safetensors", "physics.safetensors")
+    for name in (*products, "calibrator_v50.json", "calibrator_physics.json"):
+        shutil.copy(run / name, out)
+    assert main(["diagnose", "calibration", *words(campaign, out)]) == 0
+    assert "luck alone" in capsys.readouterr().out
+    assert (out / "calibration.json").read_bytes() == (run / "calibration.json").read_bytes()
+    assert not (out / "report.html").exists() and not (out / "scores.json").exists()
+    assert main(["diagnose", "report", *words(campaign, out), "report.heavy=false"]) == 0
+    first = (out / "report.html").read_text()
+    assert "Residuals and latents" not in first and "Residuals and latents" in (run / "report.html").read_text()
+    table = pl.read_csv(out / "submission.csv")
+    table.with_columns(pl.col("wl_1") * 1.01).write_csv(out / "submission.csv")
+    (out / "inject.json").write_text(json.dumps({"bands": [{"signal": "CH4_3.3um", "slope": 0.9173}]}))
+    assert main(["diagnose", "report", *words(campaign, out), "report.heavy=false"]) == 0
+    second = (out / "report.html").read_text()
+    assert "CH4_3.3um" in second and "0.917" in second and "CH4_3.3um" not in first
+    changed = f"{1e6 * 1.01 * table['wl_1'][0]:,.0f}".replace(",", "\u202f")
+    assert changed in second and changed not in first
+    assert (out / "manifests" / "diagnose_report.json").is_file()
+
+
+@pytest.mark.parametrize("part", ["calibration", "report"])
+def test_diagnose_says_what_it_needs(campaign, tmp_path, capsys, part):
+    assert main(["diagnose", part, *words(campaign, tmp_path)]) == 2
+    assert "Run `python -m kitlib predict` first" in capsys.readouterr().err
+
+
+def test_diagnose_names_its_parts(capsys):
+    assert main(["diagnose", "calibrations"]) == 2
+    assert "there is calibration, report" in capsys.readouterr().err
+
+
 def test_report_names_every_planet(campaign, run):
     page = (run / "report.html").read_text()
     assert all(str(planet) in page for planet in planets(campaign / "data" / "test_star_info.csv"))
@@ -126,7 +177,7 @@ def test_predict_needs_no_training_step(campaign, run, tmp_path):
 
 def test_a_fit_that_crashes_in_training_costs_its_planet_alone(campaign, run, tmp_path, monkeypatch):
     """A batch that crashes is fitted planet by planet; the planet that still crashes gets the population's answer."""
-    config, real = compose("train", words(campaign, tmp_path)), pipeline.fit_planets
+    config, real = compose("train", words(campaign, tmp_path)), planet_stage.fit_planets
     products = {int(path.stem): path for path in sorted((run / "products" / "lightcurves" / "test").iterdir())[:3]}
     catalogue = catalogue_of(campaign / "data", "test")
     rows = catalogue.take(rows_of(catalogue.planet_id, np.array(list(products))))
@@ -137,9 +188,9 @@ def test_a_fit_that_crashes_in_training_costs_its_planet_alone(campaign, run, tm
             raise MemoryError("killed")
         return real(lightcurves, *rest)
 
-    monkeypatch.setattr(pipeline, "fit_planets", crashing)
+    monkeypatch.setattr(planet_stage, "fit_planets", crashing)
     stage = pipeline.Stage("train", config, tmp_path, EventLog(tmp_path / "events.jsonl"), {})
-    posterior, _ = pipeline._fit(stage, rows, products, shipped_prior())
+    posterior, _ = planet_stage.fitted_planets(stage, rows, products, shipped_prior())
     told = {e["event"]: e.get("planet_id") for e in stage.events.read()}
     assert told == {"fit_retried": None, "fit_failed": victim, "fallback": victim}
     assert (posterior.diagnostics["fallback"] == 2).tolist() == [planet == victim for planet in products]

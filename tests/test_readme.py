@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kitlib.__main__ import DIAGNOSES
-from kitlib.config import compose
+from kitlib.config import compose, sweep_overrides
+from kitlib.pipeline import DIAGNOSES
 from kitlib.schema import STAGES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,7 +51,9 @@ def test_commands_compose():
     assert len(found) >= 5
     for command in found:
         stage, *overrides = shlex.split(command)[3:]
-        if stage != "score":
+        if "--multirun" in overrides:
+            sweep_overrides([word for word in overrides if word != "--multirun"], ROOT / "configs")
+        elif stage != "score":
             compose(stage, [word for word in overrides if word not in DIAGNOSES])
 
 

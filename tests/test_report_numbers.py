@@ -9,8 +9,9 @@ from scipy.stats import norm
 
 from kitlib.metric import gll_score
 from kitlib.products import LightCurveFit
-from kitlib.reliability import COVERAGE
+from kitlib.reliability import COVERAGE, quantile_band
 from kitlib.report import ReportData
+from kitlib.report.calibrationtable import by_bin
 from kitlib.report.diagnostics import (
     PartReliability,
     event_groups,
@@ -21,7 +22,15 @@ from kitlib.report.diagnostics import (
     worst_planets,
     z_scores,
 )
-from kitlib.report.figures import light_curve_figure, reliability_figure, spectrum_figure
+from kitlib.report.figures import (
+    latent_figure,
+    light_curve_figure,
+    power_figure,
+    reliability_figure,
+    score_figure,
+    spectrum_figure,
+)
+from kitlib.report.heavy import latent_map, residual_powers
 
 
 def coverage(part: PartReliability) -> np.ndarray:
@@ -51,7 +60,10 @@ def test_reliability_of_honest_and_of_overconfident_sigma():
     for part in honest.values():
         assert part.summary["std"] == pytest.approx(1, abs=0.09), part.name
         assert np.all(np.abs(coverage(part) - COVERAGE) < 4 * part.coverage_error + 1e-3), part.name
-        assert part.histogram.sum() == pytest.approx(1)
+        assert part.pit.sum() == pytest.approx(1)
+        np.testing.assert_allclose(part.pit, 0.1, atol=0.06)
+        low, high = quantile_band(part.quantiles[0], 400)
+        assert np.mean((low < part.quantiles[1]) & (part.quantiles[1] < high)) > 0.8, part.name
     # sigma twice too small: |z| doubles, so a p interval holds what an interval of half its width should
     half = part_reliability("FGS1", 2 * z_scores(data)["FGS1"])
     expected = 2 * norm.cdf(norm.ppf(0.5 + np.array(COVERAGE) / 2) / 2) - 1
@@ -62,7 +74,10 @@ def test_reliability_of_honest_and_of_overconfident_sigma():
 def test_reliability_of_four_known_scores():
     part = part_reliability("x", np.array([[0.5], [-0.9], [1.5], [-7.0]]))
     np.testing.assert_array_equal(coverage(part), [0.25, 0.5, 0.75, 0.75])  # limits .674, .994, 1.645, 1.960
-    assert part.histogram[0] == 0.25 and part.summary["mean"] == pytest.approx(-1.475)
+    assert part.summary["mean"] == pytest.approx(-1.475)
+    # recovered minus true: 7 sigma too low is a truth at the upper end, .5 too high one at ndtr(-.5) = .31
+    np.testing.assert_array_equal(np.flatnonzero(part.pit), [0, 3, 8, 9])
+    np.testing.assert_allclose(part.quantiles[0], norm.ppf([0.125, 0.375, 0.625, 0.875]))
 
 
 def test_planet_scores_average_to_the_official_score(data):
@@ -121,7 +136,14 @@ def test_figures_draw_the_products(data):
     coverage = reliability_figure(data)
     observed = part_reliability("FGS1", z_scores(data)["FGS1"]).observed
     np.testing.assert_allclose(coverage.axes[0].get_lines()[1].get_ydata(), 100 * observed)
-    for figure in (spectrum, curves, coverage):
+    score = score_figure(data)
+    np.testing.assert_allclose(score.axes[0].get_lines()[0].get_ydata(), by_bin(data)["score"][1:])
+    assert score.axes[2].get_images()[0].get_array().shape == (12, 283)
+    power = power_figure(data)
+    np.testing.assert_allclose(power.axes[0].get_lines()[0].get_ydata(), residual_powers(data)[0].median)
+    latents = latent_figure(data)
+    np.testing.assert_allclose(latents.axes[0].collections[0].get_offsets(), latent_map(data).places)
+    for figure in (spectrum, curves, coverage, score, power, latents):
         png = figure._repr_png_()  # what a notebook shows
         assert png.startswith(b"\x89PNG") and len(png) > 10_000
 
@@ -131,5 +153,7 @@ def test_figures_name_what_is_missing(data):
         spectrum_figure(data, 1)
     with pytest.raises(ValueError, match="no light curve of planet"):
         light_curve_figure(data, int(data.prediction.planet_id[-1]))
-    with pytest.raises(ValueError, match="true spectra"):
-        reliability_figure(make_data(truth=False))
+    for figure in (reliability_figure, score_figure):
+        with pytest.raises(ValueError, match="true spectra"):
+            figure(make_data(truth=False))
+    assert power_figure(replace(data, heavy=False)) is None and latent_figure(replace(data, latents=None)) is None

@@ -3,7 +3,8 @@
 Every number on the page is computed from the `ReportData` that the pipeline builds out of the run's own products.
 """
 
+from .calibrationtable import calibration, calibration_text
 from .data import ReportData
 from .page import write_report
 
-__all__ = ["ReportData", "write_report"]
+__all__ = ["ReportData", "calibration", "calibration_text", "write_report"]

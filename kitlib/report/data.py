@@ -8,6 +8,7 @@ import numpy as np
 
 from ..instruments import N_BINS
 from ..products import Array, LightCurveFit, Posterior, Prediction
+from ..rules import RuleSet
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,10 @@ class ReportData:
     panels: tuple[LightCurveFit, ...] = ()  # of the planets shown in detail
     events: tuple[Mapping[str, Any], ...] = ()  # as `EventLog.read` gives them
     manifests: tuple[Mapping[str, Any], ...] = ()  # as `stage_manifest` writes them
+    rules: RuleSet | None = None  # soft constraints that the prediction is held against
+    injection: Mapping[str, Any] | None = None  # content of OUT/inject.json
+    heavy: bool = False  # whether the expensive figures are wanted: spectra of residuals
+    latents: Array | None = None  # (P, n) what the fusion model makes of each planet, for its map
 
     def __post_init__(self) -> None:
         ids = np.asarray(self.prediction.planet_id)
@@ -47,17 +52,19 @@ class ReportData:
         if self.posterior is not None and not np.array_equal(self.posterior.planet_id, ids):
             raise ValueError("report: posterior and prediction must hold the same planets in the same order")
         if self.posterior is not None:
-            self._check_covariance()
+            self._check_covariance(self.posterior)
         if self.truth is not None and self.naive is None:
             raise ValueError(
                 "report: truth needs `naive` (mean and sigma of all training targets) to be scored against"
             )
+        if self.latents is not None and len(self.latents) != len(ids):
+            raise ValueError(f"report: latents of {len(self.latents)} planets, {len(ids)} were predicted")
         strangers = sorted({panel.planet_id for panel in self.panels} - set(ids.tolist()))
         if strangers:
             raise ValueError(f"report: light curves of planets that were not predicted: {strangers[:5]}")
 
-    def _check_covariance(self) -> None:
-        claimed = np.sqrt(np.diagonal(self.posterior.cov, axis1=1, axis2=2))
+    def _check_covariance(self, posterior: Posterior) -> None:
+        claimed = np.sqrt(np.diagonal(posterior.cov, axis1=1, axis2=2))
         ratio = float(np.median(claimed / self.prediction.sigma))
         if not abs(ratio - 1) < 0.05:
             raise ValueError(
@@ -71,6 +78,11 @@ class ReportData:
         if not len(rows):
             raise KeyError(f"planet {planet_id} is not among the {len(self.prediction.planet_id)} predicted planets")
         return int(rows[0])
+
+    def diagnostic(self, name: str) -> Array:
+        """(P,) a diagnostic of the physical fit; NaN where it is not known."""
+        found = {} if self.posterior is None else self.posterior.diagnostics
+        return np.asarray(found.get(name, np.full(len(self.prediction.planet_id), np.nan)), float)
 
     def panels_of(self, planet_id: int) -> list[LightCurveFit]:
         """A planet's light curves, by visit, FGS1 before AIRS."""

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
+from ..decomposition import weighted
 from ..instruments import N_AIRS_BINS, bin_weights
 from ..metric import gll_per_bin
 from ..products import Array, LightCurveFit
-from ..reliability import COVERAGE, level_shape_z, summarise
+from ..reliability import COVERAGE, level_shape_z, pit_histogram, quantile_pairs, summarise
+from ..rules import text_of
 from .data import ReportData
 
 CURVE_LEVELS = np.linspace(0.0, 1.0, 41)  # of the expected-against-observed curve
-Z_REACH = 5.0  # of the histogram of z
 PPM = 1e6
 
 # Physical-fit diagnostics that tell of trouble: name -> (what it is, its value on a clean planet). A planet is suspect
@@ -40,8 +41,8 @@ class PartReliability:
     summary: dict[str, Any]  # of `reliability.summarise`: mean, std, robust, coverage, ...
     coverage_error: Array  # (len(COVERAGE),) standard error from planet to planet: bins of one planet err together
     observed: Array  # (len(CURVE_LEVELS),) share of |z| within each nominal central interval
-    edges: Array  # (C + 1,) cells of the histogram of z, narrower where there are more errors to count
-    histogram: Array  # (C,) share in each cell; what lies outside is counted in the outermost cells
+    pit: Array  # (PIT_CELLS,) of `reliability.pit_histogram`
+    quantiles: tuple[Array, Array]  # of `reliability.quantile_pairs`
 
 
 def z_scores(data: ReportData) -> dict[str, Array]:
@@ -50,8 +51,10 @@ def z_scores(data: ReportData) -> dict[str, Array]:
     "FGS1" and "AIRS bins" use the sigma of the prediction. With a posterior, "AIRS level" (mean over the 282 bins) and
     "AIRS shape" (each bin relative to that mean) use its covariance.
     """
+    if data.truth is None:
+        raise ValueError("report: without a truth there is nothing to compare with")
     z = (data.prediction.mu - data.truth) / data.prediction.sigma
-    parts = {"FGS1": z[:, :1], "AIRS bins": z[:, 1:]}
+    parts: dict[str, Array] = {"FGS1": z[:, :1], "AIRS bins": z[:, 1:]}
     if data.posterior is None:
         return parts
     by_part = level_shape_z(data.prediction.mu, data.posterior.cov, data.truth)  # of the opposite sign
@@ -70,32 +73,59 @@ def part_reliability(name: str, z: Array) -> PartReliability:
     size, finite = np.abs(z), np.isfinite(z)
     limits = norm.ppf(0.5 + np.array(COVERAGE) / 2)
     inside = np.stack([(size <= limit).sum(1) / np.maximum(finite.sum(1), 1) for limit in limits], axis=1)
-    edges = np.linspace(-Z_REACH, Z_REACH, 11 if z.size < 50 else 21 if z.size < 1000 else 41)
     return PartReliability(
         name=name,
         z=z,
         summary=summarise(z),
         coverage_error=inside.std(0, ddof=1) / np.sqrt(len(z)) if len(z) > 1 else np.full(len(COVERAGE), np.nan),
         observed=np.array([(size[finite] <= limit).mean() for limit in norm.ppf(0.5 + CURVE_LEVELS / 2)]),
-        edges=edges,
-        histogram=np.histogram(np.clip(z[finite], -Z_REACH, Z_REACH), edges)[0] / finite.sum(),
+        pit=pit_histogram(-z),  # z here is mu - truth: what is too low stands on the right, where the truth lies
+        quantiles=quantile_pairs(z),
     )
 
 
-def all_parts(data: ReportData) -> list[PartReliability]:
-    """Reliability of every part of the spectrum; empty without truth."""
+def all_parts(data: ReportData, members: Array | None = None) -> list[PartReliability]:
+    """Reliability of every part of the spectrum over the planets `members` (P,) bool, or all; empty without truth."""
     if data.truth is None:
         return []
-    return [part_reliability(name, z) for name, z in z_scores(data).items()]
+    chosen = slice(None) if members is None else members
+    return [part_reliability(name, z[chosen]) for name, z in z_scores(data).items()]
 
 
 def planet_scores(data: ReportData) -> Array | None:
     """Each planet's share of the official score, (P, 3): total, FGS1, AIRS mean, not clipped; None without truth."""
-    if data.truth is None:
+    if data.truth is None or data.naive is None:
         return None
-    per_bin = gll_per_bin(data.prediction.mu, data.prediction.sigma, data.truth, *data.naive)
-    weights = bin_weights()
-    return np.stack([per_bin @ weights / weights.sum(), per_bin[:, 0], per_bin[:, 1:].mean(1)], axis=1)
+    return weighted(gll_per_bin(data.prediction.mu, data.prediction.sigma, data.truth, *data.naive))
+
+
+def violations(data: ReportData) -> list[dict[str, Any]]:
+    """What `RuleSet.report` finds in the prediction; empty without rules."""
+    if data.rules is None:
+        return []
+    prediction = data.prediction
+    return data.rules.report(prediction.planet_id, prediction.mu, prediction.sigma, data.wavelengths_um)
+
+
+def rule_table(data: ReportData) -> list[dict[str, Any]]:
+    """One row a rule: its text, how many planets break it, median and largest violation among them, those planets.
+
+    Violations are in the rule's own units; planets are sorted by theirs, the worst first.
+    """
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in violations(data):
+        found[row["rule"]].append(row)
+    return [
+        {
+            "rule": name,
+            "text": text_of(rule),
+            "planets": [row["planet_id"] for row in found[name]],
+            "median": float(np.median([row["violation"] for row in found[name]])) if found[name] else 0.0,
+            "largest": found[name][0]["violation"] if found[name] else 0.0,
+            "worst_um": found[name][0]["worst_um"] if found[name] else None,
+        }
+        for name, rule in (data.rules.rules.items() if data.rules else ())
+    ]
 
 
 def panel_statistics(panel: LightCurveFit) -> dict[str, float]:
@@ -140,7 +170,8 @@ def event_groups(data: ReportData) -> list[dict[str, Any]]:
     counts: Counter[tuple[str, str, str]] = Counter()
     planets: dict[tuple[str, str, str], list[int]] = {}
     for event in data.events:
-        key = tuple(str(event.get(name) or "") for name in ("stage", "event", "reason"))
+        stage, kind, reason = (str(event.get(name) or "") for name in ("stage", "event", "reason"))
+        key = (stage, kind, reason)
         counts[key] += 1
         planet = event_planet(event)
         if planet is not None and planet not in planets.setdefault(key, []):

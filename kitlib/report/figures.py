@@ -3,12 +3,16 @@
 import io
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import norm
 
-from ..instruments import MOLECULAR_BANDS_UM
+from ..instruments import MOLECULAR_BANDS_UM, bin_weights
+from ..products import Array
+from ..reliability import PIT_CELLS, quantile_band
+from .calibrationtable import by_bin, cells
 from .data import ReportData
-from .diagnostics import CURVE_LEVELS, PPM, all_parts, panel_statistics, usable
+from .diagnostics import CURVE_LEVELS, PPM, all_parts, panel_statistics, planet_scores, usable
+from .heavy import latent_map, residual_powers
 
 # Okabe & Ito's palette: told apart by colour-blind readers and in grey
 _ESTIMATE, _TRUTH, _POINTS = "#0072B2", "#D55E00", "#7f8c9b"
@@ -60,7 +64,7 @@ def spectrum_figure(data: ReportData, planet_id: int) -> Figure:
     return figure
 
 
-def _mark_molecules(axis) -> None:
+def _mark_molecules(axis: Axes) -> None:
     """One thin row of bars a molecule along the top of the axes, in axes units vertically."""
     transform = axis.get_xaxis_transform()
     low, high = axis.get_xlim()
@@ -103,27 +107,98 @@ def light_curve_figure(data: ReportData, planet_id: int) -> Figure:
     return figure
 
 
-def reliability_figure(data: ReportData) -> Figure:
-    """Expected against observed coverage, and the histogram of error over sigma of each part.
+def reliability_figure(data: ReportData, members: Array | None = None) -> Figure:
+    """Coverage and quantiles of all parts, and the probability integral transform of each.
+
+    Args:
+        members: (P,) bool, the planets to judge (`groups.groups`); all of them by default.
 
     Raises:
         ValueError: the truth is not known.
     """
+    _need_truth(data)
+    parts = all_parts(data, members)
+    planets = len(parts[0].z)
+    figure = NotebookFigure(figsize=(11, 6), layout="constrained")
+    upper, lower = figure.subfigures(2, 1)
+    coverage, quantiles = upper.subplots(1, 2)
+    coverage.plot([0, 100], [0, 100], "--", color="0.5")
+    widest = max((part.quantiles[0] for part in parts), key=len)
+    quantiles.fill_between(widest, *quantile_band(widest, planets), color="0.5", alpha=0.2, lw=0)
+    quantiles.plot(widest[[0, -1]], widest[[0, -1]], "--", color="0.5")
+    for part, colour in zip(parts, _PARTS, strict=False):
+        coverage.plot(100 * CURVE_LEVELS, 100 * part.observed, color=colour, label=part.name)
+        quantiles.plot(*part.quantiles, color=colour)
+    coverage.set(xlabel="expected, %", ylabel="observed, %", title="coverage")
+    coverage.legend(frameon=False, fontsize=8)
+    quantiles.set(xlabel="unit Gaussian", ylabel="error over sigma", title="quantiles, 95 % of honest lines")
+    scatter = 1.96 * np.sqrt((1 - 1 / PIT_CELLS) / (PIT_CELLS * planets))
+    for part, axis, colour in zip(parts, lower.subplots(1, len(parts), sharey=True), _PARTS, strict=False):
+        axis.stairs(100 * part.pit, np.linspace(0, 1, PIT_CELLS + 1), fill=True, color=colour, alpha=0.6)
+        for limit in (max(1 / PIT_CELLS - scatter, 0), 1 / PIT_CELLS + scatter):
+            axis.axhline(100 * limit, ls=":", color="0.5")
+        axis.set_title(f"{part.name}: mean {part.summary['mean']:+.2f}, spread {part.summary['std']:.2f}", fontsize=9)
+        axis.set_xlabel("predicted probability below the truth", fontsize=8)
+    lower.axes[0].set_ylabel("share, %")
+    return figure
+
+
+def score_figure(data: ReportData) -> Figure:
+    """Score and accuracy part by bin with the best factor on sigma, and the score of every planet and bin.
+
+    Raises:
+        ValueError: the truth is not known.
+    """
+    _need_truth(data)
+    columns, score = by_bin(data), cells(data)["score"]
+    figure = NotebookFigure(figsize=(11, 7), layout="constrained")
+    lines, factor, rows = figure.subplots(3, 1, height_ratios=[3, 1.5, 4])
+    wavelength = columns["wavelength_um"][1:]
+    lines.plot(wavelength, columns["score"][1:], color=_ESTIMATE, label="score")
+    lines.plot(wavelength, columns["accuracy"][1:], color=_TRUTH, label="accuracy part")
+    lines.legend(frameon=False)
+    lines.set_ylabel("score")
+    factor.axhline(1, ls="--", color="0.5")
+    factor.plot(wavelength, columns["factor"][1:], color=_POINTS)
+    factor.set(ylabel="best factor\non sigma", ylim=(0, None), xlabel="wavelength, um")
+    order = np.argsort(score @ bin_weights())
+    low = min(np.quantile(score, 0.02), 0.5)
+    image = rows.imshow(score[order], aspect="auto", cmap="cividis", vmin=low, vmax=1, interpolation="none")
+    rows.set(xlabel="bin (0: FGS1)", ylabel="planets, the worst on top", yticks=[])
+    figure.colorbar(image, ax=rows, label="score")
+    return figure
+
+
+def power_figure(data: ReportData) -> Figure | None:
+    """Fourier power of the white residuals; None unless `report.heavy`."""
+    found = residual_powers(data)
+    if not found:
+        return None
+    figure = NotebookFigure(figsize=(9, 3.6), layout="constrained")
+    axis = figure.subplots()
+    for one, colour in zip(found, _PARTS, strict=False):
+        axis.fill_between(one.per_hour, one.low, one.high, color=colour, alpha=0.2, lw=0)
+        axis.plot(one.per_hour, one.median, color=colour, label=f"{one.instrument}, {one.curves} light curves")
+    axis.axhline(1, ls="--", color="0.5")
+    axis.set(xscale="log", yscale="log", xlabel="frequency, cycles per hour", ylabel="power / white noise")
+    axis.legend(frameon=False)
+    return figure
+
+
+def latent_figure(data: ReportData) -> Figure | None:
+    """The planets in the plane of the fusion model's latents, coloured by score or depth; None without latents."""
+    found = latent_map(data)
+    if found is None:
+        return None
+    scores = planet_scores(data)
+    colour, words = (scores[:, 0], "score") if scores is not None else (data.prediction.mu[:, 1:].mean(1), "mean depth")
+    figure = NotebookFigure(figsize=(6, 4.5), layout="constrained")
+    axis = figure.subplots()
+    figure.colorbar(axis.scatter(*found.places.T, c=colour, cmap="cividis", edgecolors="0.4"), ax=axis, label=words)
+    axis.set(xticks=[], yticks=[], title=f"latents of the fusion model: {found.method}")
+    return figure
+
+
+def _need_truth(data: ReportData) -> None:
     if data.truth is None:
         raise ValueError("reliability needs the true spectra: give data.solution")
-    parts = all_parts(data)
-    figure = NotebookFigure(figsize=(3.4 * (1 + len(parts)), 3.4), layout="constrained")
-    first, *others = figure.subplots(1, 1 + len(parts))
-    first.plot([0, 100], [0, 100], "--", color="0.5")
-    grid = np.linspace(-5, 5, 201)
-    for part, axis, colour in zip(parts, others, _PARTS, strict=False):
-        first.plot(100 * CURVE_LEVELS, 100 * part.observed, color=colour, label=part.name)
-        axis.stairs(part.histogram / np.diff(part.edges), part.edges, fill=True, color=_POINTS, alpha=0.5)
-        axis.plot(grid, norm.pdf(grid), color=colour)
-        axis.set_title(f"{part.name}: mean {part.summary['mean']:+.2f}, spread {part.summary['std']:.2f}", fontsize=9)
-        axis.set_xlabel("error over sigma")
-    first.set_xlabel("expected, %")
-    first.set_ylabel("observed, %")
-    first.set_title("coverage", fontsize=9)
-    first.legend(frameon=False, fontsize=8)
-    return figure

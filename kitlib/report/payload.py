@@ -1,0 +1,143 @@
+"""The numbers that the page's script draws, as plain JSON: whole steps where a curve is drawn, few digits elsewhere."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..instruments import MOLECULAR_BANDS_UM
+from ..products import Array, LightCurveFit
+from ..reliability import quantile_band
+from .calibrationtable import by_bin, cells
+from .data import ReportData
+from .diagnostics import (
+    CURVE_LEVELS,
+    PPM,
+    PartReliability,
+    all_parts,
+    events_by_planet,
+    panel_statistics,
+    planet_scores,
+    usable,
+    violations,
+)
+from .groups import groups
+from .heavy import latent_map, residual_powers
+
+SPECTRUM_STEPS = 10  # steps per ppm that a spectrum is rounded to in the page
+TIME_STEPS = 36_000  # steps per hour: a tenth of a second
+CELL_STEPS = 100  # steps per unit of the heat maps
+MAX_SAMPLES = 400  # points drawn of one light curve; longer ones are averaged
+MAX_PLANET_EVENTS = 20  # events listed with one planet
+
+
+def payload(data: ReportData) -> dict[str, Any]:
+    """Everything that page.js and charts.js read."""
+    return {
+        "wavelength_um": np.round(np.asarray(data.wavelengths_um, float), 5).tolist(),
+        "spectrum_steps": SPECTRUM_STEPS,
+        "time_steps": TIME_STEPS,
+        "cell_steps": CELL_STEPS,
+        "bands": [[name, [list(band) for band in bands]] for name, bands in MOLECULAR_BANDS_UM.items()],
+        "planets": _planets(data),
+        "curve_levels": CURVE_LEVELS.tolist(),
+        "groups": [] if data.truth is None else _groups(data),
+        "cells": {} if data.truth is None else {name: _whole(v, CELL_STEPS) for name, v in cells(data).items()},
+        "by_bin": {} if data.truth is None else {name: v.round(4).tolist() for name, v in by_bin(data).items()},
+        "powers": [
+            {"instrument": one.instrument, "curves": one.curves}
+            | {name: _digits(getattr(one, name)) for name in ("per_hour", "low", "median", "high")}
+            for one in residual_powers(data)
+        ],
+        "map": _map(data),
+    }
+
+
+def steps(values: Array, scale: float) -> list[int]:
+    """Whole steps from one value to the next, which are short to write: the first counts from 0."""
+    return np.diff(np.rint(np.asarray(values, np.float64) * scale).astype(np.int64), prepend=0).tolist()
+
+
+def _whole(values: Array, scale: float) -> list:
+    return np.rint(np.clip(np.asarray(values, np.float64) * scale, -(10**6), 10**6)).astype(np.int64).tolist()
+
+
+def _digits(values: Array) -> list[float]:
+    return [float(f"{value:.4g}") for value in values]
+
+
+def _finite(value: float, digits: int) -> float | None:
+    return round(float(value), digits) if np.isfinite(value) else None
+
+
+def _planets(data: ReportData) -> list[dict[str, Any]]:
+    events, scores = events_by_planet(data), planet_scores(data)
+    broken: dict[int, list[list[Any]]] = defaultdict(list)
+    for row in violations(data):
+        amount = f"{row['violation']:.2g}"
+        broken[row["planet_id"]].append([row["rule"], row["bins"], round(row["worst_um"], 3), amount])
+    found = []
+    for row, planet in enumerate(int(planet) for planet in data.prediction.planet_id):
+        one = _planet(data, row, scores, events.get(planet, []))
+        found.append(one | {"rules": broken[planet]})
+    return found
+
+
+def _planet(data: ReportData, row: int, scores: Array | None, events: list[Mapping[str, Any]]) -> dict[str, Any]:
+    planet = int(data.prediction.planet_id[row])
+    sigma = np.maximum(np.rint(data.prediction.sigma[row] * PPM * SPECTRUM_STEPS), 1)
+    return {
+        "id": str(planet),
+        "mu": steps(data.prediction.mu[row], PPM * SPECTRUM_STEPS),
+        "sigma": sigma.astype(np.int64).tolist(),
+        "truth": None if data.truth is None else steps(data.truth[row], PPM * SPECTRUM_STEPS),
+        "score": None if scores is None else [_finite(value, 4) for value in scores[row]],
+        "curves": [_curve(panel) for panel in data.panels_of(planet) if usable(panel).any()],
+        "events": [[str(e.get(key) or "") for key in ("stage", "event", "reason")] for e in events[:MAX_PLANET_EVENTS]],
+        "more_events": max(len(events) - MAX_PLANET_EVENTS, 0),
+    }
+
+
+def _curve(panel: LightCurveFit) -> dict[str, Any]:
+    good = usable(panel)
+    time, flux, model = (np.asarray(v, np.float64)[good] for v in (panel.time_h, panel.flux, panel.model))
+    averaged = -(-len(time) // MAX_SAMPLES)
+    if averaged > 1:
+        edges = np.arange(0, len(time), averaged)
+        counts = np.diff(edges, append=len(time))
+        time, flux, model = (np.add.reduceat(v, edges) / counts for v in (time, flux, model))
+    statistics = panel_statistics(panel)
+    return {
+        "visit": int(panel.visit),
+        "instrument": str(panel.instrument),
+        "time": steps(time, TIME_STEPS),
+        "model": steps(model - 1, PPM),
+        "residual": _whole(flux - model, PPM),
+        "averaged": averaged,
+        "statistics": {name: _finite(value, 3) for name, value in statistics.items()},
+    }
+
+
+def _groups(data: ReportData) -> list[dict[str, Any]]:
+    found = []
+    for group in groups(data):
+        planets = int(group.members.sum())
+        parts = [_part(part, planets) for part in all_parts(data, group.members)]
+        found.append({"name": group.name, "planets": planets, "parts": parts})
+    return found
+
+
+def _part(part: PartReliability, planets: int) -> dict[str, Any]:
+    gaussian, observed = part.quantiles
+    low, high = quantile_band(gaussian, planets)
+    values = {"gaussian": gaussian, "quantiles": observed, "low": low, "high": high}
+    values |= {"observed": part.observed, "pit": part.pit}
+    shares = {"spread": part.summary["std"], "coverage": part.summary["coverage"]["0.68"]}
+    found = {name: round(value, 4) for name, value in shares.items()}
+    return {"name": part.name} | found | {name: value.round(4).tolist() for name, value in values.items()}
+
+
+def _map(data: ReportData) -> dict[str, Any] | None:
+    found = latent_map(data)
+    return found and {"method": found.method, "places": np.round(found.places, 3).tolist()}
