@@ -368,6 +368,9 @@ def test_leakage_is_told_apart_into_fgs1_level_and_shape():
     assert found["slopes"]["fgs1"] == pytest.approx({"slope": 3.0, "error": 0.0})
     assert found["slopes"]["level"] == pytest.approx({"slope": 0.0, "error": 0.2})
     assert found["ladder"][0]["level_sigma"] == pytest.approx(point["level_sigma"])  # rms: signs do not cancel
+    uneven = leakage_summary([{**rows[0], "fgs1_sigma": sigma, "planet_id": i} for i, sigma in enumerate((1, -2, 7))])
+    assert uneven["ladder"][0]["fgs1_sigma"] == pytest.approx(np.sqrt(54 / 3))
+    assert uneven["ladder"][0]["fgs1_sigma_median"] == 2
 
 
 def test_without_the_prior_the_likelihoods_own_best_fit_remains():

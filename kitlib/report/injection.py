@@ -56,14 +56,14 @@ def _nuisances(entries: Sequence[dict[str, Any]]) -> str:
     for one in entries:
         largest = max(one["ladder"], key=lambda step: abs(step["injected"]))
         slopes = [_slope(one["slopes"][part], 3) for part in _PARTS]
-        sigmas = [f"{largest[f'{part}_sigma']:.2f}" for part in _PARTS]
+        sigmas = [f"{largest[f'{part}_sigma']:.2f} ({largest[f'{part}_sigma_median']:.2f})" for part in _PARTS]
         at = f"{largest['injected']:g} {one['unit']}"
         rows.append(
             [one["signal"], one["where"], str(one["planets"]), *slopes, at, *sigmas, f"{largest['sigma_ratio']:.2f}"]
         )
     title = (
         "nuisances: ppm of depth that a unit injected leaks into the spectrum; then leakage in sigmas at the largest\n"
-        "amplitude, and by how much the error bars of AIRS change"
+        "amplitude, rms over planets (median), and by how much the error bars of AIRS change"
     )
     return f"{title}\n{_aligned(rows)}"
 
