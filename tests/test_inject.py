@@ -451,11 +451,14 @@ def test_without_a_planet_that_can_be_fitted_the_reason_is_told(campaign):
         ("inject.nuisance_amplitudes=[nan]", r"inject\.nuisance_amplitudes"),
     ],
 )
-def test_bad_settings_are_told(campaign, tmp_path, override, message, capsys):
+def test_bad_settings_are_told(override, message):
     with pytest.raises(InjectError, match=message):
         trials(compose("diagnose", [override]).inject)
-    assert main(["diagnose", "inject", *words(campaign, tmp_path, override)]) == 2
-    assert "spectramind diagnose: " in capsys.readouterr().err
+
+
+def test_the_command_line_tells_them_too(campaign, tmp_path, capsys):
+    assert main(["diagnose", "inject", *words(campaign, tmp_path, "inject.signals=[H20]")]) == 2
+    assert "spectramind diagnose: inject.signals: unknown signal 'H20'" in capsys.readouterr().err
 
 
 def test_every_signal_is_tried_wherever_it_can_be():
