@@ -147,13 +147,16 @@ def band_summary(points: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def leakage_summary(points: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Summary of one nuisance's points (`leakage_point`, with planet_id and injected).
 
-    `slopes`: ppm of depth per unit injected; `ladder`: leakage in sigmas at each amplitude, rms over planets.
+    `slopes`: ppm of depth per unit injected; `ladder`: size of the leakage in sigmas at each amplitude, rms and median
+    over planets: where the rms is far larger, few planets are hit hard.
     """
     parts = ("fgs1", "level", "shape", "worst_bin")
     ladder = []
     for amplitude in sorted({point["injected"] for point in points}):
         some = [point for point in points if point["injected"] == amplitude]
-        sigmas = {f"{p}_sigma": float(np.sqrt((_column(some, f"{p}_sigma") ** 2).mean())) for p in parts}
+        size = {f"{part}_sigma": np.abs(_column(some, f"{part}_sigma")) for part in parts}
+        sigmas = {name: float(np.sqrt((values**2).mean())) for name, values in size.items()}
+        sigmas |= {f"{name}_median": float(np.median(values)) for name, values in size.items()}
         sigmas["sigma_ratio"] = float(_column(some, "sigma_ratio").mean())
         ladder.append({"injected": amplitude, **sigmas})
     slopes = _lines(points, parts)
