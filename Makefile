@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: run test lint notebooks bench bench-score bench-speed bench-scale bench-twin clean
+.PHONY: run test lint notebooks bench bench-score bench-speed bench-scale bench-train bench-inject bench-twin clean
 
 PYTHON ?= python3
 PIP_ARGS ?=
@@ -26,11 +26,12 @@ test: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --exclude '*.ipynb' .
+	$(BIN)/mypy
 
 notebooks: $(STAMP)
 	$(BIN)/python notebooks/build.py
 
-bench: bench-score bench-speed bench-twin
+bench: bench-score bench-speed bench-scale bench-train bench-twin
 
 bench-score: $(STAMP)
 	$(BIN)/python bench/score.py
@@ -45,12 +46,20 @@ bench-speed: $(STAMP)
 bench-scale: $(STAMP)
 	$(BIN)/python bench/scale.py
 
+bench-inject: $(STAMP)
+	$(BIN)/python bench/inject.py
+
+bench-train: $(STAMP)
+	$(BIN)/python bench/train_speed.py
+
+# the whole kernel in every mount layout, then on frames of the real size, for the projection to 1,100 planets
 bench-twin: $(STAMP)
 	$(BIN)/python build_kernel.py twin --layout all
+	$(BIN)/python build_kernel.py twin --size full
 
 # results only: .venv stays
 clean:
-	rm -rf artifacts build outputs multirun .pytest_cache .hypothesis .ruff_cache *.egg-info
+	rm -rf artifacts build outputs multirun .pytest_cache .hypothesis .ruff_cache .mypy_cache *.egg-info
 	find kitlib tests notebooks bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): requirements-dev.txt pyproject.toml

@@ -19,10 +19,11 @@ Kaggle's token is read by the official `kaggle` client alone: `kaggle auth login
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kernelkit import MIB, ROOT, bundle, kernels, wheels
+from kernelkit.client import Kaggle
 from kernelkit.metadata import checked_user
 from kitlib import __version__
 
@@ -76,7 +77,7 @@ def run_twin(given: argparse.Namespace) -> None:
     make_dataset(given)
     make_kernel(given)
     with tempfile.TemporaryDirectory() as scratch:
-        prefix, data = given.prefix or Path(scratch) / "room", given.data or _simulated(Path(scratch))
+        prefix, data = given.prefix or Path(scratch) / "room", given.data or _simulated(Path(scratch), given.size)
         for layout in room.LAYOUTS if given.layout == "all" else [given.layout]:
             report = twin.run(given.build, data, prefix, layout, given.image, given.isolate)
             print("\n".join(report.lines()), flush=True)
@@ -120,21 +121,19 @@ def everything(given: argparse.Namespace) -> None:
     account.submit(given.message, version)
 
 
-def _account(given: argparse.Namespace):
-    from kernelkit.client import Kaggle
-
+def _account(given: argparse.Namespace) -> Kaggle:
     return Kaggle(given.user, given.build, given.poll)
 
 
-def _simulated(scratch: Path) -> Path:
-    """Data root of a small simulated campaign."""
+def _simulated(scratch: Path, size: str) -> Path:
+    """Data root of a simulated campaign: of few frames, or ten test planets of the real number of frames."""
     from kitlib import pipeline
     from kitlib.config import compose
 
-    print("no --data: simulating a small campaign", flush=True)
-    out = scratch / "campaign"
-    words = ["env=ci", "data=sim_tiny", "simulate.train_planets=4", f"simulate.out={out}", f"run.out={scratch / 'run'}"]
-    return pipeline.simulate(compose("simulate", words))
+    planets = {"tiny": ["train_planets=4"], "full": ["train_planets=1", "test_planets=10"]}[size]
+    print(f"no --data: simulating a campaign of {size} size", flush=True)
+    words = [f"simulate.{word}" for word in (*planets, f"out={scratch / 'campaign'}")]
+    return pipeline.simulate(compose("simulate", ["env=ci", f"data=sim_{size}", *words, f"run.out={scratch / 'run'}"]))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -142,7 +141,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     steps = parser.add_subparsers(title="steps", metavar="STEP", required=True, dest="name")
 
-    def add(name: str, step, text: str, user: str | None = "required") -> argparse.ArgumentParser:
+    def add(
+        name: str, step: Callable[[argparse.Namespace], object], text: str, user: str | None = "required"
+    ) -> argparse.ArgumentParser:
         sub = steps.add_parser(name, help=text, description=text)
         sub.set_defaults(step=step)
         sub.add_argument("--build", type=Path, default=BUILD, help="where results go (default: build/)")
@@ -157,7 +158,13 @@ def _parser() -> argparse.ArgumentParser:
     add("kernel", make_kernel, "render build/kernels/train and infer for the staged dataset")
     twin = add("twin", run_twin, "run the infer kernel here as Kaggle would, offline; no account needed", user="twin")
     twin.set_defaults(build=BUILD / "twin")
-    twin.add_argument("--data", type=Path, help="a data root with a test set (default: simulate a small one)")
+    twin.add_argument("--data", type=Path, help="a data root with a test set (default: simulate one)")
+    twin.add_argument(
+        "--size",
+        default="tiny",
+        choices=["tiny", "full"],
+        help="frames of what is simulated; full: the real number, minutes of work and 2 GB, for a projection",
+    )
     forms = ["flat", "dataset", "notebook", "model", "all"]
     twin.add_argument("--layout", default="dataset", choices=forms, help="how Kaggle mounts the kit (default: dataset)")
     twin.add_argument(

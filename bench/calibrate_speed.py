@@ -167,26 +167,36 @@ def machine() -> str:
 
 
 def table(rows: Sequence[Row]) -> tuple[str, dict]:
-    """Aligned text and figures: medians, range, and the ratio to the setting's floor (the slow rows': one core's)."""
-    lines, figures = [], {}
+    """Markdown table and figures: medians, range, ratios to the setting's floor (the slow rows': one core's).
+
+    A ratio is the median over rounds of this row's to the floor's in the same round: other work on the machine hurts
+    both alike.
+    """
+    lines = ["| setting | what | seconds, median (range) | processor | peak GiB | ratio | of processor time |"]
+    lines += ["|---|---|---|---|---|---|---|"]
+    figures = {}
     for setting in dict.fromkeys(row.setting for row in rows):
         own = {row.name: row for row in rows if row.setting == setting}
         floor = min((own[name] for name in FLOOR), key=Row.median)
-        lines.append(f"\n{setting:<28}{'median s':>10}{'min - max':>16}{'cpu s':>8}{'peak GiB':>10}{'ratio':>8}")
         for name, row in own.items():
             seconds = [one["seconds"] for one in row.found]
-            ratio = row.median() / floor.median()
-            spread = f"{min(seconds):.2f} - {max(seconds):.2f}"
+            paired = list(zip(row.found, floor.found, strict=False))  # the slow rows have fewer rounds
+            ratio = [mine["seconds"] / its["seconds"] for mine, its in paired]
+            of_cpu = statistics.median(mine["cpu_s"] / its["cpu_s"] for mine, its in paired)
             peak = max(one["peak_gib"] for one in row.found)
-            lines.append(
-                f"  {name:<26}{row.median():>10.3f}{spread:>16}{row.median('cpu_s'):>8.2f}{peak:>10.2f}{ratio:>8.2f}"
-            )
-            figures[f"{setting}: {name}"] = {"seconds": seconds, "peak_gib": peak, "ratio": ratio}
+            wall = f"{statistics.median(ratio):.2f} ({min(ratio):.2f}-{max(ratio):.2f})"
+            cells = [
+                *(setting, name, f"{row.median():.2f} ({min(seconds):.2f}-{max(seconds):.2f})"),
+                *(f"{row.median('cpu_s'):.2f}", f"{peak:.2f}", "the floor" if row is floor else wall, f"{of_cpu:.2f}"),
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+            found = {"seconds": seconds, "cpu_s": [one["cpu_s"] for one in row.found], "peak_gib": peak}
+            figures[f"{setting}: {name}"] = found | {"ratio": statistics.median(ratio), "cpu_ratio": of_cpu}
     return "\n".join(lines), figures
 
 
 def main() -> None:
-    """Measure, print a table, check, and write it as JSON where asked."""
+    """Measure, print a block for EXPERIMENTS.md, check, and write the figures as JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--slow-rounds", type=int, default=3, help="for the two rows that take many seconds")
@@ -210,8 +220,9 @@ def main() -> None:
     text, figures = table([row for row, _ in rows])
     megabytes = sum((planet_of(data) / i.signal_file(0)).stat().st_size for i in INSTRUMENTS) / 1e6
     ppm = {i.name: disagreement_ppm(data, i) for i in INSTRUMENTS}
-    print(f"{machine()}\none full-size visit, {megabytes:.0f} MB of parquet, {given.rounds} rounds\n{text}\n")
-    print("kit against numpy float64: " + ", ".join(f"{name} {value:.3f} ppm" for name, value in ppm.items()))
+    about = f"One full-size visit, {megabytes:.0f} MB of parquet, {given.rounds} rounds in turn."
+    print(f"\n{machine()}\n\n{about}\n\n{text}\n")
+    print("Kit against numpy float64: " + ", ".join(f"{name} {value:.3f} ppm" for name, value in ppm.items()) + ".")
     if given.out:
         given.out.write_text(json.dumps({"machine": machine(), "rows": figures, "ppm": ppm}, indent=1) + "\n")
     if max(ppm.values()) > TARGET_PPM:

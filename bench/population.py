@@ -6,10 +6,14 @@ import numpy as np
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
+from kitlib.prior import Shapes, learn_prior
 from kitlib.products import Array, Catalogue, PlanetLightCurves, Spectra
+from kitlib.schema import PriorConfig
 from kitlib.simulate.lightcurves import Truth, simulate_with_truth
-from kitlib.simulate.spectra import SHIFTED, TRAINING, draw_spectra
+from kitlib.simulate.spectra import SHIFTED, TRAINING, draw_spectra, random_chemistry
 from kitlib.simulate.systems import Systems, draw_systems, observed_catalogue
+
+UNFAMILIAR_COMPONENTS = 50  # molecular shapes kept of atmospheres of any composition
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,16 @@ def draw(planets: int, with_curves: int, seed: int, workers: int, shift: bool = 
         curves=[one[0][0] for one in made],
         truths=[one[1][0] for one in made],
     )
+
+
+def unfamiliar_shapes(planets: int, seed: int) -> Shapes:
+    """Normalised shapes of atmospheres of any composition, each planet's drawn from a family of its own."""
+    rng = np.random.default_rng(seed)
+    systems = draw_systems(planets, rng)
+    rows = (systems.take(np.array([i])) for i in range(planets))
+    depth = np.concatenate([draw_spectra(one, rng, random_chemistry(rng)) for one in rows])
+    learnt = learn_prior(depth, observed_catalogue(systems, rng), PriorConfig(components=UNFAMILIAR_COMPONENTS))
+    return Shapes(learnt.shape_mean, learnt.shape_cov)
 
 
 def first(population: Population, count: int) -> tuple[Systems, Catalogue, Spectra]:

@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 from joblib import cpu_count
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,8 +60,27 @@ def steps(population: Population, count: int, folder: Path, workers: int) -> dic
     return {step: now - before for (_, before), (step, now) in zip(stamps, stamps[1:], strict=False)}
 
 
+def table(found: dict[int, dict[str, float]], workers: int) -> str:
+    """Block for EXPERIMENTS.md: milliseconds a planet of each step, the whole, and the growth with the planets' number.
+
+    The exponent is the slope of ln(seconds) over ln(planets) between the first and the last line: 1 is linear.
+    """
+    names = list(next(iter(found.values())))
+    lines = [f"| planets | {' | '.join(names)} | all, ms a planet | all, s |", "|---" * (len(names) + 3) + "|"]
+    for count, times in found.items():
+        whole = sum(times.values())
+        each = " | ".join(f"{times[name] / count * 1e3:.2f}" for name in names)
+        lines.append(f"| {count} | {each} | {whole / count * 1e3:.1f} | {whole:.1f} |")
+    (fewest, least), (most, longest) = ((n, sum(found[n].values())) for n in (min(found), max(found)))
+    if most > fewest:
+        lines.append(f"\nExponent of the growth: {np.log(longest / least) / np.log(most / fewest):.2f}.")
+    minutes = longest / most * REAL / 60
+    lines.append(f"{REAL} planets at the last line's rate: {minutes:.1f} min in {workers} processes.")
+    return "\n".join(lines)
+
+
 def main() -> None:
-    """Measure, print a table, and write it as JSON where asked."""
+    """Measure, print a block for EXPERIMENTS.md, and write the figures as JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--planets", type=int, nargs="+", default=[100, 300, 1_000])
     parser.add_argument("--workers", type=int, default=cpu_count())
@@ -76,16 +96,7 @@ def main() -> None:
         steps(population, 1, folder, given.workers)  # machine code and processes are warm
         for count in sorted(given.planets):
             found[count] = steps(population, count, folder, given.workers)
-    names = list(next(iter(found.values())))
-    print(
-        f"milliseconds a planet, {given.workers} processes\n{'planets':>8}" + "".join(f"{n:>14}" for n in names), end=""
-    )
-    print(f"{'all':>12}{'all, s':>10}")
-    for count, times in found.items():
-        whole = sum(times.values())
-        each = "".join(f"{times[name] / count * 1e3:>14.2f}" for name in names)
-        print(f"{count:>8}{each}{whole / count * 1e3:>12.2f}{whole:>10.1f}")
-    print(f"{REAL} planets at the last line's rate: {whole / count * REAL / 60:.1f} min on {given.workers} cores")
+    print(table(found, given.workers))
     if given.out:
         given.out.write_text(json.dumps({"workers": given.workers, "seconds": found}, indent=1) + "\n")
 

@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
 from independent import independent_bins  # noqa: E402
 from oracle import oracle  # noqa: E402
-from population import Population, absolute_errors_ppm, draw, first  # noqa: E402
+from population import Population, absolute_errors_ppm, draw, first, unfamiliar_shapes  # noqa: E402
 
 from kitlib.calibrator import Calibrator, apply, calibrated_covariance  # noqa: E402
 from kitlib.fusion import Fusion, load_model  # noqa: E402
@@ -32,27 +33,29 @@ from kitlib.inputs import SHIPPED_MODEL, answered, calibrator_path, with_limb_da
 from kitlib.metric import gll_score, naive_statistics  # noqa: E402
 from kitlib.physfit import fit_planets, measure_stars  # noqa: E402
 from kitlib.posterior import join  # noqa: E402
-from kitlib.prior import SpectralPrior, learn_prior  # noqa: E402
+from kitlib.prior import Shapes, SpectralPrior, learn_prior  # noqa: E402
 from kitlib.products import Array, Posterior, Spectra  # noqa: E402
 from kitlib.provenance import write_atomic  # noqa: E402
 from kitlib.reliability import reliability_by_part  # noqa: E402
 from kitlib.schema import PhysfitConfig, PriorConfig  # noqa: E402
 from kitlib.sigma import fit_calibrator  # noqa: E402
 
-SEEDS = {"train": 101, "held-out": 606, "shifted": 303, "oracle prior": 404}
+SEEDS = {"train": 101, "held-out": 606, "shifted": 303, "oracle prior": 404, "unfamiliar": 707}
 TRAIN_SPECTRA, CALIBRATION_PLANETS, FOLDS = 1100, 200, 4
-ORACLE_SPECTRA = 20_000
+ORACLE_SPECTRA, UNFAMILIAR_SPECTRA = 20_000, 4_000
 SHIPPED = ROOT / "kitlib" / "data"
 
 
-def trained_on(train: Population, models: list[Fusion], workers: int) -> tuple[SpectralPrior, dict[str, Calibrator]]:
+def trained_on(
+    train: Population, unfamiliar: Shapes, models: list[Fusion], workers: int
+) -> tuple[SpectralPrior, dict[str, Calibrator]]:
     """Prior of all training planets, and the calibrators of physics and v50, fitted on out-of-fold posteriors.
 
     Each fold is fitted with a prior that has seen neither its spectra nor its stars; the models have seen none.
     """
     count, config = len(train.curves), PhysfitConfig()
     _, catalogue, truth = first(train, count)
-    alone = learn_prior(train.truth.depth, train.catalogue, PriorConfig())
+    alone = replace(learn_prior(train.truth.depth, train.catalogue, PriorConfig()), unfamiliar=unfamiliar)
     stars = measure_stars(train.curves, catalogue, alone, config, truth.depth, workers=workers)
     fold = np.arange(count) % FOLDS
     parts = []
@@ -60,6 +63,7 @@ def trained_on(train: Population, models: list[Fusion], workers: int) -> tuple[S
         chosen = np.flatnonzero(fold == k)
         others = np.setdiff1d(np.arange(len(train.truth.planet_id)), chosen)
         prior = learn_prior(train.truth.depth[others], train.catalogue.take(others), PriorConfig())
+        prior = replace(prior, unfamiliar=unfamiliar)
         prior = with_limb_darkening(prior, [s for s, f in zip(stars, fold, strict=True) if s is not None and f != k])
         curves = [train.curves[i] for i in chosen]
         parts.append(fit_planets(curves, catalogue.take(chosen), prior, config, workers=workers))
@@ -155,7 +159,8 @@ def main() -> None:
     train = draw(TRAIN_SPECTRA, CALIBRATION_PLANETS, SEEDS["train"], given.workers)
     naive = naive_statistics(train.truth.depth)
     models = [load_model(given.model)[0]]
-    prior, calibrators = trained_on(train, models, given.workers)
+    unfamiliar = unfamiliar_shapes(UNFAMILIAR_SPECTRA, SEEDS["unfamiliar"])
+    prior, calibrators = trained_on(train, unfamiliar, models, given.workers)
     if given.ship:
         prior.save(SHIPPED / "prior.safetensors")
         for kind, calibrator in calibrators.items():

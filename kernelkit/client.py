@@ -9,13 +9,16 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kitlib.paths import COMPETITION
 
 from . import KernelError
 from .bundle import read_manifest
 from .metadata import DATASET, of_kernel
+
+if TYPE_CHECKING:
+    from requests.exceptions import RequestException
 
 AGAIN = "The same command again continues from here."
 _HINTS = {
@@ -177,7 +180,7 @@ def _client() -> Any:
     return api
 
 
-def _http_error() -> type[Exception]:
+def _http_error() -> "type[RequestException]":
     from requests.exceptions import RequestException  # comes with the client
 
     return RequestException

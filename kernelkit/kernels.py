@@ -25,7 +25,7 @@ def first_cell(bundle: str) -> str:
 def render(notebook: Path, bundle: str) -> bytes:
     """The notebook with title and first cell put before its own cells. Cell ids come from content: same bytes again."""
     content = json.loads(notebook.read_text())
-    cells = [
+    cells: list[dict[str, Any]] = [
         {"cell_type": "markdown", "metadata": {}, "source": TITLE.format(dataset=DATASET)},
         {"cell_type": "code", "metadata": {}, "source": first_cell(bundle), "outputs": [], "execution_count": None},
     ]

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 import venv
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -197,7 +197,7 @@ def _link(distribution: metadata.Distribution, site: Path) -> None:
             target.symlink_to(base / top)
 
 
-def _watch(pid: int):
+def _watch(pid: int) -> Callable[[], float]:
     """Follow a process and its descendants; the returned function ends that and gives the peak in MiB."""
     peak, ended = [0.0], threading.Event()
 

@@ -14,6 +14,7 @@ import sys
 import time
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 MANIFEST = "KIT_MANIFEST.json"
 _SHOWN = ("numpy", "polars", "pyarrow", "scipy", "numba", "torch")
@@ -38,11 +39,13 @@ class StartError(ValueError):
     """The kit cannot be used as it is mounted; the message says which file and what to do."""
 
 
-def verify(kit: Path) -> dict:
+def verify(kit: Path) -> dict[str, Any]:
     """The manifest, once every file of it is there with its sha256. Raises StartError naming the first that is not."""
     content = json.loads((kit / MANIFEST).read_text())
     for name, entry in content["files"].items():
         path = kit / name
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise StartError(f"{kit / MANIFEST} names {name}, which is outside of the kit")
         if not path.is_file():
             raise StartError(f"{path} is missing from the mounted dataset. Run `python build_kernel.py push` again.")
         if hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
@@ -102,7 +105,7 @@ def memory_gib() -> tuple[float, float]:
     return total, min(free, total)
 
 
-def gpus(python: str = sys.executable) -> list[dict]:
+def gpus(python: str = sys.executable) -> list[dict[str, Any]]:
     """Every GPU that torch sees, each tried with one operation: index, name, arch, state ("ok", or what is wrong)."""
     result = subprocess.run([python, "-c", _GPU_PROBE], capture_output=True, text=True)
     if result.returncode:
@@ -111,7 +114,7 @@ def gpus(python: str = sys.executable) -> list[dict]:
     return json.loads(result.stdout.strip().splitlines()[-1])
 
 
-def hide_unusable(found: list[dict]) -> None:
+def hide_unusable(found: list[dict[str, Any]]) -> None:
     """Leave only the usable GPUs visible to this process and its children, where torch sees some that are not."""
     if any(gpu["state"] != "ok" for gpu in found):
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(str(gpu["index"]) for gpu in found if gpu["state"] == "ok")

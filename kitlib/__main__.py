@@ -10,8 +10,9 @@ from . import __version__
 from .config import compose, groups, keys
 from .paths import find_configs
 
+MULTIRUN = ("--multirun", "-m")
 USAGE = """usage: python -m kitlib STAGE [key=value ...]
-       python -m kitlib diagnose [calibration|report] [key=value ...]
+       python -m kitlib diagnose [calibration|report|inject] [key=value ...]
        python -m kitlib score --solution S.csv --submission P.csv --train T.csv
 
 stages:
@@ -21,12 +22,14 @@ stages:
   train      priors, fine-tuned fusion model and sigma calibration from the training planets
   predict    frames -> submission.csv; needs no training step
   diagnose   scores and reliability of sigma where the truth is known, and the HTML report;
-             `calibration` and `report` make one of them alone
+             `calibration` and `report` make one of them alone; `inject` puts signals of known size into the
+             planets' data and reports what comes out
   submit     validated submission -> bundle with configuration and checksums
   score      official score of a submission, as JSON
 
 overrides: group=option or key=value, for example
   python -m kitlib predict +env=local +data=kaggle data.root=DIR run.out=OUT
+  python -m kitlib train --multirun +search=encoder_depth,bins run.out=OUT tries all combinations
   python -m kitlib STAGE --help lists groups, keys and their values
 """
 
@@ -45,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _score(rest)
         if any(word in ("-h", "--help") for word in rest):
             return _describe(stage)
+        if any(word in MULTIRUN for word in rest):
+            return _sweep(stage, [word for word in rest if word not in MULTIRUN])
         return _run(stage, rest)
     except (ValueError, OSError) as error:  # the kit's own errors: bad input, configuration, folders
         print(f"spectramind {stage}: {error}", file=sys.stderr)
@@ -67,7 +72,8 @@ def _run(stage: str, words: list[str]) -> int:
     from . import pipeline  # after the configuration: its errors need no torch
 
     if stage == "diagnose":
-        _show_diagnosis(pipeline.DIAGNOSES[part](config) if part else pipeline.diagnose(config))
+        result = pipeline.DIAGNOSES[part](config) if part else pipeline.diagnose(config)
+        (_show_injection if part == "inject" else _show_diagnosis)(result, Path(config.run.out))
         return 0
     result = getattr(pipeline, stage)(config)
     if stage == "calibrate":
@@ -75,6 +81,15 @@ def _run(stage: str, words: list[str]) -> int:
     else:
         print(result)
     return 0
+
+
+def _sweep(stage: str, overrides: list[str]) -> int:
+    from .sweep import as_markdown, sweep
+
+    out, results = sweep(stage, overrides)
+    print(as_markdown(results), end="")
+    print(f"results     {out / 'results.md'}, results.csv")
+    return 2 if any(one.problem for one in results) else 0
 
 
 def _diagnosis_of(stage: str, words: list[str]) -> tuple[str, list[str]]:
@@ -88,7 +103,13 @@ def _diagnosis_of(stage: str, words: list[str]) -> tuple[str, list[str]]:
     return words[0], words[1:]
 
 
-def _show_diagnosis(result: dict[str, Any]) -> None:
+def _show_injection(result: dict[str, Any], out: Path) -> None:
+    from .report.injection import text
+
+    print(f"{text(result)}\n\ntable   {out / 'inject.json'}\nfigure  {out / 'inject.png'}")
+
+
+def _show_diagnosis(result: dict[str, Any], _: Path) -> None:
     if "scores" in result:
         print(score_text(result["scores"]) if result["scores"] else "no scores: the truth is not known")
     if "calibration" in result:

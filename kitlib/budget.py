@@ -8,7 +8,7 @@ Whatever has no answer when the time is up keeps the answer of the first file.
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -71,6 +71,10 @@ def _cheaper(config: Config, step: StepConfig) -> Config:
     return replace(config, lightcurves=curves, physfit=fit)
 
 
+def _mean(seconds: Collection[float]) -> float:
+    return sum(seconds) / len(seconds)
+
+
 def limits_of(budget: BudgetConfig) -> Limits:
     """The limits that a configuration gives. Raises ConfigError for negative ones."""
     for name in ("hours", "planet_minutes", "memory_gb", "write_s", "first"):
@@ -120,7 +124,7 @@ class Guard:
     clock: Callable[[], float] = time.monotonic
     _spent: dict[str, deque[float]] = field(default_factory=dict, repr=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self._start, self._recorded = self.clock(), 0
 
     def left_s(self) -> float:
@@ -136,13 +140,13 @@ class Guard:
     def pace_s(self, setting: Setting) -> float | None:
         """Expected seconds of a planet: measured, else by relative cost from the nearest setting that was measured."""
         if known := self._spent.get(setting.name):
-            return sum(known) / len(known)
+            return _mean(known)
         measured = [other for other in self.settings if other.name in self._spent]
         if not measured:
             return None
         position = self.settings.index
         nearest = min(measured, key=lambda other: abs(position(other) - position(setting)))
-        return self.pace_s(nearest) * setting.cost / nearest.cost
+        return _mean(self._spent[nearest.name]) * setting.cost / nearest.cost
 
     def projected_s(self, setting: Setting, planets: int, at_once: int | None = None) -> float:
         """Seconds until `planets` more are done with this setting, `at_once` together; 0 before any was measured."""
@@ -221,13 +225,14 @@ def run(
     guard: Guard,
     free_memory: Callable[[], float] = free_memory_bytes,
     say: Callable[..., None] = lambda event, **fields: None,
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """One result for each task, as they end. The pool is closed at the end, also when the caller stops early.
 
     `say(event, **fields)` hears of what the guard does: `pace` once it is known, `step` when a cheaper setting is used
     for the first time, `memory` when fewer planets are computed at once, `retry` with a planet whose process died.
     """
-    waiting, running, attempts = deque(tasks), {}, Counter()  # running: task -> setting
+    waiting, attempts = deque(tasks), Counter[int]()
+    running: dict[int, str] = {}  # task -> setting
     throttle = _Throttle(pool.size, guard.limits.memory_bytes, guard.clock, say)
     told: set[str] = set()
     try:
@@ -246,7 +251,7 @@ def run(
                 pool.start(task, setting.name)
             since = pool.running()
             for ended in pool.wait(min(TICK_S, max(guard.left_s(), 0))):
-                setting = running.pop(ended.task)
+                used = running.pop(ended.task)
                 attempts[ended.task] += 1
                 seconds = guard.clock() - since[ended.task]
                 if ended.died and attempts[ended.task] < guard.limits.attempts:
@@ -254,8 +259,8 @@ def run(
                     say("retry", planet_id=ended.task, reason=ended.failure)
                     continue
                 if not ended.failure:
-                    guard.record(setting, seconds)
-                yield Result(ended.task, ended.value, ended.failure, setting, seconds)
+                    guard.record(used, seconds)
+                yield Result(ended.task, ended.value, ended.failure, used, seconds)
             for task in _hanging(pool, guard):
                 pool.kill(task)
                 yield Result(task, None, f"took more than {guard.limits.planet_s:.0f} s", running.pop(task))

@@ -16,6 +16,7 @@ judge: it keeps its mean and covariance.
 import json
 import math
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,7 +118,7 @@ def calibrated_covariance(calibrator: Calibrator, posterior: Posterior) -> Array
     return out
 
 
-def select(posterior: Posterior, index: NDArray) -> Posterior:
+def select(posterior: Posterior, index: NDArray[Any]) -> Posterior:
     """The posterior of a subset of planets, by boolean mask or integer index."""
     diagnostics = {name: values[index] for name, values in posterior.diagnostics.items()}
     inputs = {name: values[index] for name, values in posterior.inputs.items()}
@@ -224,7 +225,7 @@ _POSITIVE = (
 )
 
 
-def _checked(name: str, value: object) -> object:
+def _checked(name: str, value: Any) -> Any:
     """One value of the JSON form, of the field's own type; CalibratorError where it cannot be."""
     problem = CalibratorError(f"the calibrator's {name} is {value!r}, which is not allowed. Run the train stage again.")
     if name == "version":
@@ -252,4 +253,4 @@ def unusable(posterior: Posterior) -> NDArray[np.bool_]:
             f"({count}, {N_BINS}) and ({count}, {N_BINS}, {N_BINS}) are needed"
         )
     finite = np.isfinite(posterior.mean).all(axis=1) & np.isfinite(posterior.cov).all(axis=(1, 2))
-    return ~(finite & (np.diagonal(posterior.cov, axis1=1, axis2=2) > 0).all(axis=1))
+    return np.logical_not(finite & (np.diagonal(posterior.cov, axis1=1, axis2=2) > 0).all(axis=1))

@@ -76,7 +76,7 @@ def channel_parts(one: Series, layout: Layout, state: State, period_days: float)
         colour = np.ones(1)
     else:
         drift = state.shared[layout[f"airs_drift_{one.visit}"]]
-        basis = np.vander(one.position, layout.colour_order + 1, increasing=True)
+        basis = np.vander(np.asarray(one.position, np.float64), layout.colour_order + 1, increasing=True)
         colour = basis @ state.shared[layout[f"airs_colour_{one.visit}"]]
     return Parts(
         interpolation=coefficients[:, :, None] * weights[:, None, :],

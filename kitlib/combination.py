@@ -150,7 +150,7 @@ class _Space:
                    if w > NEGLIGIBLE]  # fmt: skip
         factor = np.linalg.cholesky(self.inner)
         columns += [np.sqrt(w) * level @ f for w, level, f in zip(of_component, self.level, factor, strict=True)]
-        columns = np.concatenate(columns, axis=1)
-        total = columns @ columns.T
+        root = np.concatenate(columns, axis=1)
+        total = root @ root.T
         total[np.diag_indices_from(total)] += of_component @ self.own
         return self.basis @ total @ self.basis.T

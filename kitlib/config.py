@@ -8,34 +8,22 @@ import difflib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import yaml
 
+from .configfiles import SEARCH, ConfigError, check_files, groups
 from .paths import find_configs
 from .provenance import write_atomic
 from .schema import STAGES, Config
 
 
-class ConfigError(ValueError):
-    """A configuration that cannot be composed; the message names the key, and the nearest known one."""
-
-
-def keys(schema: type = Config, prefix: str = "") -> Iterator[str]:
+def keys(schema: Any = Config, prefix: str = "") -> Iterator[str]:
     """Every configuration key as a dotted path, sections included."""
     for item in dataclasses.fields(schema):
         yield prefix + item.name
         if dataclasses.is_dataclass(item.type):
             yield from keys(item.type, f"{prefix}{item.name}.")
-
-
-def groups(folder: Path) -> dict[str, list[str]]:
-    """Config groups in `folder` and the options of each, e.g. {"env": ["ci", "kaggle", "local"], ...}."""
-    return {
-        group.name: sorted(option.stem for option in group.glob("*.yaml"))
-        for group in sorted(folder.iterdir())
-        if group.is_dir() and any(group.glob("*.yaml"))
-    }
 
 
 def compose(stage: str, overrides: Sequence[str] = (), folder: Path | None = None) -> Config:
@@ -52,22 +40,63 @@ def compose(stage: str, overrides: Sequence[str] = (), folder: Path | None = Non
     # Imported here: layers above need the schema alone, and hydra takes .2 s to load.
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
-    from hydra.core.config_store import ConfigStore
     from hydra.errors import HydraException
-    from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     if stage not in STAGES:
         raise ConfigError(f"unknown stage {stage!r}{_nearest(stage, STAGES)} (stages: {', '.join(STAGES)})")
     folder = find_configs() if folder is None else Path(folder).resolve()
+    check_files(folder)
     checked = [_checked(override, groups(folder)) for override in overrides]
-    ConfigStore.instance().store(name="schema", node=Config)
+    store_schema()
     try:
         with initialize_config_dir(config_dir=str(folder), version_base=None):
             composed = hydra_compose(config_name=stage, overrides=checked)
-        return OmegaConf.to_object(composed)
+        return typed(composed)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_explain(error, stage, overrides)) from error
+
+
+def store_schema() -> None:
+    """Make the schema known to hydra under the name that the root files' defaults give it."""
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+def typed(composed: Any) -> Config:
+    """What hydra composed, as the schema's dataclasses; the environment's variables cannot be reached from it.
+
+    Raises ConfigError for a root file that does not start from the schema.
+    """
+    from omegaconf import OmegaConf
+
+    # ${oc.env:NAME} would put a token into the snapshot, and from there into the submission's bundle
+    OmegaConf.clear_resolver("oc.env")
+    config = OmegaConf.to_object(composed)
+    if not isinstance(config, Config):
+        raise ConfigError("a root file of configs/ does not start from the schema: its first default is `schema`")
+    return config
+
+
+def sweep_overrides(overrides: Sequence[str], folder: Path) -> tuple[list[str], str]:
+    """Overrides of a sweep in the form that hydra's sweeper takes, and `run.out`, "" where it is not given.
+
+    Values parted by commas are swept, of groups as well. `search=a,b` is both files of configs/search together. Of
+    hydra's own keys those of its launcher pass. Raises ConfigError as `compose` does.
+    """
+    check_files(folder)
+    words, out, known = [], "", groups(folder)
+    for override in overrides:
+        name, _, value = override.partition("=")
+        key = name.lstrip("+").strip()
+        if key == "hydra/launcher" or (key.startswith("hydra.launcher.") and "_target_" not in key):
+            words.append(override)
+        elif key == "run.out":
+            out = value
+        else:
+            words.append(_checked(override, known, sweep=True))
+    return words, out
 
 
 def write_snapshot(config: Config, out: Path, stage: str) -> Path:
@@ -86,33 +115,60 @@ def _nearest(word: str, known: Sequence[str]) -> str:
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
-def _checked(override: str, known_groups: dict[str, list[str]]) -> str:
+def _checked(override: str, known_groups: dict[str, list[str]], sweep: bool = False) -> str:
     """The override in the form that hydra takes, once its key is known to exist.
 
-    Every group is in the stages' defaults lists already, which makes hydra refuse the `+` of `+env=local`: here both
-    spellings mean the same.
+    Every group but `search` is in the stages' defaults lists already, which makes hydra refuse the `+` of `+env=local`:
+    here both spellings mean the same.
     """
     name, equals, value = override.partition("=")
     key = name.lstrip("+").strip()
     if not equals or not key or key.startswith("~"):
         raise ConfigError(f"override {override!r} is not of the form key.path=value or group=option")
     if key in known_groups:
-        if value not in known_groups[key]:
-            near = _nearest(value, known_groups[key])
-            raise ConfigError(f"{key}={value}: no such option{near} (options: {', '.join(known_groups[key])})")
-        return f"{key}={value}"
-    known = list(keys())
-    if key not in known:
+        return _checked_group(key, value, known_groups[key], sweep)
+    declared = _declared(key)
+    if declared is None:
+        known = list(keys())
         leaves = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
         near = f"; did you mean {leaves[0]!r}?" if leaves else _nearest(key, [*known, *known_groups])
         raise ConfigError(f"unknown configuration key {key!r}{near}")
-    declared: type = Config
-    for part in key.split("."):
-        declared = declared.__dataclass_fields__[part].type
     if dataclasses.is_dataclass(declared):
-        children = ", ".join(k for k in known if k.startswith(f"{key}."))
+        children = ", ".join(k for k in keys() if k.startswith(f"{key}."))
         raise ConfigError(f"{key!r} is a section, not a value. Its keys: {children}")
-    return f"{key}={_quoted(value) if declared is str else value}"
+    if declared is Any:  # a rule: text, unless it is a mapping or switched off
+        return f"++{key}={value if value[:1] == '{' or value == 'null' else _quoted(value)}"
+    if declared is not str:
+        return f"{key}={value}"
+    swept = value.split(",") if sweep and value[:1] not in ("'", '"') else [value]
+    return f"{key}={','.join(map(_quoted, swept))}"
+
+
+def _checked_group(group: str, value: str, options: list[str], sweep: bool) -> str:
+    chosen = value.strip("[]").split(",") if sweep else [value]
+    for option in chosen:
+        if option not in options:
+            raise ConfigError(
+                f"{group}={option}: no such option{_nearest(option, options)} (options: {', '.join(options)})"
+            )
+    if group == SEARCH:
+        if not sweep:
+            raise ConfigError(f"{group}={value} sweeps: add --multirun")
+        return f"+{group}=[{','.join(chosen)}]"
+    return f"{group}={','.join(chosen)}"
+
+
+def _declared(key: str) -> Any:
+    """Type of a key; inside a mapping (`loss.rules.NAME`) that of its values; None where there is no such key."""
+    declared: Any = Config
+    for part in key.split("."):
+        if dataclasses.is_dataclass(declared):
+            declared = {item.name: item.type for item in dataclasses.fields(declared)}.get(part)
+        elif get_origin(declared) is dict:
+            declared = get_args(declared)[1]
+        else:
+            return None
+    return declared
 
 
 def _quoted(text: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from .combination import Likelihood
@@ -45,7 +46,7 @@ def full_choice(layout: Layout) -> Blocks:
     return blocks
 
 
-def restricted(layout: Layout, blocks: Blocks) -> tuple[Layout, Array]:
+def restricted(layout: Layout, blocks: Blocks) -> tuple[Layout, NDArray[np.bool_]]:
     """Layout with the priors of a choice, and which parameters (S,) it leaves free; the others are zero."""
     sd, free = layout.sd.copy(), np.ones(len(layout.sd), bool)
     for name, choice in blocks.items():
@@ -75,8 +76,9 @@ class _Evidence:
 
     def __call__(self, choices: list[Blocks]) -> Array:
         """Log evidence of each choice up to a common constant, (n,); all choices at once."""
-        layouts, free = zip(*(restricted(self.layout, blocks) for blocks in choices), strict=True)
-        free, precision = np.stack(free), np.stack([layout.sd**-2.0 for layout in layouts])
+        restrictions = [restricted(self.layout, blocks) for blocks in choices]
+        free = np.stack([own for _, own in restrictions])
+        precision = np.stack([layout.sd**-2.0 for layout, _ in restrictions])
         value = self.fit.state.shared
         moved = np.where(free, 0.0, -value)
         pulled = moved @ self.shared
@@ -161,7 +163,7 @@ def _scales_summed(scored: list[tuple[float, Choice]]) -> list[tuple[float, Choi
 
     The scale moves the evidence, but hardly the depths that follow.
     """
-    found = {}
+    found: dict[tuple[int, int], list[tuple[float, Choice]]] = {}
     for value, option in scored:
         found.setdefault((option.order, option.colour), []).append((value, option))
     groups = [(np.logaddexp.reduce([value for value, _ in group]), *group[0]) for group in found.values()]

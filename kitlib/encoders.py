@@ -12,12 +12,12 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from .features import AIRS_CHANNELS, AIRS_PHASES, FGS1_CHANNELS, FGS1_PHASES, GROUP, NODE_CHANNELS
 from .instruments import MOLECULAR_BANDS_UM, N_AIRS_BINS
+from .products import Array
 from .schema import ModelConfig
 from .ssm import best_block
 
@@ -98,7 +98,7 @@ class ResidualMapEncoder(nn.Module):
         return self.last(x)[:, :, 0].transpose(1, 2)
 
 
-def wavelength_graph(wl: NDArray) -> NDArray:
+def wavelength_graph(wl: Array) -> Array:
     """Edges between AIRS bins, (2, N, N) of 0 and 1, symmetric, without self-loops, for wavelengths `wl` (283,) in um.
 
     [0] the chain: bins at most CHAIN_REACH apart. [1] bins that lie in bands of one molecule (MOLECULAR_BANDS_UM), the
@@ -149,7 +149,7 @@ class AirsEncoder(nn.Module):
     Without `model.airs_encoder` the maps are left out, without `model.graph` no bin hears of another.
     """
 
-    def __init__(self, config: ModelConfig, wl: NDArray):
+    def __init__(self, config: ModelConfig, wl: Array):
         super().__init__()
         self.embed = nn.Linear(len(NODE_CHANNELS), config.width)
         self.position = nn.Parameter(0.02 * torch.randn(N_AIRS_BINS, config.width))

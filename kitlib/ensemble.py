@@ -36,7 +36,7 @@ def matched(members: Sequence[Posterior]) -> Posterior:
     first = members[0]
     if any(not np.array_equal(first.planet_id, member.planet_id) for member in members):
         raise ValueError("the members of an ensemble must be posteriors of the same planets in the same order")
-    mean = sum(member.mean for member in members) / len(members)
+    mean = sum((member.mean for member in members), np.zeros_like(first.mean)) / len(members)
     cov = np.zeros_like(first.cov)
     for member in members:
         away = (member.mean - mean).astype(cov.dtype)

@@ -144,7 +144,7 @@ class Elementwise(Node):
         reads = np.logical_or.reduce([value.reads for value in values])
         if not shared:
             return Value(self.function(*(value.data for value in values)), None, reads)
-        bins = shared[0] if len(shared) == 1 else np.intersect1d(*shared, assume_unique=True)
+        bins = shared[0] if len(shared) == 1 else np.intersect1d(shared[0], shared[1], assume_unique=True)
         parts = [value if value.bins is None else _restrict(value, bins, self.place) for value in values]
         return Value(self.function(*(part.data for part in parts)), bins, _mask(bins))
 
@@ -172,13 +172,21 @@ class Difference(Node):
     def evaluate(self, estimate: Estimate) -> Value:
         """(P, bins with all neighbours)."""
         value, order = self.of.evaluate(estimate), self.order
-        kept = np.flatnonzero((value.bins[order:] - value.bins[:-order] == order) & (value.bins[:-order] > 0))
+        own = _bins_of(value)
+        kept = np.flatnonzero((own[order:] - own[:-order] == order) & (own[:-order] > 0))
         if not kept.size:
             raise self.place.error("no neighbouring AIRS bins to take differences of")
         steps = torch.as_tensor(kept, device=value.data.device)
         taps = [value.data.index_select(1, steps + k) for k in range(order + 1)]
         data = taps[1] - taps[0] if order == 1 else taps[2] - 2 * taps[1] + taps[0]
-        return Value(data, value.bins[kept + 1], value.reads)
+        return Value(data, own[kept + 1], value.reads)
+
+
+def _bins_of(value: Value) -> NDArray[np.intp]:
+    """The bins of a value of kind BINS, which alone has any."""
+    if value.bins is None:
+        raise TypeError("one number a planet has no bins")
+    return value.bins
 
 
 def _mask(bins: NDArray[np.intp]) -> NDArray[np.bool_]:
@@ -189,13 +197,14 @@ def _mask(bins: NDArray[np.intp]) -> NDArray[np.bool_]:
 
 def _restrict(value: Value, bins: NDArray[np.intp], place: Place) -> Value:
     """`value` on those of `bins` that it has. Gathered first, computed later: what is left out has no gradient."""
-    kept = np.flatnonzero(np.isin(value.bins, bins, assume_unique=True))
+    own = _bins_of(value)
+    kept = np.flatnonzero(np.isin(own, bins, assume_unique=True))
     if not kept.size:
         raise place.error("no bin of the wavelength grid is left here")
-    if kept.size == value.bins.size:
+    if kept.size == own.size:
         return value
     data = value.data.index_select(1, torch.as_tensor(kept, device=value.data.device))
-    return Value(data, value.bins[kept], _mask(value.bins[kept]))
+    return Value(data, own[kept], _mask(own[kept]))
 
 
 def spread(x: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ A planet without a fit keeps the population's answer.
 
 import dataclasses
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from torch.utils.checkpoint import checkpoint
 from .encoders import AirsEncoder, Fgs1Encoder
 from .features import META_COLUMNS, NODE_CHANNELS, POSTERIOR_NODES, VISITS, Features, shape_variance
 from .instruments import N_AIRS_BINS, N_BINS
-from .products import Posterior
+from .products import Array, Posterior
 from .provenance import write_atomic
 from .schema import ModelConfig
 
@@ -58,7 +59,10 @@ class Answer:
 class Fusion(nn.Module):
     """Late fusion of FGS1, AIRS, metadata and posterior: `Features` -> `Answer`."""
 
-    def __init__(self, config: ModelConfig, wl: NDArray, device: torch.device | str = "cpu"):
+    wl: Tensor
+    cosines: Tensor
+
+    def __init__(self, config: ModelConfig, wl: Array, device: torch.device | str = "cpu"):
         """`wl` (283,) in um. `scale_inputs` sets the inputs' scales before training."""
         super().__init__()
         self.config, width = config, config.width
@@ -195,7 +199,7 @@ def corrected(posterior: Posterior, answer: Answer) -> Posterior:
     return dataclasses.replace(posterior, mean=mu, cov=cov)
 
 
-def population_base(planet_id: NDArray, naive: tuple[float, float]) -> Posterior:
+def population_base(planet_id: NDArray[np.int64], naive: tuple[float, float]) -> Posterior:
     """The Gaussian that direct regression starts from: the same for every planet, `metric.naive_statistics`."""
     count = len(planet_id)
     cov = naive[1] ** 2 * np.ones((N_BINS, N_BINS)) + SHAPE_SD**2 * np.eye(N_BINS)
@@ -203,7 +207,7 @@ def population_base(planet_id: NDArray, naive: tuple[float, float]) -> Posterior
     return Posterior(planet_id, mean, np.repeat(cov[None].astype(np.float32), count, axis=0), {})
 
 
-def build(config: ModelConfig, wl: NDArray, device: torch.device | str = "cpu") -> Fusion | None:
+def build(config: ModelConfig, wl: Array, device: torch.device | str = "cpu") -> Fusion | None:
     """The untrained model on `device`, or None for model=physics. Raises ModelError for sizes that do not fit."""
     if config.kind not in ("v50", "physics"):
         raise ModelError(f"model.kind={config.kind}: give v50 or physics")
@@ -254,7 +258,18 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> tuple[Fusion, 
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
         config = ModelConfig(**json.loads(metadata["model"]))
         model = build(config, tensors["wl"].numpy(), device)
+        if model is None:
+            raise ModelError("model=physics has no file of its own")
         model.load_state_dict(tensors, strict=True)
         return model.eval(), json.loads(metadata["about"])
     except Exception as error:
+        if is_pickle(path):
+            raise ModelError(f"{path} is a pickle, which could run code when it is read: give safetensors") from None
         raise ModelError(f"{path} is not a model of this version ({error}). Train it again.") from error
+
+
+def is_pickle(path: Path) -> bool:
+    """Whether a file is a pickle, or an archive as torch.save writes it."""
+    with suppress(OSError), open(path, "rb") as file:
+        return file.read(4)[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK")
+    return False

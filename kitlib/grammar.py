@@ -108,7 +108,7 @@ class Parser:
         self.text, self.bands = text, bands
         self.blank = len(text) - len(text.lstrip())
 
-    def place(self, tree: ast.AST) -> Place:
+    def place(self, tree: ast.expr) -> Place:
         """Where a tree begins; Python counts UTF-8 bytes, we count characters."""
         line = self.text[self.blank :].encode()
         return Place(self.text, self.blank + len(line[: tree.col_offset].decode(errors="ignore")) + 1)
@@ -134,8 +134,8 @@ class Parser:
             case ast.BinOp(left=left, op=ast.Pow(), right=right):
                 return self.power(place, self.node(left, depth + 1), right)
             case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
-                of = (self.node(left, depth + 1), self.node(right, depth + 1))
-                return Elementwise(place, max(of[0].kind, of[1].kind), OPERATORS[type(op)], of)
+                sides = (self.node(left, depth + 1), self.node(right, depth + 1))
+                return Elementwise(place, max(sides[0].kind, sides[1].kind), OPERATORS[type(op)], sides)
             case ast.Subscript(value=value, slice=index):
                 return self.slice(place, self.node(value, depth + 1), index)
             case ast.Call():
@@ -144,13 +144,18 @@ class Parser:
 
     def number(self, tree: ast.expr) -> float:
         """A literal number, with or without a minus."""
-        negative = isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub)
-        literal = tree.operand if negative else tree
-        if not isinstance(literal, ast.Constant) or type(literal.value) not in (int, float):
+        match tree:
+            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=value)):
+                sign = -1.0
+            case ast.Constant(value=value):
+                sign = 1.0
+            case _:
+                value = None
+        if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.place(tree).error("expected a plain number")
-        if not abs(literal.value) <= MAX_NUMBER:
+        if not abs(value) <= MAX_NUMBER:
             raise self.place(tree).error(f"numbers beyond {MAX_NUMBER:g} are refused")
-        return -float(literal.value) if negative else float(literal.value)
+        return sign * float(value)
 
     def power(self, place: Place, base: Node, exponent: ast.expr) -> Node:
         """base ** whole number."""

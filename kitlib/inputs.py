@@ -87,12 +87,15 @@ def population(prior: SpectralPrior, planet_id: np.ndarray) -> Prediction:
 
 
 def choose_prior(config: PriorConfig, depth: np.ndarray, catalogue: Catalogue) -> SpectralPrior:
-    """Prior learnt from these spectra (N, 283), or the shipped one where `prior.source` or their number says so."""
+    """Prior learnt from these spectra (N, 283), or the shipped one where `prior.source` or their number says so.
+
+    What lies beyond the spectra, the shapes of other atmospheres, is the shipped prior's in any case.
+    """
     if config.source not in ("auto", "train", "shipped"):
         raise InputError(f"prior.source={config.source}: give auto, train or shipped")
     if config.source == "shipped" or (config.source == "auto" and len(depth) < config.min_train_planets):
         return shipped_prior()
-    return learn_prior(depth, catalogue, config)
+    return replace(learn_prior(depth, catalogue, config), unfamiliar=shipped_prior().unfamiliar)
 
 
 def with_limb_darkening(prior: SpectralPrior, measured: Sequence[Measured]) -> SpectralPrior:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed, parallel_config
@@ -121,7 +122,7 @@ def write_lightcurves(path: Path, curves: PlanetLightCurves, inputs_hash: str) -
     return write_atomic(path, save_tensors(tensors, metadata={"kitlib": json.dumps(header, sort_keys=True)}))
 
 
-def _read_header(path: Path, data: bytes) -> dict:
+def _read_header(path: Path, data: bytes) -> dict[str, Any]:
     size = int.from_bytes(data[:8], "little")
     try:
         header = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["kitlib"])

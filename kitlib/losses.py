@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from .instruments import N_BINS, bin_weights
 from .metric import SIGMA_FLOOR, SIGMA_TRUE
+from .products import Array
 from .rules import Rule
 
 
@@ -27,8 +27,8 @@ def gll_per_bin(mu: Tensor, sigma: Tensor, truth: Tensor, naive_mean: float, nai
         raise ValueError(f"mu, sigma and truth must all be (planets, {N_BINS}), not {shapes}")
     mu, sigma, truth = mu.double(), sigma.double().clamp_min(SIGMA_FLOOR), truth.double()
     predicted = -0.5 * ((truth - mu) / sigma).square() - sigma.log()
-    naive_sigma = torch.as_tensor(naive_sigma, dtype=mu.dtype, device=mu.device)
-    naive = -0.5 * ((truth - naive_mean) / naive_sigma).square() - naive_sigma.log()
+    spread = torch.as_tensor(naive_sigma, dtype=mu.dtype, device=mu.device)
+    naive = -0.5 * ((truth - naive_mean) / spread).square() - spread.log()
     ideal = -torch.as_tensor(SIGMA_TRUE, device=mu.device).log()
     return (predicted - naive) / (ideal - naive)
 
@@ -57,7 +57,7 @@ class Loss:
 
     naive_mean: float  # `metric.naive_statistics` of the training targets
     naive_sigma: float
-    wl: NDArray  # (283,) um
+    wl: Array  # (283,) um
     rules: Rule | None = None  # e.g. `rules.from_config(config.loss)`
 
     def __call__(self, mu: Tensor, sigma: Tensor, truth: Tensor, weight: Any = None) -> Losses:

@@ -10,6 +10,7 @@ A planet that resists falls back in steps, each counted in diagnostics["fallback
 catalogue's geometry; 2 the population prior.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,17 +46,33 @@ class PlanetFit:
     reason: str  # why it fell back; "" when it did not
 
 
+@dataclass(frozen=True)
+class Details:
+    """What stands behind a planet's posterior."""
+
+    series: list[FittedSeries]  # fitted light curves, all visits and instruments
+    likelihoods: list[Likelihood]  # of its depths, before they meet the spectral prior
+
+
 def fit_planet(planet: PlanetLightCurves, row: Catalogue, prior: SpectralPrior, config: PhysfitConfig) -> PlanetFit:
     """Posterior of one planet's spectrum; never raises: see `fallback` in its diagnostics."""
-    reasons = []
+    return detailed_fit(planet, row, prior, config)[0]
+
+
+def detailed_fit(
+    planet: PlanetLightCurves, row: Catalogue, prior: SpectralPrior, config: PhysfitConfig
+) -> tuple[PlanetFit, Details | None]:
+    """`fit_planet`, and what the answer was made of; None where that is the population's."""
+    reasons: list[str] = []
     for fallback, fixed in enumerate((False, True)):
         try:
             white = white_fit(planet, row, prior, config, fixed)
             fit, layout = joint_fit(planet, row, prior, config, white, fixed)
-            return _combined(planet, row, prior, white, fit, averaged(fit, layout), fallback, "; ".join(reasons))
+            details = Details(_fitted_series(fit, float(row.period_days[0])), averaged(fit, layout))
+            return _combined(planet, row, prior, white, fit, details, fallback, "; ".join(reasons)), details
         except (FitError, np.linalg.LinAlgError) as error:
             reasons.append(str(error))
-    return _population(planet, prior, "; ".join(reasons))
+    return _population(planet, prior, "; ".join(reasons)), None
 
 
 def _combined(
@@ -64,20 +81,20 @@ def _combined(
     prior: SpectralPrior,
     white: Fit,
     fit: Fit,
-    likelihoods: list[Likelihood],
+    details: Details,
     fallback: int,
     reason: str,
 ) -> PlanetFit:
     """Likelihood and spectral prior meet."""
     level = float(np.clip(white.state.depth[1], 1e-4, 0.3))
     components = prior.components(float(ln_scale_height_depth(row, np.array([level]))[0]), level)
-    mean, cov, weights = combine(likelihoods, components)
+    mean, cov, weights = combine(details.likelihoods, components)
     if not (np.isfinite(mean).all() and np.isfinite(cov).all() and (np.diag(cov) > 0).all()):
         raise FitError("the posterior is not finite")
     diagnostics = _diagnostics(planet, row, white, fit, weights) | {"fallback": float(fallback)}
     pooled = prior.pooled(float(ln_scale_height_depth(row, np.array([level]))[0]), level)
     inputs = fit_inputs(
-        _fitted_series(fit, float(row.period_days[0])),
+        details.series,
         diagnostics["duration_h"],
         mean,
         pooled[0],
@@ -193,16 +210,20 @@ def fit_planets(
         jobs = (delayed(fit_planet)(*pair, prior, config) for pair in zip(lightcurves, rows, strict=True))
         running = Parallel(n_jobs=workers or -1, return_as="generator")(jobs)
         fits = list(tqdm(running, total=len(rows), desc="physical fit", unit="planet", disable=not progress))
-    names = sorted({name for fit in fits for name in fit.diagnostics})
-    ids = np.array([planet.planet_id for planet in lightcurves], np.int64)
+    ids = [planet.planet_id for planet in lightcurves]
     for planet_id, fit in zip(ids, fits, strict=True):
         if events is not None and fit.reason:
             events.emit("physfit", "fallback", planet_id=int(planet_id), reason=fit.reason)
-    posterior = Posterior(
-        planet_id=ids,
+    return stacked(ids, fits), [curve for fit in fits for curve in fit.curves]
+
+
+def stacked(planet_ids: Sequence[int], fits: Sequence[PlanetFit]) -> Posterior:
+    """The posterior of planets that were fitted one by one; a diagnostic that one of them lacks is NaN there."""
+    names = sorted({name for fit in fits for name in fit.diagnostics})
+    return Posterior(
+        planet_id=np.array(planet_ids, np.int64),
         mean=np.stack([fit.mean for fit in fits]),
         cov=np.stack([fit.cov for fit in fits]).astype(np.float32),
         diagnostics={name: np.array([fit.diagnostics.get(name, np.nan) for fit in fits]) for name in names},
         inputs={name: np.stack([fit.inputs[name] for fit in fits]) for name in fits[0].inputs} if fits else {},
     )
-    return posterior, [curve for fit in fits for curve in fit.curves]

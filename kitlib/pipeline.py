@@ -6,6 +6,7 @@
     train      ->  OUT/prior.safetensors, OUT/calibrator_*.json, OUT/fusion/fold_*/, OUT/train_posterior.safetensors
     predict    ->  OUT/submission.csv, OUT/posterior.safetensors, OUT/physics.safetensors      (works without `train`)
     diagnose   ->  OUT/scores.json, OUT/calibration.json, OUT/report.html
+    inject     ->  OUT/inject.json, OUT/inject.png                            (`diagnose inject`)
     submit     ->  OUT/bundle/
 
 Each stage also leaves OUT/configs/STAGE.yaml, OUT/manifests/STAGE.json and its lines in OUT/events.jsonl.
@@ -46,11 +47,10 @@ from .lightcurves import calibrate_planets
 from .losses import Loss
 from .metric import naive_statistics
 from .paths import ensure_writable, find_data_root
-from .physfit import fit_planets
-from .planets import computed, light_curves, planet_work
+from .planets import computed, fitted_planets, planet_work
 from .posterior import join, write_posterior
-from .prior import SpectralPrior, shipped_prior
-from .products import Catalogue, LightCurveFit, PlanetLightCurves, Posterior, Prediction, Spectra
+from .prior import shipped_prior
+from .products import Catalogue, Posterior, Prediction, Spectra
 from .provenance import write_atomic
 from .schema import Config
 from .sigma import fit_calibrator
@@ -60,6 +60,11 @@ from .tables import read_wavelengths
 from .train import train_one
 from .training import fine_tuned, measured_stars
 
+SCORED = {
+    "pretrain": ("pretrain",),
+    "train": ("train",),
+    "diagnose": ("predict", "diagnose"),
+}  # what a sweep can compare
 MIN_TRAIN = 10  # planets: below, thirteen calibration numbers would say nothing
 
 
@@ -129,8 +134,8 @@ def train(config: Config) -> Path:
             chosen, others = np.flatnonzero((fold == k) & usable), np.flatnonzero(fold != k)
             if len(chosen):
                 prior = choose_prior(config.prior, truth.depth[others], catalogue.take(others))
-                prior = with_limb_darkening(prior, [measured[i] for i in others if i in measured])
-                parts.append(_fit(stage, catalogue.take(chosen), products, prior))
+                prior = with_limb_darkening(prior, [measured[i] for i in others.tolist() if i in measured])
+                parts.append(fitted_planets(stage, catalogue.take(chosen), products, prior))
         if not parts:
             raise PipelineError(f"{root}/train: no planet with usable frames; see {stage.events.path} for the reasons")
         posterior, curves = join(parts)
@@ -240,10 +245,23 @@ def diagnose(config: Config, what: str = "") -> dict[str, Any]:
         return result
 
 
+def inject(config: Config) -> dict[str, Any]:
+    """Put signals of known size into planets' data and report what comes out; see `inject.inject`. Needs no truth."""
+    from .inject import inject as injected  # rewriting frames: not needed to predict
+    from .report.injection import plot
+
+    with running("inject", config) as stage:
+        result = injected(config, stage, find_data_root(config.data.root))
+        table = write_atomic(stage.out / "inject.json", json.dumps(result, indent=1) + "\n")
+        stage.record["outputs"] += [table, plot(result, stage.out / "inject.png")]
+        return result
+
+
 # `python -m kitlib diagnose WORD`: what it runs instead of the whole
 DIAGNOSES: dict[str, Callable[[Config], dict[str, Any]]] = {
     "calibration": partial(diagnose, what="calibration"),
     "report": partial(diagnose, what="report"),
+    "inject": inject,
 }
 
 
@@ -283,26 +301,6 @@ def _calibrated(stage: Stage, root: Path, split: str, catalogue: Catalogue) -> d
 
 def _products(stage: Stage, split: str) -> Path:
     return stage.out / "products" / "lightcurves" / split
-
-
-def _fit(
-    stage: Stage, rows: Catalogue, products: dict[int, Path], prior: SpectralPrior
-) -> tuple[Posterior, list[LightCurveFit]]:
-    planets = [light_curves(products.get(i), i, stage.name, stage.events) for i in rows.planet_id.tolist()]
-    config, log, show = stage.config.physfit, stage.events, stage.config.run.progress
-    try:
-        return fit_planets(planets, rows, prior, config, log, show, stage.workers)
-    except Exception as error:  # a worker that the system killed, say: once more, planet by planet
-        log.emit(stage.name, "fit_retried", reason=f"{type(error).__name__}: {error}", planets=len(planets))
-    parts = []
-    for i, planet in enumerate(planets):
-        row = rows.take(slice(i, i + 1))
-        try:
-            parts.append(fit_planets([planet], row, prior, config, log, False, 1))
-        except Exception as error:
-            log.emit(stage.name, "fit_failed", planet_id=planet.planet_id, reason=f"{type(error).__name__}: {error}")
-            parts.append(fit_planets([PlanetLightCurves(planet.planet_id, ())], row, prior, config, log, False, 1))
-    return join(parts)
 
 
 def _report_fallbacks(stage: Stage, posterior: Posterior) -> None:

@@ -1,7 +1,7 @@
 """Planets from frames to posterior, one by one, in processes that the guard of the run's time watches over."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -14,10 +14,12 @@ from .budget import FULL, TIME_UP, Guard, Result, Setting, run
 from .inputs import rows_of
 from .lightcurves import product_maker, read_lightcurves
 from .physfit import fit_planets
+from .posterior import join
 from .prior import SpectralPrior
 from .products import Catalogue, LightCurveFit, PlanetLightCurves, Posterior
 from .provenance import EventLog
 from .schema import Config, PhysfitConfig
+from .stage import Stage
 from .workers import Workers
 
 STAGE = "predict"
@@ -85,13 +87,13 @@ def light_curves(path: Path | None, planet_id: int, stage: str, events: EventLog
         return PlanetLightCurves(planet_id, ())
 
 
-def computed(work: PlanetWork, planets: list[int], guard: Guard, workers: int, progress: bool) -> Iterator[Result]:
+def computed(work: PlanetWork, planets: list[int], guard: Guard, workers: int, progress: bool) -> Generator[Result]:
     """What became of each planet, as they end; a value is what `PlanetWork` returns.
 
     Raises PlanetsError at the end where planets failed and not one was computed: then the fault is not the planets'.
     """
     pool = Workers(work, min(workers, len(planets)), guard.clock)
-    used, failure = Counter(), ""
+    used, failure = Counter[str](), ""
     with closing(run(planets, pool, guard, say=partial(work.events.emit, STAGE))) as results:
         for one in tqdm(results, total=len(planets), desc="planets", unit="planet", disable=not progress):
             if one.value is not None:
@@ -109,3 +111,27 @@ def computed(work: PlanetWork, planets: list[int], guard: Guard, workers: int, p
             f"not one of {len(planets)} planets could be computed: {failure}. submission.csv holds the population's "
             f"answer, {work.events.path} every reason."
         )
+
+
+def fitted_planets(
+    stage: Stage, rows: Catalogue, products: dict[int, Path], prior: SpectralPrior
+) -> tuple[Posterior, list[LightCurveFit]]:
+    """Physical fit of the planets in `rows` from their product files, in `stage.workers` processes.
+
+    Where a process dies the planets are fitted one by one: none takes the others along.
+    """
+    planets = [light_curves(products.get(i), i, stage.name, stage.events) for i in rows.planet_id.tolist()]
+    config, log, show = stage.config.physfit, stage.events, stage.config.run.progress
+    try:
+        return fit_planets(planets, rows, prior, config, log, show, stage.workers)
+    except Exception as error:  # a worker that the system killed, say: once more, planet by planet
+        log.emit(stage.name, "fit_retried", reason=f"{type(error).__name__}: {error}", planets=len(planets))
+    parts = []
+    for i, planet in enumerate(planets):
+        row = rows.take(slice(i, i + 1))
+        try:
+            parts.append(fit_planets([planet], row, prior, config, log, False, 1))
+        except Exception as error:
+            log.emit(stage.name, "fit_failed", planet_id=planet.planet_id, reason=f"{type(error).__name__}: {error}")
+            parts.append(fit_planets([PlanetLightCurves(planet.planet_id, ())], row, prior, config, log, False, 1))
+    return join(parts)

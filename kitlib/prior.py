@@ -5,8 +5,9 @@ normalised shape and z ~ N(0, C), where C is the sample covariance of the normal
 (molecular shapes) plus a stationary Gaussian-process remainder. FGS1 is bin 0 of shape and covariance,
 with a scatter of its own that follows the level (unocculted spots).
 s is unknown, so the prior is a mixture over a grid of amplitudes: ln s ~ N(alpha + beta ln H, tau^2), H being the depth
-of one scale height that catalogue and level imply. A small part of the mixture is open to spectra unlike all training
-spectra: any amplitude, any smooth shape. Given a Gaussian likelihood everything is in closed form.
+of one scale height that catalogue and level imply. Parts of the mixture are open to spectra unlike all training
+spectra, at any amplitude: shapes of atmospheres of any composition, and any smooth shape. Given a Gaussian likelihood
+everything is in closed form.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -26,13 +27,21 @@ from .provenance import write_atomic
 from .schema import PriorConfig
 
 AMPLITUDES = np.array([-2.2, -1.6, -1.1, -0.65, -0.2, 0.2, 0.65, 1.1, 1.6, 2.2])  # grid, standard deviations of ln s
-OPEN_WEIGHT = 0.15  # of the open part
-OPEN_AMPLITUDES = np.geomspace(5e-6, 8e-4, 6)  # of its shapes, as equally probable steps
+UNFAMILIAR_WEIGHT, SMOOTH_WEIGHT = 0.24, 0.16  # of the open parts
+OPEN_AMPLITUDES = np.geomspace(5e-6, 8e-4, 6)  # of their shapes, as equally probable steps
 OPEN_LENGTH = 24  # bins: correlation falls to one half over .16 um, as in the spectra of the 2024 challenge
 
 
 class PriorError(ValueError):
     """Training spectra that no prior can be learnt from, or a prior file that is none."""
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Normalised shapes of a family of spectra: their rms over AIRS bins is 1; bin 0 is FGS1."""
+
+    mean: Array  # (283,)
+    cov: Array  # (283, 283)
 
 
 @dataclass(frozen=True)
@@ -45,12 +54,15 @@ class SpectralPrior:
     shape_cov: Array  # (283, 283) C
     amplitude_fit: Array  # (3,) alpha, beta, tau
     fgs1_spots: Array  # () scatter of FGS1 against AIRS that follows the level, as a fraction of it
+    unfamiliar: Shapes | None = None  # of atmospheres of any composition; None: smooth shapes alone are the open part
     limb: LimbDarkening = PUBLISHED  # of the stars; published, until it is learnt from planets with known spectra
 
     def save(self, path: Path) -> Path:
         """Write as safetensors, atomically."""
         arrays = {name: getattr(self, name) for name in _ARRAYS}
-        arrays |= {f"limb.{f.name}": getattr(self.limb, f.name) for f in fields(LimbDarkening)}
+        for part in ("limb", "unfamiliar"):
+            held = getattr(self, part)
+            arrays |= {f"{part}.{f.name}": getattr(held, f.name) for f in fields(held)} if held is not None else {}
         return write_atomic(path, save({name: np.asarray(value, np.float64) for name, value in arrays.items()}))
 
     @staticmethod
@@ -69,10 +81,17 @@ class SpectralPrior:
         `level`: the planet's depth, roughly; it sets the scatter of FGS1 that a spotted star makes.
         """
         learnt, half = self._learnt(ln_scale_height, level), 0.5 * np.diag(self.shape_cov)[1:].mean()
-        kernel = 0.5 * self.shape_cov + half * _stationary(OPEN_LENGTH)
-        each, mean = OPEN_WEIGHT / len(OPEN_AMPLITUDES), np.full(N_BINS, float(self.level_mean))
-        opened = [Component(each, mean, s, kernel, self._loadings(level)) for s in OPEN_AMPLITUDES]
-        return [replace(one, weight=(1 - OPEN_WEIGHT) * one.weight) for one in learnt] + opened
+        smooth = Shapes(np.zeros(N_BINS), 0.5 * self.shape_cov + half * _stationary(OPEN_LENGTH))
+        parts = [(SMOOTH_WEIGHT, smooth)]
+        parts += [(UNFAMILIAR_WEIGHT, self.unfamiliar)] if self.unfamiliar is not None else []
+        loadings, steps = self._loadings(level), len(OPEN_AMPLITUDES)
+        opened = [
+            Component(weight / steps, self.level_mean + s * shapes.mean, float(s), shapes.cov, loadings)
+            for weight, shapes in parts
+            for s in OPEN_AMPLITUDES
+        ]
+        left = 1 - sum(weight for weight, _ in parts)
+        return [replace(one, weight=left * one.weight) for one in learnt] + opened
 
     def _learnt(self, ln_scale_height: float, level: float) -> list[Component]:
         alpha, beta, tau = self.amplitude_fit
@@ -100,13 +119,15 @@ class SpectralPrior:
         return self.pooled(0.0, float(self.level_mean))
 
 
-_ARRAYS = [f.name for f in fields(SpectralPrior) if f.name != "limb"]
+_ARRAYS = [f.name for f in fields(SpectralPrior) if f.name not in ("limb", "unfamiliar")]
 
 
 def _from_bytes(data: bytes) -> SpectralPrior:
     arrays = load(data)
     limb = LimbDarkening(**{f.name: arrays[f"limb.{f.name}"] for f in fields(LimbDarkening)})
-    return SpectralPrior(**{name: arrays[name] for name in _ARRAYS}, limb=limb)
+    known = "unfamiliar.mean" in arrays
+    unfamiliar = Shapes(*(arrays[f"unfamiliar.{f.name}"] for f in fields(Shapes))) if known else None
+    return SpectralPrior(**{name: arrays[name] for name in _ARRAYS}, unfamiliar=unfamiliar, limb=limb)
 
 
 @cache
@@ -194,6 +215,7 @@ def _stationary(length: float) -> Array:
 
 def moments(mixture: list[tuple[float, Array, Array]]) -> tuple[Array, Array]:
     """Mean and covariance of a Gaussian mixture given as (weight, mean, covariance)."""
-    mean = sum(w * m for w, m, _ in mixture)
-    cov = sum(w * (c + np.outer(m - mean, m - mean)) for w, m, c in mixture)
+    _, first, scatter = mixture[0]
+    mean = sum((w * m for w, m, _ in mixture), np.zeros_like(first))
+    cov = sum((w * (c + np.outer(m - mean, m - mean)) for w, m, c in mixture), np.zeros_like(scatter))
     return mean, (cov + cov.T) / 2

@@ -7,6 +7,7 @@ pixel so that jitter still cancels.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +73,7 @@ def _robust_fit(design: Array, values: Array, background: int) -> Array:
     """
     keep = np.ones(len(values), bool)
     weight = np.ones(len(values))
-    solution = np.zeros(design.shape[1])
+    solution: Array = np.zeros(design.shape[1])
     for _ in range(6):
         if keep.sum() < 2 * design.shape[1]:
             return np.zeros(design.shape[1])
@@ -84,7 +85,7 @@ def _robust_fit(design: Array, values: Array, background: int) -> Array:
             solution[background:] = np.linalg.lstsq(wing, values * scale, rcond=None)[0]
         weight = 1 / np.hypot(1.0, 0.05 * (design[:, background:] @ solution[background:]))
         residual = (values - design @ solution) * weight
-        keep = np.abs(residual) <= 4 * max(robust_sigma(residual[keep]), 1e-3)
+        keep = np.abs(residual) <= 4 * max(float(robust_sigma(residual[keep])), 1e-3)
     return solution
 
 
@@ -212,12 +213,12 @@ def plan_extraction(maps: CalibrationMaps, mean: Array, good: NDArray[np.bool_])
     variance = pixel_variance(model, maps)
     crop = slice(*instrument.crop) if spectral else slice(None)
 
-    def by_series(image: Array) -> Array:
+    def by_series(image: NDArray[Any]) -> NDArray[Any]:
         """(..., rows, cols) to (W, ..., n): the pixels of each light curve."""
         return np.moveaxis(image[..., crop], -1, 0) if spectral else image.reshape(1, *image.shape[:-2], -1)
 
-    images = (by_series(image) for image in (profile, variance, good, modes))
-    found = _constrained_weights(np.maximum(flux[crop], 1.0), *images)
+    light, scatter, usable, moves = (by_series(image) for image in (profile, variance, good, modes))
+    found = _constrained_weights(np.maximum(flux[crop], 1.0), light, scatter, usable, moves)
     weights = np.zeros((instrument.rows, instrument.cols))
     weights[:, crop] = found.T if spectral else found.reshape(profile.shape)
     axis = 0 if spectral else (0, 1)

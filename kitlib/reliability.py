@@ -5,6 +5,8 @@ calibrated covariance by `reliability_by_part`. Judge a calibrator only on plane
 (`Calibrator.unseen`, `sigma.cross_calibrate`).
 """
 
+from typing import Any
+
 import numpy as np
 from scipy.special import ndtr, ndtri
 from scipy.stats import beta
@@ -75,7 +77,7 @@ def quantile_band(gaussian: Array, independent: int) -> tuple[Array, Array]:
     return ndtri(low), ndtri(high)
 
 
-def reliability(mu: Array, sigma: Array, truth: Array) -> dict[str, dict]:
+def reliability(mu: Array, sigma: Array, truth: Array) -> dict[str, dict[str, Any]]:
     """Reliability of a prediction, (P, 283) each: {"fgs1": summary of bin 0, "airs": summary of bins 1..282 pooled}."""
     z = (np.asarray(truth, np.float64) - mu) / sigma
     return {"fgs1": summarise(z[:, 0]), "airs": summarise(z[:, 1:])}
@@ -106,6 +108,6 @@ def level_shape_z(mean: Array, cov: Array, truth: Array) -> dict[str, Array]:
     }
 
 
-def reliability_by_part(mean: Array, cov: Array, truth: Array) -> dict[str, dict]:
+def reliability_by_part(mean: Array, cov: Array, truth: Array) -> dict[str, dict[str, Any]]:
     """`summarise` of each of `level_shape_z`'s parts: {"fgs1": ..., "level": ..., "shape": ...}."""
     return {name: summarise(z) for name, z in level_shape_z(mean, cov, truth).items()}

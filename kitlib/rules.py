@@ -14,6 +14,8 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from torch import Tensor
 from .expression import Elementwise, Estimate, Node, RuleError, Variable
 from .grammar import Bands, Parser, read
 from .instruments import MOLECULAR_BANDS_UM, N_BINS
+from .schema import LossConfig
 
 __all__ = ["Comparison", "Rule", "RuleError", "RuleSet", "band_prior", "from_config", "parse", "smoothness", "text_of"]
 
@@ -50,7 +53,7 @@ class Rule(ABC):
     def violations(self, mu: Any, sigma: Any, wl: Any) -> NDArray[np.float64]:
         """(P, 283) by how much the rule fails in each bin, 0 where it holds, NaN where mu or sigma is."""
         with torch.no_grad():
-            estimate = _estimate(*(torch.as_tensor(v).double() for v in (mu, sigma)), wl)
+            estimate = _estimate(torch.as_tensor(mu).double(), torch.as_tensor(sigma).double(), wl)
             return self.evaluate(estimate).violation.cpu().numpy()
 
     def __add__(self, other: "Rule") -> "Rule":
@@ -225,7 +228,7 @@ def _rule(parser: Parser, tree: ast.expr, unit: float, depth: int = 0) -> Rule:
         raise place.error("a rule is a comparison, such as mu >= 0")
     sides = [tree.left, *tree.comparators]
     nodes = [parser.node(side) for side in sides]
-    rule: Rule | None = None
+    comparisons: list[Rule] = []
     for k, operator in enumerate(tree.ops):
         if type(operator) not in _EXCESS:
             raise parser.place(sides[k + 1]).error("only <, <=, >, >= and == compare; none of them stands before this")
@@ -233,9 +236,8 @@ def _rule(parser: Parser, tree: ast.expr, unit: float, depth: int = 0) -> Rule:
             raise parser.place(sides[k]).error("neither side of this comparison depends on mu or sigma")
         kind = max(nodes[k].kind, nodes[k + 1].kind)
         excess = Elementwise(place, kind, _EXCESS[type(operator)], (nodes[k], nodes[k + 1]))
-        comparison = Comparison(excess, unit)
-        rule = comparison if rule is None else rule + comparison
-    return rule
+        comparisons.append(Comparison(excess, unit))
+    return reduce(add, comparisons)
 
 
 def _learns(node: Node) -> bool:
@@ -260,13 +262,14 @@ def band_prior(molecule: str, lam: float, unit: float, max_contrast: float, band
     return lam * parse(text, unit, bands)
 
 
-def from_config(loss: Any) -> RuleSet:
-    """The rules of a `LossConfig` (configs/loss/*.yaml).
+def from_config(loss: LossConfig) -> RuleSet:
+    """The rules of configs/loss/*.yaml.
 
     A rule of `loss.rules` is its text, or {expr, weight, unit} where weight 1 and the loss's unit do not fit. One that
     is null is left out, so that an override can switch it off. Raises RuleError or ValueError naming the rule.
     """
-    bands = dict(MOLECULAR_BANDS_UM) | {name: tuple(map(tuple, r)) for name, r in loss.bands.ranges_um.items()}
+    own = {name: tuple((low, high) for low, high in ranges) for name, ranges in loss.bands.ranges_um.items()}
+    bands = dict(MOLECULAR_BANDS_UM) | own
     rules: dict[str, Rule] = {}
     if loss.smoothness.enabled:
         rules["smoothness"] = smoothness(loss.smoothness.lam, loss.unit)

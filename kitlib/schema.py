@@ -185,6 +185,22 @@ class PretrainConfig:
     shard: int = 250  # planets in one file: what a killed run loses at most
 
 
+def _signals() -> list[str]:
+    bands = ["H2O", "CO2", "CO", "CH4"]
+    return [*bands, "drift", "step", "jitter_burst", "hot_pixel", "spot_crossing", "second_visit_offset"]
+
+
+@dataclass
+class InjectConfig:
+    """Signals of known size that `diagnose inject` puts into planets' data (kitlib/signals.py)."""
+
+    where: str = "lightcurves"  # into calibrated light curves | frames: copies of raw frames, calibrated anew | both
+    signals: list[str] = field(default_factory=_signals)
+    planets: int = 4  # the first of data.split; one with two visits is added where second_visit_offset needs it
+    amplitudes: list[float] = field(default_factory=lambda: [100.0, 200.0, 400.0])  # molecules: ppm of transit depth
+    nuisance_amplitudes: list[float] = field(default_factory=lambda: [300.0, 1000.0])  # others, see signals.SIGNALS
+
+
 @dataclass
 class ReportConfig:
     """The HTML page."""
@@ -208,5 +224,6 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    inject: InjectConfig = field(default_factory=InjectConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
 from .instruments import FGS1
@@ -65,7 +66,7 @@ def _weights(flux_e: Array, variance_e2: Array) -> tuple[Array, Array]:
     return np.where(good, flux, 0.0), np.where(good, 1 / np.where(good, variance, 1.0), 0.0)
 
 
-def _medians(flux: Array, good: Array, without: float) -> Array:
+def _medians(flux: Array, good: NDArray[np.bool_], without: float) -> Array:
     """Median of each channel's good samples, (W,); `without` any the value given."""
     level = np.median(flux, axis=0)
     for w in np.flatnonzero(~good.all(0)):

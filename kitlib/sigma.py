@@ -10,6 +10,7 @@ weight (without them the shape's factor scatters three times as much between cam
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
@@ -171,7 +172,8 @@ _PARAMETERS = (
 
 
 def _with_values(start: Calibrator, parameters: list[_Parameter], units: Array) -> Calibrator:
-    return replace(start, **{p.field: p.value(float(u)) for p, u in zip(parameters, units, strict=True)})
+    values: dict[str, Any] = {p.field: p.value(float(u)) for p, u in zip(parameters, units, strict=True)}
+    return replace(start, **values)
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,8 @@ class Mamba2(nn.Module):
         self.A_log = nn.Parameter(torch.empty(heads).uniform_(A_MIN, A_MAX).log())
         self.D = nn.Parameter(torch.ones(heads))
         for decay_free in (self.dt_bias, self.A_log, self.D):
-            decay_free._no_weight_decay = True  # mamba_ssm's own mark, which optimiser set-ups look for
+            # mamba_ssm's own mark, which optimiser set-ups look for; a Parameter takes any attribute
+            decay_free._no_weight_decay = True  # type: ignore[attr-defined]
         self.in_proj = nn.Linear(d_model, inner + convolved + heads, bias=False)  # order z, x, B, C, dt
         self.conv1d = nn.Conv1d(convolved, convolved, d_conv, groups=convolved, padding=d_conv - 1)
         self.norm = GatedRMSNorm(inner, ngroups)

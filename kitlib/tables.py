@@ -6,6 +6,7 @@ Every refusal is a `FrameError` that names file, row, column and remedy.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -25,7 +26,9 @@ class FrameError(ValueError):
     ):
         super().__init__(f"{path}: {problem}. {remedy}")
 
-    def __reduce__(self):  # the text is built from three parts: rebuild from the text alone in another process
+    def __reduce__(
+        self,
+    ) -> tuple[Any, ...]:  # the text is built from three parts: rebuild from the text alone in another process
         return _rebuild_error, (str(self),)
 
 

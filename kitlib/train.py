@@ -44,7 +44,7 @@ class TrainingSet:
     features: Features
     truth: Tensor  # (P, 283) float64
 
-    def take(self, index: Tensor | NDArray) -> "TrainingSet":
+    def take(self, index: Tensor | NDArray[Any]) -> "TrainingSet":
         """A subset, by integer index."""
         index = torch.as_tensor(index)
         return TrainingSet(self.features.take(index), self.truth[index])
@@ -305,7 +305,8 @@ def plot_history(log: Path, path: Path) -> Path:
 
 def _optimizer(model: nn.Module, settings: TrainConfig) -> torch.optim.AdamW:
     """AdamW (Loshchilov & Hutter 2019); no decay for vectors and for what Mamba-2 marks."""
-    decayed, free = [], []
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
     for parameter in model.parameters():
         plain = parameter.ndim < 2 or getattr(parameter, "_no_weight_decay", False)
         (free if plain else decayed).append(parameter)

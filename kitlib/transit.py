@@ -14,6 +14,7 @@ phi position angle on the planet's edge, pi pointing at the star's centre. Lengt
 import math
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -83,14 +84,14 @@ class _Overlap(torch.autograd.Function):
     """`overlap_integrals` with its own derivatives as gradient."""
 
     @staticmethod
-    def forward(ctx, separation: Tensor, radius_ratio: Tensor) -> Tensor:
+    def forward(ctx: Any, separation: Tensor, radius_ratio: Tensor) -> Tensor:
         value, by_k, by_d = overlap_integrals(separation, radius_ratio)
         ctx.save_for_backward(by_k, by_d)
         ctx.shapes = separation.shape, radius_ratio.shape
         return value
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         by_k, by_d = ctx.saved_tensors
         to_d, to_k = ctx.shapes
         return (gradient * by_d).sum(-1).sum_to_size(to_d), (gradient * by_k).sum(-1).sum_to_size(to_k)

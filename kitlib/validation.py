@@ -206,7 +206,7 @@ def _parse_row(table: _Table, row: int, line: str) -> None:
     if len(cells) != len(_COLUMNS):
         column = _COLUMNS[min(len(cells), len(_COLUMNS)) - 1]
         table.error(f"{len(cells)} cells instead of {len(_COLUMNS)}: cut off, or decimal commas", row, column, planet)
-    if not table.errors:
+    if planet is not None and not table.errors:
         table.planet_id.append(planet)
         table.values.append([float(cell) for cell in cells[1:]])
 

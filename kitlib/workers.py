@@ -71,12 +71,11 @@ class Workers:
 
     def wait(self, timeout_s: float) -> list[Ended]:
         """Tasks that ended, as soon as there is one, or none after `timeout_s`."""
-        busy = [worker for worker in self._workers if worker.task is not None]
-        ready = set(wait([worker.pipe for worker in busy], timeout_s)) if busy else set()
+        busy = [(worker, worker.task) for worker in self._workers if worker.task is not None]
+        ready = set(wait([worker.pipe for worker, _ in busy], timeout_s)) if busy else set()
         ended = []
-        for worker in busy:
+        for worker, task in busy:
             if worker.pipe in ready:
-                task = worker.task
                 try:
                     value, failure = worker.pipe.recv()
                 except (EOFError, OSError):

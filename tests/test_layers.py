@@ -12,10 +12,10 @@ PACKAGE = ROOT / "kitlib"
 FILES = sorted(PACKAGE.rglob("*.py"))
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
 
-VOCABULARY = ("instruments", "products", "provenance", "config", "schema", "paths", "compiled")
+VOCABULARY = ("instruments", "products", "provenance", "config", "configfiles", "schema", "paths", "compiled")
 LEARNING = ("ssm", "encoders", "fusion", "losses", "train", "predict")
 ASSEMBLY = (
-    *("pipeline", "stage", "inputs", "planets", "training", "pretraining"),
+    *("pipeline", "stage", "inputs", "planets", "training", "pretraining", "sweep"),
     *("diagnosis", "__main__", "report", "inject", "budget"),
 )
 # what runs both, and knows nothing of either

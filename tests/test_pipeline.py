@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from kitlib import pipeline
+from kitlib import planets as planet_stage
 from kitlib.__main__ import main
 from kitlib.config import compose
 from kitlib.inputs import catalogue_of, match, rows_of
@@ -176,7 +177,7 @@ def test_predict_needs_no_training_step(campaign, run, tmp_path):
 
 def test_a_fit_that_crashes_in_training_costs_its_planet_alone(campaign, run, tmp_path, monkeypatch):
     """A batch that crashes is fitted planet by planet; the planet that still crashes gets the population's answer."""
-    config, real = compose("train", words(campaign, tmp_path)), pipeline.fit_planets
+    config, real = compose("train", words(campaign, tmp_path)), planet_stage.fit_planets
     products = {int(path.stem): path for path in sorted((run / "products" / "lightcurves" / "test").iterdir())[:3]}
     catalogue = catalogue_of(campaign / "data", "test")
     rows = catalogue.take(rows_of(catalogue.planet_id, np.array(list(products))))
@@ -187,9 +188,9 @@ def test_a_fit_that_crashes_in_training_costs_its_planet_alone(campaign, run, tm
             raise MemoryError("killed")
         return real(lightcurves, *rest)
 
-    monkeypatch.setattr(pipeline, "fit_planets", crashing)
+    monkeypatch.setattr(planet_stage, "fit_planets", crashing)
     stage = pipeline.Stage("train", config, tmp_path, EventLog(tmp_path / "events.jsonl"), {})
-    posterior, _ = pipeline._fit(stage, rows, products, shipped_prior())
+    posterior, _ = planet_stage.fitted_planets(stage, rows, products, shipped_prior())
     told = {e["event"]: e.get("planet_id") for e in stage.events.read()}
     assert told == {"fit_retried": None, "fit_failed": victim, "fallback": victim}
     assert (posterior.diagnostics["fallback"] == 2).tolist() == [planet == victim for planet in products]

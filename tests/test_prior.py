@@ -1,5 +1,7 @@
 """The spectral prior: closed-form combination against brute force, learning, files."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from kitlib.instruments import N_BINS
 from kitlib.prior import (
     AMPLITUDES,
     PriorError,
+    Shapes,
     SpectralPrior,
     learn_prior,
     ln_scale_height_depth,
@@ -80,11 +83,43 @@ def test_a_spectrum_unlike_all_training_spectra_is_followed_by_the_open_part():
     assert np.std(mean - strange) < 0.7 * np.std(closed - strange)
 
 
+def test_shapes_of_another_family_are_followed_where_the_prior_knows_of_it():
+    """Noisy bins of a narrow-band family that the training spectra lack: only a prior that knows it fills the gaps."""
+    rng = np.random.default_rng(8)
+    depth, catalogue = _spectra(400, rng)
+    x = np.linspace(0, 1, N_BINS - 1)
+    bands = np.stack([np.exp(-0.5 * ((x - c) / 0.02) ** 2) for c in (0.12, 0.5, 0.88)])
+    bands -= bands.mean(1, keepdims=True)
+
+    def strange(count: int) -> np.ndarray:
+        shape = rng.normal(size=(count, 3)) @ bands
+        shape = np.column_stack([np.zeros(count), shape / np.sqrt((shape**2).mean(1, keepdims=True))])
+        return shape
+
+    many = strange(500)
+    closed = learn_prior(depth, catalogue, PriorConfig())
+    opened = replace(closed, unfamiliar=Shapes(many.mean(0), np.cov(many.T) + 1e-3 * np.eye(N_BINS)))
+    precision = np.zeros(N_BINS)
+    precision[1::6] = (2e-5) ** -2
+    errors = {}
+    truth = 0.012 + 2e-4 * strange(20)
+    data = truth + 2e-5 * rng.standard_normal(truth.shape)
+    for name, prior in (("closed", closed), ("opened", opened)):
+        found = [combine([measured(precision, one)], prior.components(0.0, 0.012))[0] for one in data]
+        errors[name] = np.sqrt(np.mean((np.stack(found) - truth)[:, 1:] ** 2))
+    assert errors["opened"] < 0.5 * errors["closed"]
+
+
 def test_file_round_trip_and_refusals(tmp_path):
     depth, catalogue = _spectra(40, np.random.default_rng(2))
     prior = learn_prior(depth, catalogue, PriorConfig())
     path = prior.save(tmp_path / "prior.safetensors")
     np.testing.assert_array_equal(SpectralPrior.load(path).shape_cov, prior.shape_cov)
+    assert SpectralPrior.load(path).unfamiliar is None
+    other = replace(prior, unfamiliar=Shapes(prior.shape_mean + 1, 2 * prior.shape_cov))
+    again = SpectralPrior.load(other.save(tmp_path / "other.safetensors")).unfamiliar
+    np.testing.assert_array_equal(again.mean, other.unfamiliar.mean)
+    np.testing.assert_array_equal(again.cov, other.unfamiliar.cov)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(PriorError, match=r"prior\.safetensors"):
         SpectralPrior.load(path)
@@ -93,6 +128,7 @@ def test_file_round_trip_and_refusals(tmp_path):
 
 
 def test_shipped_prior_is_a_proper_distribution():
+    assert shipped_prior().unfamiliar is not None
     components = shipped_prior().components(0.0, 0.014)
     assert sum(component.weight for component in components) == pytest.approx(1)
     for component in components:

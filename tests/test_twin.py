@@ -13,6 +13,8 @@ from kernelkit import KernelError, bundle, kernels, twin
 from kernelkit.room import LAYOUTS, Outcome, Room, closure, namespaces
 from kernelkit.start import StartError
 from kernelkit.wheels import wanted
+from kitlib import pipeline
+from kitlib.instruments import AIRS
 from kitlib.provenance import EventLog
 from kitlib.submission import read_expected_ids, read_submission
 
@@ -137,6 +139,15 @@ def test_the_projection_is_planet_seconds_over_four_cores(tmp_path):
     hours, gb = twin.project(tmp_path, Outcome(0, "", 60.0, 2_000.0), 10)
     assert hours * 3600 == pytest.approx(20 + 1_100 * 8 / 4)
     assert gb == pytest.approx(2 * 2_000 * 2**20 / 1e9)
+
+
+@pytest.mark.parametrize(("size", "frames", "planets"), [("tiny", False, 12), ("full", True, 10)])
+def test_what_is_simulated_for_the_twin(tmp_path, monkeypatch, size, frames, planets):
+    """Real frames for a projection; more planets than processes, or no pace could be measured."""
+    monkeypatch.setattr(pipeline, "simulate", lambda config: config.simulate)
+    found = build_kernel._simulated(tmp_path, size)
+    assert (found.airs_pairs == AIRS.pairs_per_visit, found.test_planets) == (frames, planets)
+    assert found.out.startswith(str(tmp_path))
 
 
 def test_without_a_measured_pace_the_projection_is_an_upper_bound(tmp_path):

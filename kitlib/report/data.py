@@ -52,7 +52,7 @@ class ReportData:
         if self.posterior is not None and not np.array_equal(self.posterior.planet_id, ids):
             raise ValueError("report: posterior and prediction must hold the same planets in the same order")
         if self.posterior is not None:
-            self._check_covariance()
+            self._check_covariance(self.posterior)
         if self.truth is not None and self.naive is None:
             raise ValueError(
                 "report: truth needs `naive` (mean and sigma of all training targets) to be scored against"
@@ -63,8 +63,8 @@ class ReportData:
         if strangers:
             raise ValueError(f"report: light curves of planets that were not predicted: {strangers[:5]}")
 
-    def _check_covariance(self) -> None:
-        claimed = np.sqrt(np.diagonal(self.posterior.cov, axis1=1, axis2=2))
+    def _check_covariance(self, posterior: Posterior) -> None:
+        claimed = np.sqrt(np.diagonal(posterior.cov, axis1=1, axis2=2))
         ratio = float(np.median(claimed / self.prediction.sigma))
         if not abs(ratio - 1) < 0.05:
             raise ValueError(

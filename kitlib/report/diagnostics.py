@@ -51,8 +51,10 @@ def z_scores(data: ReportData) -> dict[str, Array]:
     "FGS1" and "AIRS bins" use the sigma of the prediction. With a posterior, "AIRS level" (mean over the 282 bins) and
     "AIRS shape" (each bin relative to that mean) use its covariance.
     """
+    if data.truth is None:
+        raise ValueError("report: without a truth there is nothing to compare with")
     z = (data.prediction.mu - data.truth) / data.prediction.sigma
-    parts = {"FGS1": z[:, :1], "AIRS bins": z[:, 1:]}
+    parts: dict[str, Array] = {"FGS1": z[:, :1], "AIRS bins": z[:, 1:]}
     if data.posterior is None:
         return parts
     by_part = level_shape_z(data.prediction.mu, data.posterior.cov, data.truth)  # of the opposite sign
@@ -92,7 +94,7 @@ def all_parts(data: ReportData, members: Array | None = None) -> list[PartReliab
 
 def planet_scores(data: ReportData) -> Array | None:
     """Each planet's share of the official score, (P, 3): total, FGS1, AIRS mean, not clipped; None without truth."""
-    if data.truth is None:
+    if data.truth is None or data.naive is None:
         return None
     return weighted(gll_per_bin(data.prediction.mu, data.prediction.sigma, data.truth, *data.naive))
 
@@ -168,7 +170,8 @@ def event_groups(data: ReportData) -> list[dict[str, Any]]:
     counts: Counter[tuple[str, str, str]] = Counter()
     planets: dict[tuple[str, str, str], list[int]] = {}
     for event in data.events:
-        key = tuple(str(event.get(name) or "") for name in ("stage", "event", "reason"))
+        stage, kind, reason = (str(event.get(name) or "") for name in ("stage", "event", "reason"))
+        key = (stage, kind, reason)
         counts[key] += 1
         planet = event_planet(event)
         if planet is not None and planet not in planets.setdefault(key, []):

@@ -3,6 +3,7 @@
 import io
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..instruments import MOLECULAR_BANDS_UM, bin_weights
@@ -63,7 +64,7 @@ def spectrum_figure(data: ReportData, planet_id: int) -> Figure:
     return figure
 
 
-def _mark_molecules(axis) -> None:
+def _mark_molecules(axis: Axes) -> None:
     """One thin row of bars a molecule along the top of the axes, in axes units vertically."""
     transform = axis.get_xaxis_transform()
     low, high = axis.get_xlim()

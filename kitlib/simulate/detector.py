@@ -45,7 +45,8 @@ def draw_detector(instrument: Instrument, rng: np.random.Generator, degraded: bo
     dead = _pick_pixels(rng, shape, rng.uniform(*DEAD_FRACTION[degraded]))
     hot = _pick_pixels(rng, shape, rng.uniform(*HOT_FRACTION[degraded]))
     dark = DARK_E_PER_S[instrument.name] + DARK_SD * rng.standard_normal(shape)
-    dark = np.where(hot, np.exp(rng.uniform(*np.log(HOT_DARK_E_PER_S), shape)), dark)
+    coldest, hottest = np.log(HOT_DARK_E_PER_S)
+    dark = np.where(hot, np.exp(rng.uniform(coldest, hottest, shape)), dark)
 
     response = rng.uniform(*FLAT_MEAN) * (1 + rng.uniform(*FLAT_SD) * rng.standard_normal(shape))
     share, lowest = LOW_FLAT[degraded]

@@ -1,5 +1,6 @@
 """From a star, its planet and the telescope's pointing to expected electrons per pixel, and from there to frames."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,9 @@ class Foreground:
 
     flux: float  # relative to the target's
     offset_px: tuple[float, float]  # (row, column) in FGS1; its row offset also shifts its AIRS trace
+
+
+Light = Callable[[int, int], tuple[Array, Array]]  # (start, stop) -> electrons of first read and between reads
 
 
 def draw_foreground(rng: np.random.Generator) -> Foreground | None:
@@ -87,7 +91,15 @@ def simulate_frames(
     return frames
 
 
-def _airs_light(system, depth, visit, time_h, detector, rng, foreground):
+def _airs_light(
+    system: Systems,
+    depth: Array,
+    visit: Visit,
+    time_h: Array,
+    detector: Detector,
+    rng: np.random.Generator,
+    foreground: Foreground | None,
+) -> Light:
     """Closure over a visit: (start, stop) -> electrons of the first read and between the reads, (n, pixels) float32."""
     low, high = AIRS.crop
     columns = star_columns(float(system.stellar_temperature_k[0]), float(system.brightness[0]))[1]
@@ -120,7 +132,15 @@ def _airs_light(system, depth, visit, time_h, detector, rng, foreground):
     return light
 
 
-def _fgs1_light(system, depth, visit, time_h, detector, rng, foreground):
+def _fgs1_light(
+    system: Systems,
+    depth: Array,
+    visit: Visit,
+    time_h: Array,
+    detector: Detector,
+    rng: np.random.Generator,
+    foreground: Foreground | None,
+) -> Light:
     """As `_airs_light`, with the star's position in each of the two reads."""
     star = star_columns(float(system.stellar_temperature_k[0]), float(system.brightness[0]))[0]
     # The transit is smooth on the scale of a minute: computed each 24 s and interpolated where pairs are denser.
@@ -155,8 +175,9 @@ def _fgs1_light(system, depth, visit, time_h, detector, rng, foreground):
 
 def _fgs1_core(offset: Array) -> Array:
     """Core of the FGS1 image for n offsets (n, 2), (n, 32, 32) float32, summing to 1."""
+    centre = np.asarray(FGS1.centre, float)
     rows, cols = (
-        pixel_gauss(np.arange(33) - 0.5 - FGS1.centre[axis] - offset[:, axis, None], FGS1_CORE_SIGMA_PX[axis])
+        pixel_gauss(np.arange(33) - 0.5 - centre[axis] - offset[:, axis, None], FGS1_CORE_SIGMA_PX[axis])
         for axis in (0, 1)
     )
     return rows.astype(np.float32)[:, :, None] * cols.astype(np.float32)[:, None, :]

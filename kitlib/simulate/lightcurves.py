@@ -5,6 +5,7 @@ leaves; `variance_e2` is what a pipeline would estimate from photons, background
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import batman
 import numpy as np
@@ -71,16 +72,16 @@ def transit_model(system: Systems, depth: Array, t0_h: float, times_h: Array, bi
     c = limb_darkening(system)[0, bins]  # (W, 4)
     m = np.arange(5)
     # Disc integrals of mu^(m/2) are 4 pi / (m + 4); the intensity is (1 - sum c) + sum c_m mu^(m/2).
-    parts = np.concatenate([1 - c.sum(axis=1, keepdims=True), c], axis=1) * (4 / (m + 4))  # (W, 5)
-    parts /= parts.sum(axis=1, keepdims=True)
+    shares = np.concatenate([1 - c.sum(axis=1, keepdims=True), c], axis=1) * (4 / (m + 4))  # (W, 5)
+    shares /= shares.sum(axis=1, keepdims=True)
     nodes = _radius_nodes(radius)
     basis = _blocked_basis(system, nodes, t0_h, times_h)  # (T, J, 5)
-    weights = _lagrange(nodes, radius)[:, :, None] * parts[:, None, :]  # (W, J, 5)
+    weights = _lagrange(nodes, radius)[:, :, None] * shares[:, None, :]  # (W, J, 5)
     return 1 - basis.reshape(len(times_h), -1) @ weights.reshape(len(radius), -1).T
 
 
 def simulate_lightcurves(
-    systems: Systems, depth: Array, rng: np.random.Generator, **options
+    systems: Systems, depth: Array, rng: np.random.Generator, **options: Any
 ) -> list[PlanetLightCurves]:
     """Light curves of n planets; see `simulate_with_truth` for the options."""
     return simulate_with_truth(systems, depth, rng, **options)[0]
@@ -136,7 +137,7 @@ def pair_variance(instrument: Instrument, flux_e: Array, usable: NDArray[np.bool
         crop = slice(*AIRS.crop)
         share, background = airs_psf()[crop][::-1], background_columns()[crop][::-1, None]
     else:
-        share, background = fgs1_psf().reshape(1, -1), BACKGROUND_FGS1_E
+        share, background = fgs1_psf().reshape(1, -1), np.array(BACKGROUND_FGS1_E)
     floor = background + DARK_E_PER_S * instrument.cds_s + 2 * READ_NOISE_E**2
     information = share**2 / (flux_e[:, None] * share + floor)
     return 1 / (information if usable is None else np.where(usable, information, 0)).sum(axis=1)

@@ -55,7 +55,7 @@ def wavelengths_um() -> Array:
     return np.concatenate([[FGS1_WAVELENGTH_UM], airs])
 
 
-def planck(wavelength_um: Array, temperature_k: Array) -> Array:
+def planck(wavelength_um: Array | float, temperature_k: Array | float) -> Array:
     """Planck's law in photons up to a constant factor; the arguments broadcast."""
     return wavelength_um**-4 / np.expm1(_HC_OVER_K_UM_K / (wavelength_um * temperature_k))
 
@@ -98,7 +98,7 @@ def background_columns() -> Array:
     return 1.35 + (light - 1.35) * dimming
 
 
-def pixel_gauss(edges: Array, sigma: Array) -> Array:
+def pixel_gauss(edges: Array, sigma: Array | float) -> Array:
     """Integral of a centred unit Gaussian over pixels given by their edges along the last axis."""
     return np.diff(erf(edges / (np.sqrt(2) * sigma)), axis=-1) / 2
 
@@ -107,7 +107,8 @@ def airs_psf(offset_px: float | Array = 0.0) -> Array:
     """Share of a column's light in each row, (..., 356, 32), for row offsets of the star (scalar or any shape)."""
     wavelength = column_wavelengths_um()[:, None]
     edges = np.arange(AIRS.rows + 1) - 0.5 - AIRS_CENTRE_ROW - np.asarray(offset_px, float)[..., None, None]
-    profile = sum(share * pixel_gauss(edges, sigma + slope * wavelength) for share, sigma, slope in AIRS_PROFILE)
+    parts = [share * pixel_gauss(edges, sigma + slope * wavelength) for share, sigma, slope in AIRS_PROFILE]
+    profile = np.sum(parts, axis=0)
     return profile / profile.sum(-1, keepdims=True)
 
 

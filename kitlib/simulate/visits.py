@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.polynomial import polynomial
+from numpy.typing import NDArray
 
 from ..instruments import AIRS, FGS1, INSTRUMENTS, VISIT_HOURS, Instrument
 from ..products import Array
@@ -87,7 +88,7 @@ def draw_visits(
     return visits
 
 
-def kept_pairs(instrument: Instrument, pairs: int) -> Array:
+def kept_pairs(instrument: Instrument, pairs: int) -> NDArray[np.int64]:
     """Indices of the CDS pairs that are kept of a full visit, spread evenly over it, (pairs,)."""
     if not 0 < pairs <= instrument.pairs_per_visit:
         raise ValueError(f"{instrument.name}: {pairs} pairs asked for, a visit has 1..{instrument.pairs_per_visit}")
