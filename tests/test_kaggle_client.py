@@ -25,7 +25,7 @@ class Person:
     def does(self, step: str, *words: str, user: str = USER, **environment: str) -> tuple[int, str]:
         line = [sys.executable, "build_kernel.py", step, "--user", user, "--build", str(self.build), "--poll", "0.01"]
         env = {**os.environ, **self.kaggle.environment(self.home), **environment}
-        result = subprocess.run([*line, *words], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+        result = subprocess.run([*line, *words], cwd=ROOT, env=env, capture_output=True, text=True, timeout=280)
         said = result.stdout + result.stderr
         assert KEY not in said
         assert "Traceback" not in said, said
