@@ -6,7 +6,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: run test lint notebooks bench bench-score bench-speed bench-scale bench-train bench-inject bench-ablation bench-twin dev docs clean
+.PHONY: run test lint notebooks bench bench-score bench-speed bench-scale bench-train bench-inject bench-ablation bench-twin dev docs bench-dvc sbom clean
 
 PYTHON ?= python3
 PIP_ARGS ?=
@@ -68,6 +68,20 @@ bench-train: $(STAMP)
 bench-twin: $(STAMP)
 	$(BIN)/python build_kernel.py twin --layout all
 	$(BIN)/python build_kernel.py twin --size full
+
+# dvc comes with 90 packages: it has an environment of its own
+DVC := artifacts/dvc
+bench-dvc: $(STAMP)
+	test -x $(DVC)/bin/python || $(PYTHON) -m venv $(DVC)
+	$(DVC)/bin/python -m pip install --quiet $(PIP_ARGS) -r bench/dvc-requirements.txt
+	$(BIN)/python bench/dvc_repro.py --dvc $(DVC)/bin/dvc
+
+# bill of materials of the pinned packages (CycloneDX 1.6), by the CycloneDX project's own tool
+SBOM := artifacts/sbom
+sbom: $(STAMP)
+	test -x $(SBOM)/bin/python || $(PYTHON) -m venv $(SBOM)
+	$(SBOM)/bin/python -m pip install --quiet $(PIP_ARGS) -r bench/sbom-requirements.txt
+	$(SBOM)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --of JSON -o artifacts/sbom.json requirements-dev.txt
 
 # results only: .venv stays
 clean:

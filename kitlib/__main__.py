@@ -14,6 +14,7 @@ MULTIRUN = ("--multirun", "-m")
 USAGE = """usage: python -m kitlib STAGE [key=value ...]
        python -m kitlib diagnose [calibration|report|inject] [key=value ...]
        python -m kitlib score --solution S.csv --submission P.csv --train T.csv
+       python -m kitlib verify RUN [--inside]
 
 stages:
   simulate   make a small campaign in the competition's layout (simulate.out)
@@ -26,6 +27,7 @@ stages:
              planets' data and reports what comes out
   submit     validated submission -> bundle with configuration and checksums
   score      official score of a submission, as JSON
+  verify     computes a run's checksums again: names what changed since, is missing or was added
 
 overrides: group=option or key=value, for example
   python -m kitlib predict +env=local +data=kaggle data.root=DIR run.out=OUT
@@ -35,7 +37,10 @@ overrides: group=option or key=value, for example
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one stage; returns the exit status: 0, or 2 after an error whose message is on stderr."""
+    """Run one stage; returns the exit status: 0, or 2 after an error whose message is on stderr.
+
+    `verify` returns 1 where it found a difference.
+    """
     stage, *rest = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if stage in ("-h", "--help", "help"):
         print(USAGE, end="")
@@ -46,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if stage == "score":
             return _score(rest)
+        if stage == "verify":
+            return _verify(rest)
         if any(word in ("-h", "--help") for word in rest):
             return _describe(stage)
         if any(word in MULTIRUN for word in rest):
@@ -149,6 +156,24 @@ def _score(arguments: list[str]) -> int:
     score = score_files(given.solution, given.submission, given.train)
     print(json.dumps({"total": score.total, "fgs1": score.fgs1, "airs": score.airs}, indent=1))
     return 0
+
+
+def _verify(arguments: list[str]) -> int:
+    import argparse
+
+    from .verify import verify
+
+    parser = argparse.ArgumentParser(prog="python -m kitlib verify", description="Compare a run with its manifests.")
+    parser.add_argument("run", type=Path, help="the folder of the run (run.out)")
+    parser.add_argument("--inside", action="store_true", help="leave out what lies outside of it, as the dataset does")
+    given = parser.parse_args(arguments)
+    found = verify(given.run, given.inside)
+    for difference in found.differences:
+        print(difference)
+    print(
+        f"{found.run}: {found.files} files of {', '.join(found.stages)}: {len(found.differences) or 'no'} differences"
+    )
+    return 0 if found.ok else 1
 
 
 if __name__ == "__main__":

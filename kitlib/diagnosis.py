@@ -101,19 +101,19 @@ def latest_events(out: Path) -> list[dict[str, Any]]:
     """
     events = EventLog(out / "events.jsonl").read()
     begun = [e for e in events if e.get("event") == "start"]
-    last = {e["stage"]: e["time"] for e in begun}
+    last = {e["stage"]: place for place, e in enumerate(events) if e.get("event") == "start"}
     runs = [e["time"] for e in begun if e["stage"] in ("calibrate", "train", "predict")]
     written = {p.stem: p.stat().st_mtime for p in (out / "products" / "lightcurves").glob("*/*.safetensors")}
     found, seen = [], set()
-    for event in events:
+    for place, event in enumerate(events):
         if event.get("event") in ROUTINE:
             continue
-        since = last.get(event.get("stage"), 0)
+        holds = place >= last.get(event.get("stage"), 0)  # by place: a clock may have been set back
         if event.get("stage") == "calibrate" and "planet_id" in event:
             product = written.get(str(event["planet_id"]), np.inf)
-            since = max((time for time in runs if time <= product), default=0)
+            holds = event.get("time", 0) >= max((time for time in runs if time <= product), default=0)
         content = json.dumps({key: value for key, value in event.items() if key != "time"}, sort_keys=True)
-        if event.get("time", 0) >= since and content not in seen:
+        if holds and content not in seen:
             seen.add(content)
             found.append(event)
     return found

@@ -125,6 +125,8 @@ def read_axis_info(root: Path) -> AxisInfo:
     table = _read_parquet(path)
     names = [i.time_column for i in INSTRUMENTS] + ["AIRS-CH0-axis2-um", "AIRS-CH0-integration_time"]
     require_columns(path, table, names)
+    if wrong := [name for name in names if not table[name].dtype.is_numeric()]:
+        raise FrameError(path, f"{wrong[0]} is {table[wrong[0]].dtype}, not numeric", "Download the file again.")
     columns = {name: table[name].drop_nulls().cast(pl.Float64).to_numpy() for name in names}
     integration = columns["AIRS-CH0-integration_time"]
     wavelength = columns["AIRS-CH0-axis2-um"]
@@ -164,7 +166,7 @@ def _read_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
         raise FrameError(path, "file is missing")
     try:
         return pl.read_parquet(path, columns=columns)
-    except Exception as error:  # polars raises its own, OS and panic errors for damaged files
+    except (Exception, pl.exceptions.PanicException) as error:  # its own, OS and Rust's errors, for damaged files
         raise FrameError(path, f"is truncated or damaged ({short_reason(error)})") from error
 
 
@@ -260,7 +262,7 @@ def read_signal(
         table = lazy.select(pl.nth(wanted.tolist())).collect()  # by number: 7,000 names take polars 10 ms to look up
     except FrameError:
         raise
-    except Exception as error:  # as in _read_parquet
+    except (Exception, pl.exceptions.PanicException) as error:  # as in _read_parquet
         raise FrameError(path, f"is truncated or damaged ({short_reason(error)})") from error
     if table.height % 2:
         raise FrameError(path, f"{table.height} frames: an odd number cannot be pairs of reads")

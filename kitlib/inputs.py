@@ -16,8 +16,9 @@ from .fusion import Fusion, load_model, predict
 from .limbdarkening import Measured, learn_limb_darkening
 from .prior import SpectralPrior, learn_prior, shipped_prior
 from .products import Catalogue, Posterior, Prediction, Spectra
-from .schema import ModelConfig, PriorConfig
-from .submission import read_expected_ids
+from .provenance import EventLog
+from .schema import Config, ModelConfig, PriorConfig
+from .submission import SubmissionError, read_expected_ids, read_planet_ids
 
 _SHIPPED = Path(str(resources.files("kitlib") / "data"))
 SHIPPED_MODEL = _SHIPPED / "fusion.safetensors"
@@ -27,27 +28,53 @@ class InputError(ValueError):
     """A stage cannot start from what it was given; the message names file or key, and what to do."""
 
 
+def check_choices(config: Config) -> None:
+    """Refuse words that mean nothing and a named calibrator that is not there, before a stage touches any file."""
+    source, named = config.prior.source, config.sigma.calibrator
+    if source not in ("auto", "train", "shipped"):
+        raise InputError(f"prior.source={source}: give auto, train or shipped")
+    if config.data.split not in ("train", "test"):
+        raise InputError(f"data.split={config.data.split}: give train or test")
+    if named and not Path(named).is_file():
+        raise InputError(f"sigma.calibrator={named}: no such file. Leave it empty for the run's own or the shipped.")
+
+
 def tables(root: Path, split: str) -> list[Path]:
     """The dataset's small files that every stage on frames reads."""
     return [root / "axis_info.parquet", root / "adc_info.csv", root / f"{split}_star_info.csv"]
 
 
-def catalogue_of(root: Path, split: str) -> Catalogue:
-    """Star and planet table of a split. Raises InputError for an unknown split or a table without planets."""
-    if split not in ("train", "test"):
-        raise InputError(f"data.split={split}: give train or test")
+def catalogue_of(root: Path, split: str, damaged: dict[int, str] | None = None) -> Catalogue:
+    """Star and planet table of a split. Raises InputError for an unknown split or a table without planets.
+
+    With `damaged`, planets whose row cannot be used are left out and put into it with the reason.
+    """
     path = root / f"{split}_star_info.csv"
     if not path.is_file():
         raise InputError(f"{path}: no such file. Give another data.root, or the other data.split.")
-    catalogue = read_catalogue(path)
+    catalogue = read_catalogue(path, damaged)
     if not len(catalogue):
-        raise InputError(f"{path} holds no planet. Give another data.root, or the other data.split.")
+        reason = next(iter(damaged.values()), "") if damaged else ""
+        raise InputError(f"{path} holds no planet. Give another data.root, or the other data.split. {reason}".strip())
     return catalogue
 
 
-def expected_planets(root: Path, split: str) -> np.ndarray:
-    """Planet ids that a submission must hold, in order, (P,) int64."""
-    return read_expected_ids(root) if split == "test" else catalogue_of(root, split).planet_id
+def expected_planets(root: Path, split: str, events: EventLog) -> np.ndarray:
+    """Planet ids that a submission must hold, in order, (P,) int64.
+
+    Where test_star_info.csv cannot be used, sample_submission.csv says which planets those are; that is logged.
+    """
+    if split != "test":
+        return catalogue_of(root, split).planet_id
+    sample = root / "sample_submission.csv"
+    try:
+        return read_expected_ids(root)
+    except SubmissionError as error:
+        if not sample.is_file():
+            raise
+        ids = read_planet_ids(sample)
+        events.emit("predict", "ids_from_sample", reason=str(error))
+        return ids
 
 
 def training_set(root: Path) -> tuple[Catalogue, Spectra]:
@@ -91,8 +118,6 @@ def choose_prior(config: PriorConfig, depth: np.ndarray, catalogue: Catalogue) -
 
     What lies beyond the spectra, the shapes of other atmospheres, is the shipped prior's in any case.
     """
-    if config.source not in ("auto", "train", "shipped"):
-        raise InputError(f"prior.source={config.source}: give auto, train or shipped")
     if config.source == "shipped" or (config.source == "auto" and len(depth) < config.min_train_planets):
         return shipped_prior()
     return replace(learn_prior(depth, catalogue, config), unfamiliar=shipped_prior().unfamiliar)
@@ -103,14 +128,22 @@ def with_limb_darkening(prior: SpectralPrior, measured: Sequence[Measured]) -> S
     return replace(prior, limb=learn_limb_darkening(measured)) if measured else prior
 
 
-def run_prior(config: PriorConfig, root: Path, out: Path) -> tuple[SpectralPrior, list[Path]]:
-    """The prior that `train` left in this run, else the dataset's own spectra, else the shipped one; and files read."""
+def run_prior(config: PriorConfig, root: Path, out: Path, events: EventLog) -> tuple[SpectralPrior, list[Path]]:
+    """The prior that `train` left in this run, else the dataset's own spectra, else the shipped one; and files read.
+
+    Spectra that cannot be read are logged; with prior.source=train they are an error.
+    """
     own, spectra = out / "prior.safetensors", [root / "train.csv", root / "train_star_info.csv"]
     if config.source == "auto" and own.is_file():
         return SpectralPrior.load(own), [own]
     if config.source != "shipped" and all(path.is_file() for path in spectra):
-        catalogue, truth = training_set(root)
-        return choose_prior(config, truth.depth, catalogue), spectra
+        try:
+            catalogue, truth = training_set(root)
+            return choose_prior(config, truth.depth, catalogue), spectra
+        except ValueError as error:
+            if config.source == "train":
+                raise
+            events.emit("predict", "prior_shipped", reason=str(error))
     if config.source == "train":
         raise InputError(f"prior.source=train needs train.csv and train_star_info.csv in {root}")
     return shipped_prior(), []
@@ -153,9 +186,7 @@ def run_calibrator(named: str, out: Path, kind: str) -> tuple[Calibrator, list[P
     `kind`: of the model whose answers it calibrates, v50 or physics.
     """
     path = Path(named) if named else calibrator_path(out, kind)
-    if not path.is_file():
-        if named:
-            raise InputError(f"sigma.calibrator={path}: no such file. Leave it empty for the run's own or the shipped.")
+    if not named and not path.is_file():
         return Calibrator.from_json(calibrator_path(_SHIPPED, kind).read_text()), []
     try:
         return Calibrator.from_json(path.read_text()), [path]

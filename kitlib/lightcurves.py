@@ -29,6 +29,7 @@ from .schema import LightCurveConfig
 from .tables import Adc, FrameError, read_adc_info, read_catalogue
 
 STAGE = "calibrate"
+SATURATED_NOTE = 0.01  # of the star's pixels: from here on the event log hears of it
 _FORMAT = "kitlib-lightcurves-1"
 _FIELDS = ("time_h", "flux_e", "variance_e2", "pairs", "centroid_px")
 _SAMPLE_BLOCKS, _SAMPLE_BYTES = 64, 4096
@@ -54,12 +55,16 @@ def planet_lightcurves(
         for instrument, found in zip(INSTRUMENTS, _each(work, INSTRUMENTS, config.threads), strict=True):
             for note in found.notes:
                 events.emit(STAGE, "calibration_masked", planet_id=planet_id, visit=visit, reason=note)
+            about = {"planet_id": planet_id, "visit": visit, "instrument": instrument.name}
             if found.curve is not None:
                 curves[instrument.name] = found.curve
+                if (share := found.curve.quality["saturated_fraction"]) > SATURATED_NOTE:
+                    file = planet_dir / instrument.signal_file(visit)
+                    reason = f"{file}: {share:.1%} of the star's pixels are saturated and were left out"
+                    events.emit(STAGE, "saturated", **about, reason=reason)
                 continue
             reasons.append(found.reason)
-            about = {"planet_id": planet_id, "visit": visit, "instrument": instrument.name, "reason": found.reason}
-            events.emit(STAGE, "instrument_left_out", **about)
+            events.emit(STAGE, "instrument_left_out", **about, reason=found.reason)
         if curves:
             visits.append(curves)
     if not visits:

@@ -31,6 +31,7 @@ from .inputs import (
     answered,
     calibrator_path,
     catalogue_of,
+    check_choices,
     choose_prior,
     expected_planets,
     match,
@@ -86,6 +87,7 @@ def simulate(config: Config) -> Path:
 def calibrate(config: Config) -> list[Path]:
     """Frames to light curves for every planet of `data.split`; returns the product files, one a planet."""
     with running("calibrate", config) as stage:
+        check_choices(config)
         root = find_data_root(config.data.root)
         catalogue = catalogue_of(root, config.data.split)
         stage.record["inputs"] += tables(root, config.data.split)
@@ -108,7 +110,7 @@ def pretrain(config: Config) -> Path:
         loss = Loss(*naive, wavelengths_um(), rules.from_config(config.loss))
         stage.record["inputs"] += shards
         model = train_one(shards, config, loss, out)
-        stage.record["outputs"] += [model, out / "history.png"]
+        stage.record["outputs"] += _files(out)
         return model
 
 
@@ -120,6 +122,7 @@ def train(config: Config) -> Path:
     `prior.min_train_planets` spectra the shipped priors and the shipped model are used throughout.
     """
     with running("train", config) as stage:
+        check_choices(config)
         root = find_data_root(config.data.root)
         catalogue, truth = training_set(root)
         if len(catalogue) < MIN_TRAIN:
@@ -145,9 +148,8 @@ def train(config: Config) -> Path:
         answers = {"physics": posterior}
         if config.model.kind != "physics":
             wl = read_wavelengths(root / "wavelengths.csv")
-            learned = fine_tuned(config, posterior, catalogue.take(rows), fitted, naive, wl, stage.out, stage.events)
-            answers[config.model.kind], models = learned
-            stage.record["outputs"] += models
+            known = (catalogue.take(rows), fitted, naive, wl)
+            answers[config.model.kind] = fine_tuned(config, posterior, *known, stage.out, stage.events)
         prior = choose_prior(config.prior, truth.depth, catalogue)
         stage.record["outputs"] += [
             write_posterior(stage.out / "train_posterior.safetensors", answers[config.model.kind], curves),
@@ -156,6 +158,7 @@ def train(config: Config) -> Path:
         for kind, answer in answers.items():
             calibrator = fit_calibrator(answer, fitted, naive)
             stage.record["outputs"].append(write_atomic(calibrator_path(stage.out, kind), calibrator.to_json()))
+        stage.record["outputs"] += [*products.values(), *_files(stage.out / "fusion")]
         return calibrator_path(stage.out, config.model.kind)
 
 
@@ -167,27 +170,30 @@ def predict(config: Config) -> Path:
     events.jsonl holds the reason.
 
     Raises:
-        PipelineError: there is no planet. PlanetsError: not a single one could be computed.
+        SubmissionError, InputError: there is no planet to predict. PlanetsError: not a single one could be computed.
         FrameError: a file that all planets need cannot be used; submission.csv then holds the population's answer.
     """
     with running("predict", config) as stage:
         settings = settings_of(config)
         guard = Guard(tuple(settings), limits_of(config.budget), stage.workers)
+        check_choices(config)
         root, split = find_data_root(config.data.root), config.data.split
-        expected = expected_planets(root, split)
-        if not len(expected):
-            raise PipelineError(f"{root}: no planet to predict, the {split} set is empty. Give another data.root.")
-        catalogue, strangers = match(catalogue_of(root, split), expected)
-        prior, prior_files = run_prior(config.prior, root, stage.out)
+        expected = expected_planets(root, split, stage.events)
+        submission = stage.out / "submission.csv"
+        # before anything else that may be damaged is read
+        write_submission(submission, population(shipped_prior(), expected), expected)
+        damaged: dict[int, str] = {}
+        catalogue, strangers = match(catalogue_of(root, split, damaged), expected)
+        prior, prior_files = run_prior(config.prior, root, stage.out, stage.events)
         calibrator, calibrator_files = run_calibrator(config.sigma.calibrator, stage.out, config.model.kind)
         models, model_files = run_models(config.model, stage.out)
         stage.record["inputs"] += [*tables(root, split), *prior_files, *model_files, *calibrator_files]
-        submission = stage.out / "submission.csv"
         early = prediction = population(prior, expected)
         write_submission(submission, early, expected)
 
         work = planet_work(root, split, _products(stage, split), settings, catalogue, prior, stage.events)
-        parts = {planet: work.without_data(planet, f"not in {split}_star_info.csv") for planet in strangers}
+        absent = f"not in {split}_star_info.csv"
+        parts = {planet: work.without_data(planet, damaged.get(planet, absent)) for planet in strangers}
         planets = [planet for planet in expected.tolist() if planet not in parts]
         with closing(computed(work, planets, guard, stage.workers, config.run.progress)) as results:
             for batch in batches(results, config.budget.write_s):
@@ -205,6 +211,7 @@ def predict(config: Config) -> Path:
             submission,
             write_posterior(stage.out / "physics.safetensors", physics, curves),
             write_posterior(stage.out / "posterior.safetensors", answer, curves),
+            *(path for planet in planets if (path := _products(stage, split) / f"{planet}.safetensors").is_file()),
         ]
         _report_fallbacks(stage, physics)
         return submission
@@ -270,10 +277,10 @@ def submit(config: Config) -> Path:
     with running("submit", config) as stage:
         root = find_data_root(config.data.root)
         _require_submission(stage)
-        expected = expected_planets(root, config.data.split)
+        expected = expected_planets(root, config.data.split, stage.events)
         bundle = package(stage.out, stage.out / "configs" / "predict.yaml", expected)
         stage.record["inputs"].append(stage.out / "submission.csv")
-        stage.record["outputs"] += sorted(path for path in bundle.rglob("*") if path.is_file())
+        stage.record["outputs"] += _files(bundle)
         return bundle
 
 
@@ -297,6 +304,10 @@ def _calibrated(stage: Stage, root: Path, split: str, catalogue: Catalogue) -> d
     paths = calibrate_planets(root, split, folder, config.lightcurves, *where)
     wanted = set(catalogue.planet_id.tolist())
     return {int(path.stem): path for path in paths if int(path.stem) in wanted}
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def _products(stage: Stage, split: str) -> Path:

@@ -35,6 +35,7 @@ __all__ = [
     "ValidationReport",
     "package",
     "read_expected_ids",
+    "read_planet_ids",
     "read_submission",
     "score_files",
     "validate_submission",
@@ -58,6 +59,11 @@ def read_expected_ids(root: Path) -> NDArray[np.int64]:
         raise SubmissionError(
             f"{root} has neither {ID_FILES[0]} nor {ID_FILES[1]}: give the dataset's root (data.root)"
         )
+    return read_planet_ids(path)
+
+
+def read_planet_ids(path: Path) -> NDArray[np.int64]:
+    """The column planet_id of a CSV table, (P,), as `read_expected_ids` reads it, with its errors."""
     try:
         rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
     except (UnicodeDecodeError, csv.Error) as error:

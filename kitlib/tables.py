@@ -51,11 +51,11 @@ def _read_csv(path: Path) -> pl.DataFrame:
         raise FrameError(path, "file is missing", "Give the competition's folder as data.root.")
     try:
         return pl.read_csv(path, infer_schema_length=None)
-    except Exception as error:  # polars raises many types for malformed text
+    except (Exception, pl.exceptions.PanicException) as error:  # polars raises many types for malformed text
         raise FrameError(path, f"cannot be read as CSV ({short_reason(error)})", "Download the file again.") from error
 
 
-def short_reason(error: Exception) -> str:
+def short_reason(error: BaseException) -> str:
     """First line of an error's text."""
     return str(error).strip().split("\n")[0][:200] or type(error).__name__
 
@@ -69,19 +69,22 @@ def require_columns(path: Path, table: pl.DataFrame, names: Sequence[str]) -> No
         )
 
 
-def _finite_column(path: Path, table: pl.DataFrame, name: str) -> Array:
+def _finite_column(path: Path, table: pl.DataFrame, name: str, first: int = 1) -> Array:
+    """A column as float64. FrameError names the row, where the table's first one is row `first` of the file."""
     column = table[name]
     if not column.dtype.is_numeric():  # text, or a column without any value
         numbers = column.cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False)
         wrong = np.flatnonzero((numbers.is_null() & column.is_not_null()).to_numpy())
         if len(wrong):
             row = int(wrong[0])
-            raise FrameError(path, f"row {row + 1}, column {name}: {column[row]!r} is not a number", "Correct the row.")
+            text = f"row {row + first}, column {name}: {column[row]!r} is not a number"
+            raise FrameError(path, text, "Correct the row.")
         column = numbers
     values = column.cast(pl.Float64).fill_null(np.nan).to_numpy()
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
-        raise FrameError(path, f"row {bad[0] + 1}, column {name}: not a finite number", "Correct or remove the row.")
+        text = f"row {bad[0] + first}, column {name}: not a finite number"
+        raise FrameError(path, text, "Correct or remove the row.")
     return values
 
 
@@ -103,20 +106,38 @@ def _planet_ids(path: Path, table: pl.DataFrame) -> NDArray[np.int64]:
     return ids
 
 
-def read_catalogue(path: Path) -> Catalogue:
-    """Read `{train,test}_star_info.csv`. Ids may be written as floats (`1103775.0`). Raises FrameError."""
+def read_catalogue(path: Path, damaged: dict[int, str] | None = None) -> Catalogue:
+    """Read `{train,test}_star_info.csv`. Ids may be written as floats (`1103775.0`). Raises FrameError.
+
+    With `damaged`, planets whose row holds an impossible value are left out, and their reasons are put into it.
+    """
     path = Path(path)
     table = _read_csv(path)
     require_columns(path, table, _CATALOGUE_COLUMNS)
     ids = _planet_ids(path, table)
-    columns = [_finite_column(path, table, name) for name in _CATALOGUE_COLUMNS[1:]]
+    try:
+        return Catalogue(ids, *_parameters(path, table, 1))
+    except FrameError:
+        if damaged is None:
+            raise
+    for row, planet in enumerate(ids.tolist()):
+        try:
+            _parameters(path, table[row : row + 1], row + 1)
+        except FrameError as error:
+            damaged[planet] = str(error)
+    sound = ~np.isin(ids, list(damaged))
+    return Catalogue(ids[sound], *_parameters(path, table.filter(pl.Series(sound)), 1))
+
+
+def _parameters(path: Path, table: pl.DataFrame, first: int) -> list[Array]:
+    """The catalogue's columns but for the ids; FrameError where one holds a value that no system has."""
+    columns = [_finite_column(path, table, name, first) for name in _CATALOGUE_COLUMNS[1:]]
     for name, values in zip(_CATALOGUE_COLUMNS[1:], columns, strict=True):
         bad = np.flatnonzero(values <= 0) if name != "Mp" else np.flatnonzero(values < 0)
         if len(bad):
-            raise FrameError(
-                path, f"row {bad[0] + 1}, column {name}: {values[bad[0]]} is not positive", "Correct the row."
-            )
-    return Catalogue(ids, *columns)
+            text = f"row {bad[0] + first}, column {name}: {values[bad[0]]} is not positive"
+            raise FrameError(path, text, "Correct the row.")
+    return columns
 
 
 def read_spectra_csv(path: Path) -> Spectra:

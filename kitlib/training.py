@@ -46,19 +46,19 @@ def fine_tuned(
     wl: Array,
     out: Path,
     events: EventLog,
-) -> tuple[Posterior, list[Path]]:
-    """Each training planet's answer by a model that was not trained on it, and the models' files in OUT/fusion.
+) -> Posterior:
+    """Each training planet's answer by a model that was not trained on it; the models' files are left in OUT/fusion.
 
     Below `prior.min_train_planets` planets the shipped model answers, which has seen simulated planets alone.
     """
     count = len(truth.planet_id)
     if count < config.prior.min_train_planets:
         events.emit("train", "model_shipped", reason=f"{count} planets are too few to train on")
-        return answered(run_models(config.model, out)[0], posterior, rows), []
+        return answered(run_models(config.model, out)[0], posterior, rows)
     features = features_of(posterior, rows, posterior.inputs)
     data = write_set(out / "fusion" / "train.safetensors", features, torch.from_numpy(truth.depth))
     loss = Loss(*naive, wl, rules.from_config(config.loss))
     initial = {"shipped": SHIPPED_MODEL, "": None}.get(config.train.initial, Path(config.train.initial))
     paths = train_folds(data, config, loss, out / "fusion", initial)
     members = [predict(load_model(path)[0], posterior, features) for path in paths]
-    return out_of_fold(members, fold_of(count, config.train.folds, config.run.seed)), paths
+    return out_of_fold(members, fold_of(count, config.train.folds, config.run.seed))

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
+from dvcfile import check_manifest
 
 from kitlib import pipeline
 from kitlib import planets as planet_stage
@@ -21,6 +22,7 @@ from kitlib.posterior import PosteriorError, join, read_posterior, write_posteri
 from kitlib.prior import shipped_prior
 from kitlib.products import Catalogue, LightCurveFit, Posterior
 from kitlib.provenance import EventLog
+from kitlib.verify import verify
 
 
 def words(campaign: Path, out: Path) -> list[str]:
@@ -77,13 +79,22 @@ def test_every_stage_leaves_snapshot_manifest_and_events(campaign, run, stage):
     manifest = json.loads((run / "manifests" / f"{stage}.json").read_text())
     assert manifest["outputs"] and manifest["inputs"]
     for path, digest in manifest["outputs"].items():
-        assert sha256(Path(path)) == digest
+        assert sha256(run / path) == digest and not Path(path).is_absolute()
     snapshot = yaml.safe_load((run / "configs" / f"{stage}.yaml").read_text())
     assert snapshot["run"]["out"] == str(run)
     assert {(e["stage"], e["event"]) for e in EventLog(run / "events.jsonl").read()} >= {
         (stage, "start"),
         (stage, "end"),
     }
+
+
+@pytest.mark.parametrize("stage", ["train", "predict", "diagnose", "submit"])
+def test_dvc_yaml_lists_what_the_stage_read_and_wrote(campaign, run, stage):
+    check_manifest(stage, json.loads((run / "manifests" / f"{stage}.json").read_text()), campaign / "data")
+
+
+def test_the_finished_run_is_verified(run):
+    assert [str(difference) for difference in verify(run).differences] == []
 
 
 def test_bundle_is_the_submission_with_its_configuration(run):

@@ -1,0 +1,121 @@
+"""Does a run still hold what its manifests say? `python -m kitlib verify RUN` computes every checksum again.
+
+Paths inside of the run are relative to it in the manifests: a run that was moved is verified where it lies now.
+"""
+
+import functools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .provenance import EventLog, sha256_file, sha256_json
+
+# what no manifest names: the records themselves, and what a person or a notebook leaves beside the stages' files
+_RECORDS = ("events.jsonl", ".lock", "manifests", "notebooks")
+
+
+class VerifyError(ValueError):
+    """A folder that is no run; the message says what to give."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that is not as it was: `kind` is changed, missing, added or unfinished."""
+
+    kind: str
+    what: str  # "predict output", "predict input", "predict configuration", "file"
+    path: str  # as the manifest has it
+
+    def __str__(self) -> str:
+        """One line of the report."""
+        return f"{self.kind:<11}{self.what:<24}{self.path}"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What became of a run since its stages ended."""
+
+    run: Path
+    stages: tuple[str, ...]
+    files: int  # whose checksum was computed
+    differences: tuple[Difference, ...]
+
+    @property
+    def ok(self) -> bool:
+        """True where everything is as it was."""
+        return not self.differences
+
+
+def verify(run: Path, inside: bool = False) -> Verification:
+    """Compare a run with its manifests.
+
+    Args:
+        run: the folder (`run.out`).
+        inside: leave out what lies outside of it, the dataset above all, which may be on another machine.
+
+    Raises:
+        VerifyError: the folder holds no manifest.
+    """
+    run = Path(run)
+    paths = sorted((run / "manifests").glob("*.json"))
+    if not paths:
+        raise VerifyError(
+            f"{run} holds no manifests/STAGE.json. Give the folder of a run (run.out) in which a stage ended."
+        )
+    digest = functools.cache(lambda path: sha256_file(path) if path.is_file() else None)
+    found: list[Difference] = []
+    known: set[Path] = set()
+    stages = []
+    for path in paths:
+        manifest = _manifest(path)
+        if manifest is None:
+            found.append(Difference("changed", "manifest", f"manifests/{path.name}"))
+            continue
+        stages.append(manifest["stage"])
+        if _config_hash(run / "configs" / f"{manifest['stage']}.yaml") != manifest["config_sha256"]:
+            found.append(Difference("changed", f"{manifest['stage']} configuration", f"configs/{path.stem}.yaml"))
+        for kind in ("inputs", "outputs"):
+            for name, expected in manifest[kind].items():
+                if inside and Path(name).is_absolute():
+                    continue
+                known.add(run / name)  # an absolute name stays what it is
+                if (now := digest(run / name)) != expected:
+                    change = "missing" if now is None else "changed"
+                    found.append(Difference(change, f"{manifest['stage']} {kind[:-1]}", name))
+    found += [Difference("added", "file", str(path.relative_to(run))) for path in _files(run) if path not in known]
+    found += [Difference("unfinished", stage, "started again and did not end") for stage in _unfinished(run, stages)]
+    return Verification(run, tuple(stages), len(known), tuple(found))
+
+
+def _manifest(path: Path) -> dict[str, Any] | None:
+    try:
+        manifest = json.loads(path.read_bytes())
+        whole = manifest["stage"] == path.stem and manifest["config_sha256"]
+        return manifest if whole and isinstance(manifest["inputs"] | manifest["outputs"], dict) else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _config_hash(path: Path) -> str | None:
+    try:
+        return sha256_json(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+
+
+def _files(run: Path) -> Iterator[Path]:
+    """Files of the run that a stage should have recorded."""
+    for path in sorted(run.rglob("*")):
+        if path.is_file() and path.relative_to(run).parts[0] not in _RECORDS:
+            yield path
+
+
+def _unfinished(run: Path, stages: list[str]) -> list[str]:
+    """Stages that were started once more after they had ended, and failed or were killed."""
+    last = {event.get("stage"): event["event"] for event in EventLog(run / "events.jsonl").read()
+            if event.get("event") in ("start", "end")}  # fmt: skip
+    return [stage for stage in stages if last.get(stage) == "start"]

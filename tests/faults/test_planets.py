@@ -1,0 +1,143 @@
+"""One data root in which every planet is damaged in its own way, one `predict`: what becomes of each planet.
+
+All planets are copies of one, so that a planet's answer without its damage is known: that of the sound copy.
+"""
+
+import csv
+import itertools
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import faulty_work
+import numpy as np
+import pytest
+from damages import CASES, STAR_ROWS, Case
+from jsonschema import Draft202012Validator
+
+from kitlib import pipeline
+from kitlib.config import compose
+from kitlib.diagnosis import latest_events
+from kitlib.inputs import population
+from kitlib.lightcurves import read_lightcurves
+from kitlib.prior import shipped_prior
+from kitlib.provenance import EventLog
+from kitlib.submission import read_submission, validate_submission
+
+pytestmark = pytest.mark.timeout(1800)  # for all planets, on a machine that others use
+
+CHEAP = ["lightcurves.samples=50", "physfit.max_iterations=2", "physfit.drift_order=2", "physfit.colour_order=2"]
+IDS = {case.name: 1_000 + number for number, case in enumerate(CASES)}
+
+
+@dataclass(frozen=True)
+class Run:
+    """The one run on the damaged root, and what it left."""
+
+    root: Path
+    out: Path
+    events: list[dict]
+    answers: dict[int, np.ndarray]  # planet -> (566,) depths and sigmas
+
+    def of(self, case: Case) -> np.ndarray:
+        return self.answers[IDS[case.name]]
+
+
+def write_root(source: Path, root: Path) -> None:
+    """Every case's planet: the first of the source that has one visit, under another id, then damaged."""
+    with open(source / "test_star_info.csv", newline="") as handle:
+        header, *rows = list(csv.reader(handle))
+    row = next(r for r in rows if not list((source / "test" / str(int(float(r[0])))).glob("*_signal_1.parquet")))
+    template = source / "test" / str(int(float(row[0])))
+    lines = [header]
+    for case in CASES:
+        planet = IDS[case.name]
+        shutil.copytree(template, root / "test" / str(planet), copy_function=os.link)
+        column, text = STAR_ROWS.get(case.name, ("planet_id", f"{planet}{'' if 'integer' in case.name else '.0'}"))
+        line = dict(zip(header, row, strict=True)) | {"planet_id": f"{planet}.0", column: text}
+        lines.append(list(line.values()))
+        case.damage(root / "test" / str(planet))
+    for name in ("axis_info.parquet", "adc_info.csv", "wavelengths.csv", "train_star_info.csv"):
+        shutil.copy(source / name, root / name)
+    (root / "test_star_info.csv").write_text("".join(",".join(line) + "\n" for line in lines))
+    (root / "train.csv").write_bytes(b"planet_id,wl_1\n\xff\xfe,1\n")  # neither UTF-8 nor all columns
+
+
+@pytest.fixture(scope="module")
+def run(campaign, tmp_path_factory) -> Run:
+    folder = tmp_path_factory.mktemp("faults")
+    root, out = folder / "data", folder / "out"
+    write_root(campaign / "data", root)
+    faults = {IDS[case.name]: case.worker for case in CASES if case.worker}
+    make_work, now, jumps = pipeline.planet_work, time.time, itertools.cycle([0.0, -4e8, 7e7, -1.0])
+    with pytest.MonkeyPatch.context() as patch, pytest.warns(UserWarning, match="population's answer"):
+        patch.setattr(pipeline, "planet_work", lambda *a: faulty_work.Faulty(make_work(*a), str(out), faults))
+        patch.setattr(time, "time", lambda: now() + next(jumps))  # a clock that is set back and forth all the time
+        words = [f"data.root={root}", f"run.out={out}", "run.workers=2", *CHEAP]
+        pipeline.predict(compose("predict", ["env=ci", "data=kaggle", *words]))
+    found = read_submission(out / "submission.csv")
+    answers = dict(zip(found.planet_id.tolist(), np.hstack([found.mu, found.sigma]), strict=True))
+    return Run(root, out, EventLog(out / "events.jsonl").read(), answers)
+
+
+def test_the_submission_is_valid_and_nothing_is_lost(run):
+    expected = np.array(list(IDS.values()))
+    validate_submission(run.out / "submission.csv", expected).raise_for_errors()
+    assert (run.out / "manifests" / "predict.json").is_file()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_what_becomes_of_the_planet(run, case):
+    depth, sigma = np.split(run.of(case), 2)
+    sound, error = np.split(run.answers[IDS["sound"]], 2)
+    nobody = population(shipped_prior(), np.array([1]))
+    as_population = np.allclose(sigma, nobody.sigma[0], rtol=1e-6) and np.allclose(depth, nobody.mu[0], rtol=1e-6)
+    assert as_population == (case.outcome == "population")
+    if case.outcome == "unharmed":
+        assert np.array_equal(run.of(case), run.answers[IDS["sound"]])
+    elif case.outcome != "population":
+        both = np.hypot(sigma, error)
+        assert (np.abs(depth - sound) < 5 * both).all()
+        assert not np.array_equal(run.of(case), run.answers[IDS["sound"]])
+    if case.outcome == "weaker":
+        assert sigma[0] > 1.2 * error[0] or np.median(sigma[1:]) > 1.2 * np.median(error[1:])
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_events_name_the_cause(run, case):
+    told = [event for event in run.events if event.get("planet_id") == IDS[case.name]]
+    if case.event:
+        assert any(e["event"] == case.event and case.reason in e["reason"] for e in told), told
+    assert any(e["event"] == "fallback" for e in told) == (case.outcome == "population")
+    if case.outcome == "unharmed" and not case.event:
+        assert not told
+
+
+def test_spectra_that_cannot_be_read_are_named_and_the_shipped_prior_serves(run):
+    (event,) = [event for event in run.events if event["event"] == "prior_shipped"]
+    assert "train.csv" in event["reason"]
+
+
+def test_no_product_of_a_damaged_file_is_kept(run):
+    """A planet that was left out has no light curves; every file that is there is whole."""
+    kept = {int(path.stem) for path in (run.out / "products" / "lightcurves" / "test").iterdir()}
+    lost = {event["planet_id"] for event in run.events if event["event"] == "planet_left_out"}
+    assert kept and not kept & lost
+    for planet in kept:
+        assert read_lightcurves(run.out / "products" / "lightcurves" / "test" / f"{planet}.safetensors").visits
+
+
+def test_the_report_hears_of_every_cause_in_spite_of_the_clock(run):
+    shown = latest_events(run.out)
+    assert [e["event"] for e in shown].count("fallback") == [e["event"] for e in run.events].count("fallback")
+
+
+def test_every_event_has_the_schemas_form(run):
+    schema = json.loads(resources.files("kitlib").joinpath("events.schema.json").read_text(encoding="utf-8"))
+    assert len(run.events) > len(CASES)
+    for event in run.events:
+        Draft202012Validator(schema).validate(event)
