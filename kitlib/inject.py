@@ -128,7 +128,7 @@ def inject(config: Config, stage: Stage, root: Path) -> dict[str, Any]:
     """Inject into planets of a data root; see `experiment`. Their light curves are the run's, made where missing."""
     wanted, split = trials(config.inject), config.data.split
     catalogue = catalogue_of(root, split)
-    prior, prior_files = run_prior(config.prior, root, stage.out)
+    prior, prior_files = run_prior(config.prior, root, stage.out, stage.events)
     models, model_files = run_models(config.model, stage.out)
     calibrator, calibrator_files = run_calibrator(config.sigma.calibrator, stage.out, config.model.kind)
     stage.record["inputs"] += [*tables(root, split), *prior_files, *model_files, *calibrator_files]
