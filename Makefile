@@ -6,7 +6,8 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: run test dev lint docs notebooks bench bench-score bench-speed bench-scale bench-train bench-inject bench-twin clean
+.PHONY: run test dev lint docs notebooks bench bench-score bench-speed bench-scale bench-train bench-inject bench-ablation \
+  bench-twin clean
 
 PYTHON ?= python3
 PIP_ARGS ?=
@@ -57,6 +58,9 @@ bench-scale: $(STAMP)
 
 bench-inject: $(STAMP)
 	$(BIN)/python bench/inject.py
+
+bench-ablation: $(STAMP)
+	$(BIN)/python bench/ablation.py
 
 bench-train: $(STAMP)
 	$(BIN)/python bench/train_speed.py
