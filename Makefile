@@ -6,7 +6,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: run test lint notebooks bench bench-score bench-speed bench-scale bench-train bench-inject bench-ablation bench-twin dev docs bench-dvc sbom clean
+.PHONY: run test lint notebooks bench bench-score bench-speed bench-scale bench-train bench-inject bench-ablation bench-twin dev docs bench-dvc sbom \ clean
 
 PYTHON ?= python3
 PIP_ARGS ?=
