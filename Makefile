@@ -6,7 +6,8 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: run test lint notebooks bench bench-score bench-speed bench-scale bench-train bench-inject bench-ablation bench-twin dev docs bench-dvc sbom \ clean
+.PHONY: run test dev lint docs notebooks sbom clean bench bench-score bench-speed bench-scale bench-train bench-inject \
+  bench-ablation bench-twin bench-dvc
 
 PYTHON ?= python3
 PIP_ARGS ?=
