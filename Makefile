@@ -1,10 +1,13 @@
 # make run    simulate a small campaign, run the four notebooks, print score table, submission and report
 # make test   all tests
+# make dev    .venv, and the git hook that runs `make lint` on what is committed
+# make lint   style and types; make docs the site, strictly; make bench all benchmarks; make clean removes results
 # Everything needs python3 alone: the first target that is asked for builds .venv from requirements-dev.txt.
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: run test lint notebooks bench bench-score bench-speed bench-scale bench-train bench-inject bench-twin bench-dvc sbom clean
+.PHONY: run test dev lint docs notebooks sbom clean bench bench-score bench-speed bench-scale bench-train bench-inject \
+  bench-ablation bench-twin bench-dvc
 
 PYTHON ?= python3
 PIP_ARGS ?=
@@ -23,10 +26,17 @@ run: $(STAMP)
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
+# a folder without git (an unpacked archive) has no hooks
+dev: $(STAMP)
+	if git rev-parse --git-dir >/dev/null 2>&1; then $(BIN)/pre-commit install; fi
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --exclude '*.ipynb' .
 	$(BIN)/mypy
+
+docs: $(STAMP)
+	$(BIN)/mkdocs build --strict --quiet
 
 notebooks: $(STAMP)
 	$(BIN)/python notebooks/build.py
@@ -48,6 +58,9 @@ bench-scale: $(STAMP)
 
 bench-inject: $(STAMP)
 	$(BIN)/python bench/inject.py
+
+bench-ablation: $(STAMP)
+	$(BIN)/python bench/ablation.py
 
 bench-train: $(STAMP)
 	$(BIN)/python bench/train_speed.py

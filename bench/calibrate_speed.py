@@ -20,6 +20,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -75,11 +76,13 @@ class Row:
     def measure(self) -> None:
         """All processes work at the same time; the slowest one's time counts, and the largest one's memory."""
         for process in self.processes:
-            process.stdin.write("go\n")
-            process.stdin.flush()
+            with suppress(BrokenPipeError):  # it has ended, and does not answer
+                process.stdin.write("go\n")
+                process.stdin.flush()
         answers = [process.stdout.readline() for process in self.processes]
         if not all(answers):
-            raise SystemExit(f"{self.name}, {self.setting}: a process ended early, see its message above")
+            status = [process.poll() for process in self.processes]
+            raise SystemExit(f"{self.name}, {self.setting}: a process ended early (status {status}), see above")
         answers = [json.loads(answer) for answer in answers]
         self.found.append({key: max(answer[key] for answer in answers) for key in answers[0]})
 

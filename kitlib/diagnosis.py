@@ -8,6 +8,7 @@ import numpy as np
 
 from .calibrator import Calibrator, apply, calibrated_covariance
 from .frames import read_spectra_csv
+from .inputs import catalogue_of, latents_of, match, run_calibrator, run_models
 from .metric import Score, gll_score, naive_statistics
 from .posterior import read_posterior
 from .products import Posterior, Prediction
@@ -26,19 +27,16 @@ class DiagnosisError(ValueError):
 
 
 def gathered(
-    config: Config,
-    root: Path,
-    out: Path,
-    events: EventLog,
-    calibrator: Calibrator,
-    baseline: Prediction,
-    latents: np.ndarray | None = None,
+    config: Config, root: Path, out: Path, events: EventLog, heavy: bool = False
 ) -> tuple[ReportData, dict[str, dict[str, float]]]:
     """What the run in `out` has to show, and its scores by name ({"total", "fgs1", "airs"}; empty without a truth).
 
-    `calibrator` is the submission's; `baseline` is what the physical fit alone answers, calibrated; `latents` (P, n) of
-    the fusion model.
+    Beside the submission stands what the physical fit alone answers, calibrated. `heavy`: whether to bring along what
+    the expensive figures need.
     """
+    calibrator, _ = run_calibrator(config.sigma.calibrator, out, config.model.kind)
+    physics, _ = read_posterior(out / "physics.safetensors")
+    baseline = apply(run_calibrator("", out, "physics")[0], physics)
     prediction = read_submission(out / "submission.csv")
     posterior, curves = read_posterior(out / "posterior.safetensors")
     if not np.array_equal(posterior.planet_id, prediction.planet_id):
@@ -67,8 +65,8 @@ def gathered(
         manifests=tuple(json.loads(path.read_text()) for path in sorted((out / "manifests").glob("*.json"))),
         rules=from_config(config.loss),
         injection=json.loads(injection.read_text()) if injection.is_file() else None,
-        heavy=config.report.heavy,
-        latents=latents,
+        heavy=heavy,
+        latents=_latents(config, root, out, physics) if heavy else None,
     )
     return data, scores
 
@@ -140,6 +138,11 @@ def _truth(config: Config, root: Path, prediction: Prediction) -> np.ndarray | N
 def _naive(root: Path) -> tuple[float, float] | None:
     path = root / "train.csv"
     return naive_statistics(read_spectra_csv(path).depth) if path.is_file() else None
+
+
+def _latents(config: Config, root: Path, out: Path, physics: Posterior) -> np.ndarray | None:
+    rows, _ = match(catalogue_of(root, config.data.split), physics.planet_id)
+    return latents_of(run_models(config.model, out)[0], physics, rows)
 
 
 def _calibrated_posterior(calibrator: Calibrator, posterior: Posterior) -> Posterior:

@@ -15,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from scipy.ndimage import shift, spline_filter
 
 from .calibrate import SATURATED_ADU, adc_to_electrons, calibration_maps, image_statistics, kernel_parameters, linearise
 from .extraction import BLOCKS, needed_pixels
@@ -201,20 +202,20 @@ def _hot_pixel(amplitude: float, exposure: Exposure) -> Added:
 
 
 def _shifted(amplitude: float, scene: Scene, visit: int, exposure: Exposure, rng: np.random.Generator) -> Added:
-    """The star's image moved at random in each pair of the burst, to second order; AIRS along its rows alone."""
-    instrument, time_h = exposure.instrument, exposure.axis.time_h
+    """The star's mean image moved at random in each pair of the burst, by cubic splines; AIRS along its rows alone."""
+    instrument, time_h, star = exposure.instrument, exposure.axis.time_h, exposure.star
     single = instrument.centre[1] is not None
-    axes = (0, 1) if single else (0,)
-    rms = amplitude * 1e-3 * (1.0 if single else AIRS_PER_FGS1_PX)
-    shifts = rms * in_burst(scene, visit, time_h) * rng.standard_normal((len(axes), len(time_h)))
-    slopes = [np.gradient(exposure.star, axis=axis) for axis in axes]
-    curvatures = [np.gradient(slope, axis=axis) for slope, axis in zip(slopes, axes, strict=True)]
+    rms = amplitude * 1e-3 * np.array([1.0, 1.0] if single else [AIRS_PER_FGS1_PX, 0.0])
+    shifts = rms * in_burst(scene, visit, time_h)[:, None] * rng.standard_normal((len(time_h), 2))
+    burst = np.flatnonzero(shifts.any(1))
+    place = np.zeros(len(time_h), np.int64)  # of a pair in `change`, whose first image is no change
+    place[burst] = np.arange(1, 1 + len(burst))
+    change = np.zeros((1 + len(burst), *star.shape), np.float32)
+    smooth = spline_filter(star, order=3, mode="mirror")
+    for number, pair in enumerate(burst, start=1):
+        change[number] = shift(smooth, shifts[pair], order=3, mode="mirror", prefilter=False) - star
 
     def added(pairs: NDArray[np.int64], share: Array, light: Array, row: int) -> Array:
-        found = np.zeros_like(light)
-        for shift, slope, curvature in zip(shifts, slopes, curvatures, strict=True):
-            now = shift[pairs]
-            found += np.outer(now**2 / 2, curvature[row]) - np.outer(now, slope[row])
-        return found * share[:, None] * exposure.maps.flat[row]
+        return change[place[pairs], row] * share[:, None] * exposure.maps.flat[row]
 
     return added

@@ -128,7 +128,7 @@ def inject(config: Config, stage: Stage, root: Path) -> dict[str, Any]:
     """Inject into planets of a data root; see `experiment`. Their light curves are the run's, made where missing."""
     wanted, split = trials(config.inject), config.data.split
     catalogue = catalogue_of(root, split)
-    prior, prior_files = run_prior(config.prior, root, stage.out)
+    prior, prior_files = run_prior(config.prior, root, stage.out, stage.events)
     models, model_files = run_models(config.model, stage.out)
     calibrator, calibrator_files = run_calibrator(config.sigma.calibrator, stage.out, config.model.kind)
     stage.record["inputs"] += [*tables(root, split), *prior_files, *model_files, *calibrator_files]
@@ -199,9 +199,9 @@ def experiment(
     return {"planets": list(untouched), **summaries(points), "points": points, "left_out": left_out}
 
 
-def summaries(points: list[dict]) -> dict[str, list[dict]]:
+def summaries(points: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """Summary of each signal in each place, from points: {"bands": [...], "nuisances": [...]}."""
-    found: dict[str, list[dict]] = {"bands": [], "nuisances": []}
+    found: dict[str, list[dict[str, Any]]] = {"bands": [], "nuisances": []}
     for signal, place in dict.fromkeys((point["signal"], point["where"]) for point in points):
         some = [point for point in points if (point["signal"], point["where"]) == (signal, place)]
         about = {"signal": signal, "where": place, "unit": some[0]["unit"], "summary": SIGNALS[signal].summary}
@@ -274,11 +274,13 @@ def _tried(setting: Setting, subject: Subject, trial: Trial) -> Fitted | str:
         return "the planet has no second visit"
     if trial.place == "lightcurves":
         curves = into_lightcurves(curves, trial.signal, trial.amplitude, subject.scene)
+    elif setting.frames is None:
+        return "there are no raw frames"
     elif len(list_visits(setting.frames.folder / str(curves.planet_id))) != len(curves.visits):
         return "a visit of the planet has no usable frames"
     else:
         try:
-            curves = _through_frames(setting, subject.scene, trial)
+            curves = _through_frames(setting, setting.frames, subject.scene, trial)
         except (ValueError, OSError) as error:
             return str(error)
     fit, details = detailed_fit(curves, subject.row, setting.prior, setting.config.physfit)
@@ -287,9 +289,9 @@ def _tried(setting: Setting, subject: Subject, trial: Trial) -> Fitted | str:
     return _fitted(fit, details)
 
 
-def _through_frames(setting: Setting, scene: Scene, trial: Trial) -> PlanetLightCurves:
+def _through_frames(setting: Setting, frames: Frames, scene: Scene, trial: Trial) -> PlanetLightCurves:
     """Light curves from a copy of the planet's frames with a signal in them; the copy is deleted."""
-    config, frames = setting.config.lightcurves, setting.frames
+    config = setting.config.lightcurves
     with tempfile.TemporaryDirectory(dir=frames.scratch) as root:
         given = frames.folder / str(scene.planet_id), Path(root), trial.signal, trial.amplitude, scene
         copy = inject_frames(*given, frames.axis, frames.adc, config, setting.config.run.seed)
@@ -299,7 +301,7 @@ def _through_frames(setting: Setting, scene: Scene, trial: Trial) -> PlanetLight
         return read_lightcurves(write_lightcurves(Path(root) / "product.safetensors", curves, ""))
 
 
-def _parallel(jobs: list, workers: int, title: str, progress: bool) -> Iterator[Any]:
+def _parallel(jobs: list[Any], workers: int, title: str, progress: bool) -> Iterator[Any]:
     """Results in the jobs' order, as they come."""
     with parallel_config(backend="loky", inner_max_num_threads=1):
         running = Parallel(n_jobs=max(1, min(workers, len(jobs))), return_as="generator")(jobs)

@@ -34,7 +34,6 @@ from .inputs import (
     check_choices,
     choose_prior,
     expected_planets,
-    latents_of,
     match,
     population,
     rows_of,
@@ -50,7 +49,7 @@ from .losses import Loss
 from .metric import naive_statistics
 from .paths import ensure_writable, find_data_root
 from .planets import computed, fitted_planets, planet_work
-from .posterior import join, read_posterior, write_posterior
+from .posterior import join, write_posterior
 from .prior import shipped_prior
 from .products import Catalogue, Posterior, Prediction, Spectra
 from .provenance import write_atomic
@@ -235,16 +234,9 @@ def diagnose(config: Config, what: str = "") -> dict[str, Any]:
     from .report import calibration, write_report
 
     with running(f"diagnose_{what}" if what else "diagnose", config) as stage:
-        root = find_data_root(config.data.root)
-        calibrator, _ = run_calibrator(config.sigma.calibrator, stage.out, config.model.kind)
-        submission = _require_submission(stage)
-        physics, _ = read_posterior(stage.out / "physics.safetensors")
-        baseline = apply(run_calibrator("", stage.out, "physics")[0], physics)
-        latents = None
-        if config.report.heavy and what != "calibration":
-            rows, _ = match(catalogue_of(root, config.data.split), physics.planet_id)
-            latents = latents_of(run_models(config.model, stage.out)[0], physics, rows)
-        data, scores = gathered(config, root, stage.out, stage.events, calibrator, baseline, latents)
+        root, submission = find_data_root(config.data.root), _require_submission(stage)
+        heavy = config.report.heavy and what != "calibration"
+        data, scores = gathered(config, root, stage.out, stage.events, heavy)
         stage.record["inputs"] += [submission, stage.out / "posterior.safetensors"]
         result: dict[str, Any] = {"scores": scores, "data": data, "submission": submission}
         if not what:

@@ -32,7 +32,7 @@ LN_DRIFT_SD = 0.5  # scatter of the drift's size in the randomised part
 
 
 def draw_planets(
-    count: int, randomised: float, rng: np.random.Generator
+    count: int, randomised: float, rng: np.random.Generator, samples: int = 375
 ) -> tuple[list[PlanetLightCurves], Catalogue, np.ndarray]:
     """Light curves, catalogue rows and true spectra (count, 283) of simulated planets, in no order of their ids."""
     systems = draw_systems(count, rng)
@@ -47,7 +47,7 @@ def draw_planets(
             options["drift_scale"] = float(np.exp(LN_DRIFT_SD * rng.standard_normal()))
         visits = draw_visits(one, rng, **options)
         degraded = wild and rng.random() < 0.5
-        curves += simulate_lightcurves(one, spectra[i : i + 1], rng, degraded=degraded, visits=visits)
+        curves += simulate_lightcurves(one, spectra[i : i + 1], rng, samples=samples, degraded=degraded, visits=visits)
     return curves, observed_catalogue(systems, rng), spectra
 
 
@@ -55,7 +55,9 @@ def fitted_shard(config: Config, prior: SpectralPrior, number: int) -> tuple[Fea
     """Features and true spectra (P, 283) of one shard; a function of configuration, prior and number alone."""
     torch.set_num_threads(1)
     rng = np.random.default_rng([config.run.seed, number])
-    curves, catalogue, spectra = draw_planets(config.pretrain.shard, config.pretrain.randomised, rng)
+    curves, catalogue, spectra = draw_planets(
+        config.pretrain.shard, config.pretrain.randomised, rng, config.lightcurves.samples
+    )
     posterior, _ = fit_planets(curves, catalogue, prior, config.physfit, progress=False, workers=1)
     return features_of(posterior, catalogue, posterior.inputs), torch.from_numpy(spectra)
 
@@ -68,6 +70,7 @@ def make_pretraining_set(config: Config, prior: SpectralPrior, folder: Path, wor
         "seed": config.run.seed,
         "shard": config.pretrain.shard,
         "randomised": config.pretrain.randomised,
+        "samples": config.lightcurves.samples,
         "physfit": sha256_json(vars(config.physfit)),
         "prior": sha256_json([np.asarray(part).tolist() for part in parts]),
     }

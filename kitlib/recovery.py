@@ -6,6 +6,7 @@ the error bar that the answer claims: a signal is detected where it exceeds thre
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ class Line:
 
 def without_prior(likelihoods: Sequence[Likelihood]) -> Array:
     """Depths (B,) that fit best, averaged over the likelihoods' weights; 0 where the data say nothing."""
-    found = 0.0
+    found: Array = np.zeros_like(likelihoods[0].information)
     for one in likelihoods:
         precision = np.diag(one.depth + FLAT_PRECISION) - one.cross @ np.linalg.solve(one.shared, one.cross.T)
         found = found + one.weight * np.linalg.solve(precision, one.information)
@@ -94,7 +95,7 @@ def leakage_point(before: Answer, after: Answer) -> dict[str, float]:
     return point | {"sigma_ratio": float(np.median(after_sigma[1:] / sigma[1:]))}
 
 
-def regression(injected: Array, recovered: Array, planet: NDArray) -> Line:
+def regression(injected: Array, recovered: Array, planet: NDArray[np.int64]) -> Line:
     """Mean over planets of the slopes of recovered on injected (n,) through the origin, each by least squares.
 
     A planet's points share its noise and its prior: planets, not points, are what scatters. Points at 0 say nothing.
@@ -110,16 +111,16 @@ def regression(injected: Array, recovered: Array, planet: NDArray) -> Line:
     return Line(float(np.mean(slopes)), error)
 
 
-def _column(points: Sequence[dict], name: str) -> Array:
+def _column(points: Sequence[dict[str, Any]], name: str) -> Array:
     return np.array([point[name] for point in points], np.float64)
 
 
-def _lines(points: Sequence[dict], names: Sequence[str]) -> dict[str, dict[str, float | None]]:
+def _lines(points: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, dict[str, float | None]]:
     injected, planet = _column(points, "injected"), np.array([point["planet_id"] for point in points])
     return {name: asdict(regression(injected, _column(points, name), planet)) for name in names}
 
 
-def band_summary(points: Sequence[dict]) -> dict:
+def band_summary(points: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Summary of one band's points (`band_point`, with planet_id and injected), by amplitude where that says more.
 
     Slopes of the answer, the physical posterior and the likelihood; then, for each amplitude, mean bias (recovered
@@ -143,16 +144,19 @@ def band_summary(points: Sequence[dict]) -> dict:
     return {"planets": len({point["planet_id"] for point in points}), "slopes": slopes, "ladder": ladder}
 
 
-def leakage_summary(points: Sequence[dict]) -> dict:
+def leakage_summary(points: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Summary of one nuisance's points (`leakage_point`, with planet_id and injected).
 
-    `slopes`: ppm of depth per unit injected; `ladder`: leakage in sigmas at each amplitude, rms over planets.
+    `slopes`: ppm of depth per unit injected; `ladder`: size of the leakage in sigmas at each amplitude, rms and median
+    over planets: where the rms is far larger, few planets are hit hard.
     """
     parts = ("fgs1", "level", "shape", "worst_bin")
     ladder = []
     for amplitude in sorted({point["injected"] for point in points}):
         some = [point for point in points if point["injected"] == amplitude]
-        sigmas = {f"{p}_sigma": float(np.sqrt((_column(some, f"{p}_sigma") ** 2).mean())) for p in parts}
+        size = {f"{part}_sigma": np.abs(_column(some, f"{part}_sigma")) for part in parts}
+        sigmas = {name: float(np.sqrt((values**2).mean())) for name, values in size.items()}
+        sigmas |= {f"{name}_median": float(np.median(values)) for name, values in size.items()}
         sigmas["sigma_ratio"] = float(_column(some, "sigma_ratio").mean())
         ladder.append({"injected": amplitude, **sigmas})
     slopes = _lines(points, parts)

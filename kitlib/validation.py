@@ -86,7 +86,7 @@ class _Table:
 
     header: list[str] = field(default_factory=list)
     planet_id: list[int] = field(default_factory=list)
-    numbers: array = field(default_factory=lambda: array("d"))  # 566 a row: 8 bytes each, for 100,000 rows too
+    numbers: "array[float]" = field(default_factory=lambda: array("d"))  # 566 a row: 8 bytes each, for 100,000 rows too
     errors: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
 
@@ -214,10 +214,10 @@ def _parse_row(table: _Table, row: int, line: str) -> None:
         table.error(f"{len(cells)} cells instead of {len(_COLUMNS)}: cut off, or decimal commas", row, column, planet)
     if planet is not None and not table.errors:
         table.planet_id.append(planet)
-        table.numbers.extend(numbers)
+        table.numbers.extend(numbers if numbers is not None else map(float, cells[1:]))
 
 
-def _numbers(line: str, cells: list[str]) -> array | None:
+def _numbers(line: str, cells: list[str]) -> "array[float] | None":
     """A row's numbers, or None: with these characters alone `float` takes what `_NUMBER` describes, far faster."""
     try:
         return array("d", map(float, cells[1:])) if _PLAIN.fullmatch(line) else None

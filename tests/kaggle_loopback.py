@@ -18,11 +18,15 @@ class Loopback:
     def __init__(self):
         self.versions: list[dict[str, bytes]] = []  # the dataset's versions: path -> content, archives unpacked
         self.unready = 0  # questions after the dataset's status that are answered "not yet"
+        self.dataset_status = "READY"
         self.failing_upload = ""  # name of a file whose upload breaks, once
+        self.cut_upload = ""  # name of a file in whose upload the connection ends, once
+        self.http: dict[str, int] = {}  # method -> status that it answers with, once
+        self.unknown_sources: list[str] = []  # competitions that the next kernel push finds unknown
         self.kernel_error = ""  # answered to the next kernel push
         self.kernel_status, self.failure = "COMPLETE", ""
-        self.submission_http = 200
         self.outputs: dict[str, bytes] = {}
+        self.log = "the log"
         self.kernels: list[dict] = []
         self.submissions: list[dict] = []
         self.calls: list[str] = []
@@ -53,7 +57,13 @@ class Loopback:
                 self._send(200, owner.outputs[name])
 
             def do_PUT(self):
-                token, data = urlparse(self.path).path.removeprefix("/upload/"), self._body()
+                token = urlparse(self.path).path.removeprefix("/upload/")
+                if owner._names[token] == owner.cut_upload and self.headers.get("Content-Length", "0") != "0":
+                    owner.cut_upload = ""
+                    self.rfile.read(100)
+                    self.close_connection = True
+                    return
+                data = self._body()
                 if self.headers.get("Content-Range", "").startswith("bytes */"):  # how far did an earlier run come?
                     self._send(200 if token in owner._blobs else 404, {})
                 elif owner._names[token] == owner.failing_upload:
@@ -69,6 +79,9 @@ class Loopback:
                 known = base64.b64encode(f"{USER}:{KEY}".encode()).decode()
                 if self.headers.get("Authorization") != f"Basic {known}":
                     self._send(401, {"code": 401, "message": "Unauthorized"})
+                    return
+                if status := owner.http.pop(method, None):
+                    self._send(status, {"code": status, "message": "refused"})
                     return
                 self._send(*getattr(owner, f"_{method}", owner._unknown)(body))
 
@@ -96,7 +109,7 @@ class Loopback:
         if self.unready:
             self.unready -= 1
             return 200, {"status": "BLOBS_RECEIVED"}
-        return 200, {"status": "READY"}
+        return 200, {"status": self.dataset_status}
 
     def _StartBlobUpload(self, body: dict):
         token = f"token-{len(self._names)}"
@@ -127,6 +140,9 @@ class Loopback:
         if self.kernel_error:
             error, self.kernel_error = self.kernel_error, ""
             return 200, {"error": error}
+        if self.unknown_sources:
+            unknown, self.unknown_sources = self.unknown_sources, []
+            return 200, {"ref": body["slug"], "versionNumber": 1, "invalidCompetitionSources": unknown}
         self.kernels.append(body)
         return 200, {"ref": body["slug"], "url": "/code/x", "versionNumber": len(self.kernels)}
 
@@ -135,10 +151,8 @@ class Loopback:
 
     def _ListKernelSessionOutput(self, body: dict):
         files = [{"fileName": name, "url": f"http://localhost/output/{name}"} for name in self.outputs]
-        return 200, {"files": files, "log": "the log"}
+        return 200, {"files": files, "log": self.log}
 
     def _CreateCodeSubmission(self, body: dict):
-        if self.submission_http != 200:
-            return self.submission_http, {"code": self.submission_http, "message": "refused"}
         self.submissions.append(body)
         return 200, {"message": "Successfully submitted", "ref": 1}

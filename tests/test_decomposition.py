@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from reportdata import NAIVE, make_data, make_panel
 
+from kitlib.config import compose
 from kitlib.decomposition import bin_factors, decompose, honest_loss, weighted
 from kitlib.metric import gll_per_bin, gll_score, score_per_nat
 from kitlib.report import ReportData, calibration, calibration_text
@@ -117,6 +118,10 @@ def test_power_is_1_for_white_residuals_and_finds_a_period():
     assert curve_power(replace(panel, sigma=sigma))[1].mean() == pytest.approx(1, abs=0.15)
     wave = panel.flux + 3e-4 * np.sin(2 * np.pi * 4 * panel.time_h / 7.5 * 5)
     assert frequency[curve_power(replace(panel, flux=wave))[1].argmax()] == pytest.approx(20 / 7.5, rel=1e-6)
+
+
+def test_kaggle_leaves_the_heavy_figures_out():
+    assert compose("diagnose").report.heavy and not compose("diagnose", ["env=kaggle"]).report.heavy
 
 
 def test_heavy_figures_follow_their_switch_and_their_input(data):

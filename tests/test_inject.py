@@ -16,7 +16,7 @@ from kitlib.__main__ import main
 from kitlib.calibrate import calibrate_cds
 from kitlib.combination import Likelihood
 from kitlib.config import compose
-from kitlib.frameinject import Exposure, hot_pixel, inject_frames, injected, read_exposure, rewrite
+from kitlib.frameinject import AIRS_PER_FGS1_PX, Exposure, hot_pixel, inject_frames, injected, read_exposure, rewrite
 from kitlib.frames import Axis, AxisInfo, read_axis_info, read_catalogue
 from kitlib.inject import Answers, InjectError, Setting, Trial, chosen_planets, experiment, trials
 from kitlib.inputs import run_calibrator
@@ -298,6 +298,12 @@ def test_a_jitter_burst_in_frames_moves_light_without_losing_it(sky, tmp_path):
     hit = in_burst(SCENE, 0, one.axis.time_h) > 0
     assert not added[~hit].any() and added[hit].any((1, 2)).all()
     assert abs(added[hit].sum()) < 0.05 * np.abs(added[hit]).sum()
+    # the image's middle moves by .3 px rms times the ratio of both detectors' jitter, each pair by its own draw
+    drawn = np.random.default_rng([1, int(sky.folder.name), 0, 1]).standard_normal((len(hit), 2))[hit, 0]
+    core = slice(8, 24)
+    light = (one.star * one.maps.flat).sum(1)[core].sum() * 4.6 / 4.5
+    moved = added[hit].sum(2)[:, core] @ np.arange(AIRS.rows)[core] / light
+    np.testing.assert_allclose(moved, 0.3 * AIRS_PER_FGS1_PX * drawn, rtol=0.2, atol=1e-3)
     assert not (copy / FGS1.signal_file(0)).is_symlink()
 
 
@@ -362,6 +368,9 @@ def test_leakage_is_told_apart_into_fgs1_level_and_shape():
     assert found["slopes"]["fgs1"] == pytest.approx({"slope": 3.0, "error": 0.0})
     assert found["slopes"]["level"] == pytest.approx({"slope": 0.0, "error": 0.2})
     assert found["ladder"][0]["level_sigma"] == pytest.approx(point["level_sigma"])  # rms: signs do not cancel
+    uneven = leakage_summary([{**rows[0], "fgs1_sigma": sigma, "planet_id": i} for i, sigma in enumerate((1, -2, 7))])
+    assert uneven["ladder"][0]["fgs1_sigma"] == pytest.approx(np.sqrt(54 / 3))
+    assert uneven["ladder"][0]["fgs1_sigma_median"] == 2
 
 
 def test_without_the_prior_the_likelihoods_own_best_fit_remains():
@@ -442,11 +451,14 @@ def test_without_a_planet_that_can_be_fitted_the_reason_is_told(campaign):
         ("inject.nuisance_amplitudes=[nan]", r"inject\.nuisance_amplitudes"),
     ],
 )
-def test_bad_settings_are_told(campaign, tmp_path, override, message, capsys):
+def test_bad_settings_are_told(override, message):
     with pytest.raises(InjectError, match=message):
         trials(compose("diagnose", [override]).inject)
-    assert main(["diagnose", "inject", *words(campaign, tmp_path, override)]) == 2
-    assert "spectramind diagnose: " in capsys.readouterr().err
+
+
+def test_the_command_line_tells_them_too(campaign, tmp_path, capsys):
+    assert main(["diagnose", "inject", *words(campaign, tmp_path, "inject.signals=[H20]")]) == 2
+    assert "spectramind diagnose: inject.signals: unknown signal 'H20'" in capsys.readouterr().err
 
 
 def test_every_signal_is_tried_wherever_it_can_be():

@@ -25,7 +25,7 @@ class Person:
     def does(self, step: str, *words: str, user: str = USER, **environment: str) -> tuple[int, str]:
         line = [sys.executable, "build_kernel.py", step, "--user", user, "--build", str(self.build), "--poll", "0.01"]
         env = {**os.environ, **self.kaggle.environment(self.home), **environment}
-        result = subprocess.run([*line, *words], cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+        result = subprocess.run([*line, *words], cwd=ROOT, env=env, capture_output=True, text=True, timeout=280)
         said = result.stdout + result.stderr
         assert KEY not in said
         assert "Traceback" not in said, said
@@ -125,6 +125,48 @@ def test_a_broken_upload_makes_no_dataset_and_the_next_run_completes_it(kaggle, 
     verify(mounted(kaggle, tmp_path / "mount"))
 
 
+def test_a_connection_that_ends_in_an_upload_is_taken_up_again(kaggle, person, tmp_path):
+    kaggle.cut_upload = "kitlib.zip"
+    code, said = person.does("push")
+    assert code == 0 and not kaggle.cut_upload, said
+    verify(mounted(kaggle, tmp_path / "mount"))
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "message"),
+    [
+        ("CreateDataset", 500, "Kaggle has trouble"),
+        ("SaveKernel", 429, "limit on requests"),
+        ("SaveKernel", 503, "503"),
+    ],
+)
+def test_a_step_that_the_server_refuses_is_named_and_the_next_run_goes_on(kaggle, person, method, status, message):
+    kaggle.http[method] = status
+    code, said = person.does("push")
+    assert code == 1 and f"HTTP {status}" in said and message in said
+    assert not kaggle.kernels and len(kaggle.versions) == (method == "SaveKernel")
+    assert person.does("push")[0] == 0
+    assert len(kaggle.versions) == len(kaggle.kernels) == 1
+
+
+def test_a_dataset_that_kaggle_cannot_process_is_told_and_uploaded_again(kaggle, person):
+    kaggle.dataset_status = "FAILED"
+    code, said = person.does("push")
+    assert code == 1 and "Kaggle says failed" in said and not kaggle.kernels
+    kaggle.dataset_status = "READY"
+    (person.build / "state.json").unlink()
+    assert person.does("push")[0] == 0 and len(kaggle.versions) == 2
+
+
+def test_a_kernel_whose_competition_is_unknown_is_not_taken_for_pushed(kaggle, person):
+    """The client itself only prints a line for it."""
+    kaggle.unknown_sources = [COMPETITION]
+    code, said = person.does("push")
+    assert code == 1 and f"unknown sources {COMPETITION}" in said
+    code, said = person.does("submit")
+    assert code == 1 and "push first" in said
+
+
 def test_an_unreachable_server_is_an_error_not_a_traceback(kaggle, person):
     code, said = person.does("status", http_proxy="http://127.0.0.1:9")
     assert code == 1 and "cannot be reached" in said
@@ -150,7 +192,7 @@ def test_submit_without_a_push_asks_for_one(kaggle, person):
 
 
 def test_a_refused_submission_names_the_competition_rules(kaggle, person):
-    kaggle.submission_http = 403
+    kaggle.http["CreateCodeSubmission"] = 403
     code, said = person.does("submit", "--version", "3")
     assert code == 1 and f"rules of {COMPETITION}" in said
 
@@ -167,6 +209,18 @@ def test_fetch_brings_output_and_log(kaggle, person):
     folder = person.build / "output" / "infer"
     assert code == 0 and (folder / "submission.csv").read_bytes() == b"planet_id\n"
     assert (folder / "report.html").read_bytes() == b"<p>" and "the log" in next(folder.glob("*.log")).read_text()
+
+
+def test_fetch_without_output_is_an_error(kaggle, person):
+    kaggle.log = ""
+    code, said = person.does("fetch")
+    assert code == 1 and "has no output" in said
+
+
+def test_all_submits_nothing_when_the_run_fails(kaggle, person):
+    kaggle.kernel_status, kaggle.failure = "ERROR", "Your notebook ran out of memory"
+    code, said = person.does("all")
+    assert code == 1 and "ran out of memory" in said and not kaggle.submissions
 
 
 def test_all_goes_from_clone_to_submission(kaggle, person):

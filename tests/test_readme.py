@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
 from kitlib.config import compose, sweep_overrides
 from kitlib.pipeline import DIAGNOSES
@@ -57,8 +58,56 @@ def test_commands_compose():
             compose(stage, [word for word in overrides if word not in DIAGNOSES])
 
 
+def make_lines() -> list[str]:
+    """`make ...` as README and CONTRIBUTING give it, in blocks and in tables, with its overrides."""
+    text = README + (ROOT / "CONTRIBUTING.md").read_text()
+    return re.findall(r"(?:^|`)(make [a-z][^`#\n]*)", text, re.M)
+
+
 def test_every_stage_and_make_target_is_explained():
     assert all(f"| `{stage}` |" in README for stage in (*STAGES, "score"))
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    targets = set(re.search(r"^\.PHONY: (.*)", makefile, re.M).group(1).split())
+    assert all(re.search(rf"^{target}:", makefile, re.M) for target in targets)
+    assert {"run", "test", "bench", "docs", "lint", "clean", "dev"} <= targets
+    for line in make_lines():
+        assert shlex.split(line)[1] in targets, line
+
+
+def test_overrides_of_make_run_compose_for_every_notebook():
+    found = [word.removeprefix("OVERRIDES=") for line in make_lines() for word in shlex.split(line)[2:]]
+    assert len(found) >= 3
+    for words in found:
+        for stage in ("simulate", "calibrate", "train", "predict", "diagnose"):
+            compose(stage, shlex.split(words))
+
+
+def test_words_of_the_table_of_changes_compose():
+    table = re.search(r"## Change one thing\n\n(.*?)\n\n", README, re.S).group(1)
+    words = [span for span in re.findall(r"`([^`]*)`", table) if re.match(r"[a-z_.]+=", span)]
+    assert len(words) >= 5
+    for span in words:
+        compose("train", shlex.split(span))
+
+
+def test_files_that_the_texts_name_exist():
+    for text in (README, *((ROOT / name).read_text() for name in ("CONTRIBUTING.md", "docs/trust.md"))):
+        for name in re.findall(r"`((?:kitlib|configs|docs|tests|wheels|bench|kernelkit|notebooks)/[\w./]*)`", text):
+            assert (ROOT / name).exists(), name
+        for name in re.findall(r"`(\w+\.(?:md|py|txt|toml))`", text):
+            assert list(ROOT.glob(name)) or list(ROOT.glob(f"[a-z]*/{name}")), name
+
+
+def test_ci_lints_and_tests():
+    steps = re.findall(r"^(?:exec )?make (\w+)", (ROOT / ".ci" / "run").read_text(), re.M)
+    assert steps == ["lint", "test"]
     makefile = (ROOT / "Makefile").read_text()
-    for target in re.findall(r"^make (\w+)", README, re.M):
-        assert re.search(rf"^{target}:", makefile, re.M)
+    recipe = re.search(r"^lint:.*\n((?:\t.*\n)+)", makefile, re.M).group(1)
+    assert all(tool in recipe for tool in ("ruff check", "ruff format --check", "mypy"))
+
+
+def test_the_commit_hook_runs_what_lint_runs():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert [repo["repo"] for repo in hooks] == ["local"]  # nothing is downloaded
+    entries = [hook["entry"] for hook in hooks[0]["hooks"]]
+    assert [entry.split()[0] for entry in entries] == [".venv/bin/ruff", ".venv/bin/ruff", ".venv/bin/mypy"]

@@ -278,6 +278,7 @@ def test_injection_is_shown_row_by_row_whatever_its_columns(data):
     words = " ".join(" ".join(_Page(page).text).split())
     assert "Inject and recover" in words and "CH4 frames 0.912 ± 0.02 100 87.2 0.5 CH4" in words and "300" in words
     assert "left out" in words and "alert(1)" in words and "points" not in words
+    assert "<td>frames</td>" in page and '<td class="number">87.2</td>' in page
 
 
 def test_the_library_is_the_one_whose_hash_and_licence_are_recorded():

@@ -97,7 +97,13 @@ def test_worst_planet_is_the_spoilt_one_with_its_reasons(data):
     first = worst_planets(replace(data, prediction=prediction, posterior=posterior))[0]
     assert first["row"] == row
     told = "; ".join(first["reasons"])
-    for word in ("FGS1 part", "FGS1 off by", "AIRS sigma 4.0 times", "chi2 per sample of the white fit 3.00"):
+    for word in (
+        "FGS1 part",
+        "FGS1 error",
+        "FGS1 off by",
+        "AIRS sigma 4.0 times",
+        "chi2 per sample of the white fit 3.00",
+    ):
         assert word in told, told
 
 

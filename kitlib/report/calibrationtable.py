@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..decomposition import bin_factors, decompose, honest_loss, weighted
+from ..decomposition import Decomposition, bin_factors, decompose, honest_loss, weighted
 from ..products import Array
 from .data import ReportData
 from .diagnostics import PPM, PartReliability, all_parts, worst_planets
@@ -56,13 +56,14 @@ def score_parts(data: ReportData) -> dict[str, dict[str, float | None]]:
     found = _decomposed(data)
     honest: list[float | None] = [None] * 3
     if data.posterior is not None:
-        fgs1, airs = honest_loss(data.prediction.sigma, data.posterior.cov, data.truth, *data.naive)
+        truth, naive = data.judge()
+        fgs1, airs = honest_loss(data.prediction.sigma, data.posterior.cov, truth, *naive)
         cells = np.concatenate([[fgs1], np.full(len(data.wavelengths_um) - 1, airs)])
         honest = weighted(cells[None])[0].tolist()
     columns = {"score": found.score, "accuracy": found.accuracy, "loss": found.loss}
     means = {name: weighted(cells).mean(0) for name, cells in columns.items()}
     return {
-        part: {name: float(mean[i]) for name, mean in means.items()} | {"honest": honest[i]}
+        part: {**{name: float(mean[i]) for name, mean in means.items()}, "honest": honest[i]}
         for i, part in enumerate(("total", "FGS1", "AIRS"))
     }
 
@@ -70,13 +71,14 @@ def score_parts(data: ReportData) -> dict[str, dict[str, float | None]]:
 def by_bin(data: ReportData) -> dict[str, Array]:
     """Columns of 283 bins: wavelength in um, mean score, accuracy part, loss, best factor on sigma, errors."""
     found = _decomposed(data)
-    error = data.prediction.mu - data.truth
+    truth, naive = data.judge()
+    error = data.prediction.mu - truth
     return {
         "wavelength_um": np.asarray(data.wavelengths_um, float),
         "score": found.score.mean(0),
         "accuracy": found.accuracy.mean(0),
         "loss": found.loss.mean(0),
-        "factor": bin_factors(data.prediction.mu, data.prediction.sigma, data.truth, *data.naive),
+        "factor": bin_factors(data.prediction.mu, data.prediction.sigma, truth, *naive),
         "rms_error_ppm": PPM * np.sqrt((error**2).mean(0)),
         "median_sigma_ppm": PPM * np.median(data.prediction.sigma, axis=0),
     }
@@ -122,8 +124,9 @@ def calibration_text(found: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
-def _decomposed(data: ReportData):
-    return decompose(data.prediction.mu, data.prediction.sigma, data.truth, *data.naive)
+def _decomposed(data: ReportData) -> Decomposition:
+    truth, naive = data.judge()
+    return decompose(data.prediction.mu, data.prediction.sigma, truth, *naive)
 
 
 def _numbers(part: PartReliability) -> dict[str, Any]:

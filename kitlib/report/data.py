@@ -63,6 +63,12 @@ class ReportData:
         if strangers:
             raise ValueError(f"report: light curves of planets that were not predicted: {strangers[:5]}")
 
+    def judge(self) -> tuple[Array, tuple[float, float]]:
+        """Truth (P, 283) and naive statistics. Raises ValueError where they are not known."""
+        if self.truth is None or self.naive is None:
+            raise ValueError("report: without a truth there is nothing to compare with")
+        return self.truth, self.naive
+
     def _check_covariance(self, posterior: Posterior) -> None:
         claimed = np.sqrt(np.diagonal(posterior.cov, axis1=1, axis2=2))
         ratio = float(np.median(claimed / self.prediction.sigma))

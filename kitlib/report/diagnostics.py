@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import norm
 
 from ..decomposition import weighted
@@ -84,7 +85,7 @@ def part_reliability(name: str, z: Array) -> PartReliability:
     )
 
 
-def all_parts(data: ReportData, members: Array | None = None) -> list[PartReliability]:
+def all_parts(data: ReportData, members: NDArray[np.bool_] | None = None) -> list[PartReliability]:
     """Reliability of every part of the spectrum over the planets `members` (P,) bool, or all; empty without truth."""
     if data.truth is None:
         return []
@@ -196,13 +197,13 @@ def worst_planets(data: ReportData, count: int = 10) -> list[dict[str, Any]]:
         order = np.argsort(scores[:, 0], kind="stable")
     else:
         order = np.lexsort((-ratios.max(1), [planet not in events for planet in ids]))
-    z = z_scores(data) if data.truth is not None else {}
+    z, errors = z_scores(data) if data.truth is not None else {}, _errors(data)
     found = []
     for row in map(int, order):
         told = [
             f"{e.get('event') or 'event'}: {e.get('reason') or 'no reason given'}" for e in events.get(ids[row], [])[:2]
         ]
-        told += _diagnostic_reasons(data, row) + _error_reasons(row, scores, ratios, z)
+        told += _diagnostic_reasons(data, row) + _error_reasons(row, scores, ratios, z, errors)
         if told or scores is not None:
             found.append({"planet_id": ids[row], "row": row, "reasons": told or ["nothing stands out"]})
         if len(found) == count:
@@ -216,7 +217,18 @@ def sigma_ratios(data: ReportData) -> Array:
     return sizes / np.median(sizes, axis=0)
 
 
-def _error_reasons(row: int, scores: Array | None, ratios: Array, z: dict[str, Array]) -> list[str]:
+def _errors(data: ReportData) -> list[tuple[str, Array, Array]]:
+    """Errors of FGS1 and of the AIRS bins (rms) in ppm and over their median, (P,) each; empty without truth."""
+    if data.truth is None:
+        return []
+    error = PPM * np.abs(data.prediction.mu - data.truth)
+    sizes = {"FGS1": error[:, 0], "AIRS": np.sqrt((error[:, 1:] ** 2).mean(1))}
+    return [(name, size, size / max(float(np.median(size)), 1e-9)) for name, size in sizes.items()]
+
+
+def _error_reasons(
+    row: int, scores: Array | None, ratios: Array, z: dict[str, Array], errors: list[tuple[str, Array, Array]]
+) -> list[str]:
     found = []
     if scores is not None:
         median = np.median(scores, axis=0)
@@ -224,6 +236,9 @@ def _error_reasons(row: int, scores: Array | None, ratios: Array, z: dict[str, A
         part = int(np.argmax(loss))
         if loss[part] > 0:
             found.append(f"{('FGS1', 'AIRS')[part]} part {scores[row, 1 + part]:.2f} (median {median[1 + part]:.2f})")
+    for name, error, ratio in errors:
+        if ratio[row] > 1.5:
+            found.append(f"{name} error {error[row]:.0f} ppm, {ratio[row]:.1f} times the median")
     for name in ("FGS1", "AIRS level"):
         if name in z and abs(z[name][row, 0]) > 2:
             found.append(f"{name} off by {z[name][row, 0]:+.1f} sigma")

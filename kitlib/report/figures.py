@@ -5,9 +5,9 @@ import io
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from ..instruments import MOLECULAR_BANDS_UM, bin_weights
-from ..products import Array
 from ..reliability import PIT_CELLS, quantile_band
 from .calibrationtable import by_bin, cells
 from .data import ReportData
@@ -107,7 +107,7 @@ def light_curve_figure(data: ReportData, planet_id: int) -> Figure:
     return figure
 
 
-def reliability_figure(data: ReportData, members: Array | None = None) -> Figure:
+def reliability_figure(data: ReportData, members: NDArray[np.bool_] | None = None) -> Figure:
     """Coverage and quantiles of all parts, and the probability integral transform of each.
 
     Args:
@@ -120,7 +120,8 @@ def reliability_figure(data: ReportData, members: Array | None = None) -> Figure
     parts = all_parts(data, members)
     planets = len(parts[0].z)
     figure = NotebookFigure(figsize=(11, 6), layout="constrained")
-    upper, lower = figure.subfigures(2, 1)
+    grid = figure.add_gridspec(2, 1)
+    upper, lower = (figure.add_subfigure(part) for part in (grid[0], grid[1]))
     coverage, quantiles = upper.subplots(1, 2)
     coverage.plot([0, 100], [0, 100], "--", color="0.5")
     widest = max((part.quantiles[0] for part in parts), key=len)
@@ -194,7 +195,8 @@ def latent_figure(data: ReportData) -> Figure | None:
     colour, words = (scores[:, 0], "score") if scores is not None else (data.prediction.mu[:, 1:].mean(1), "mean depth")
     figure = NotebookFigure(figsize=(6, 4.5), layout="constrained")
     axis = figure.subplots()
-    figure.colorbar(axis.scatter(*found.places.T, c=colour, cmap="cividis", edgecolors="0.4"), ax=axis, label=words)
+    points = axis.scatter(found.places[:, 0], found.places[:, 1], c=colour, cmap="cividis", edgecolors="0.4")
+    figure.colorbar(points, ax=axis, label=words)
     axis.set(xticks=[], yticks=[], title=f"latents of the fusion model: {found.method}")
     return figure
 

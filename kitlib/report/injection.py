@@ -47,9 +47,7 @@ def _bands(entries: Sequence[dict[str, Any]]) -> str:
             numbers = [f"{step[name]:.0f}" for name in ("injected", "recovered", "bias", "sigma")]
             rows.append([*about, *numbers, f"{step['detected']:.0%}"])
             about = [""] * len(about)
-    title = (
-        "bands: recovered over injected amplitude (1: all of it), and at each amplitude in ppm; detected: above 3 sigma"
-    )
+    title = "bands: recovered over injected amplitude (1: all of it); at each amplitude, ppm; detected: above 3 sigma"
     return f"{title}\n{_aligned(rows)}"
 
 
@@ -58,12 +56,15 @@ def _nuisances(entries: Sequence[dict[str, Any]]) -> str:
     for one in entries:
         largest = max(one["ladder"], key=lambda step: abs(step["injected"]))
         slopes = [_slope(one["slopes"][part], 3) for part in _PARTS]
-        sigmas = [f"{largest[f'{part}_sigma']:.2f}" for part in _PARTS]
+        sigmas = [f"{largest[f'{part}_sigma']:.2f} ({largest[f'{part}_sigma_median']:.2f})" for part in _PARTS]
         at = f"{largest['injected']:g} {one['unit']}"
         rows.append(
             [one["signal"], one["where"], str(one["planets"]), *slopes, at, *sigmas, f"{largest['sigma_ratio']:.2f}"]
         )
-    title = "nuisances: ppm of depth that a unit injected leaks into the spectrum; at the largest amplitude, in sigmas"
+    title = (
+        "nuisances: ppm of depth that a unit injected leaks into the spectrum; then leakage in sigmas at the largest\n"
+        "amplitude, rms over planets (median), and by how much the error bars of AIRS change"
+    )
     return f"{title}\n{_aligned(rows)}"
 
 

@@ -8,7 +8,10 @@ _MAX_ROWS = 200
 
 
 def injection_tables(content: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """[{caption, columns, rows}] of each list of records, named after its key; empty without a file."""
+    """[{caption, columns, words, rows}] of each list of records, named after its key; empty without a file.
+
+    `words`: which columns hold no number.
+    """
     found = []
     for name, records in (content or {}).items():
         if name in _LEFT_OUT or not isinstance(records, list) or not all(isinstance(one, Mapping) for one in records):
@@ -22,6 +25,7 @@ def injection_tables(content: Mapping[str, Any] | None) -> list[dict[str, Any]]:
             {
                 "caption": name.replace("_", " ") + (f", {left} more rows in inject.json" if left > 0 else ""),
                 "columns": [key.replace("_", " ") for key in columns],
+                "words": [not any(row.get(key, "").lstrip("-")[:1].isdigit() for row in flat) for key in columns],
                 "rows": [[row.get(key, "") for key in columns] for row in flat[:_MAX_ROWS]],
             }
         )
@@ -30,7 +34,8 @@ def injection_tables(content: Mapping[str, Any] | None) -> list[dict[str, Any]]:
 
 def _flat(record: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     """One row for each record of a list inside `record` (its ladder of amplitudes), or one where it has none."""
-    about, steps = {}, []
+    about: dict[str, str] = {}
+    steps: list[Mapping[str, Any]] = []
     for key, value in record.items():
         if key in _LEFT_OUT:
             continue

@@ -59,7 +59,7 @@ def steps(values: Array, scale: float) -> list[int]:
     return np.diff(np.rint(np.asarray(values, np.float64) * scale).astype(np.int64), prepend=0).tolist()
 
 
-def _whole(values: Array, scale: float) -> list:
+def _whole(values: Array, scale: float) -> list[int]:
     return np.rint(np.clip(np.asarray(values, np.float64) * scale, -(10**6), 10**6)).astype(np.int64).tolist()
 
 
@@ -78,8 +78,8 @@ def _planets(data: ReportData) -> list[dict[str, Any]]:
         amount = f"{row['violation']:.2g}"
         broken[row["planet_id"]].append([row["rule"], row["bins"], round(row["worst_um"], 3), amount])
     found = []
-    for row, planet in enumerate(int(planet) for planet in data.prediction.planet_id):
-        one = _planet(data, row, scores, events.get(planet, []))
+    for index, planet in enumerate(int(planet) for planet in data.prediction.planet_id):
+        one = _planet(data, index, scores, events.get(planet, []))
         found.append(one | {"rules": broken[planet]})
     return found
 
@@ -140,4 +140,4 @@ def _part(part: PartReliability, planets: int) -> dict[str, Any]:
 
 def _map(data: ReportData) -> dict[str, Any] | None:
     found = latent_map(data)
-    return found and {"method": found.method, "places": np.round(found.places, 3).tolist()}
+    return None if found is None else {"method": found.method, "places": np.round(found.places, 3).tolist()}
