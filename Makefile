@@ -7,7 +7,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .PHONY: run test dev lint docs notebooks sbom clean bench bench-score bench-speed bench-scale bench-train bench-inject \
-  bench-ablation bench-twin bench-dvc
+  bench-ablation bench-twin bench-dvc bench-long
 
 PYTHON ?= python3
 PIP_ARGS ?=
@@ -52,6 +52,10 @@ bench-speed: $(STAMP)
 	test -x $(PEER)/bin/python || $(PYTHON) -m venv $(PEER)
 	$(PEER)/bin/python -m pip install --quiet $(PIP_ARGS) -r bench/peer-requirements.txt
 	$(BIN)/python bench/calibrate_speed.py --peer $(PEER)/bin/python
+
+# tests that take minutes: twenty kills of a whole run, the same bytes from two processes
+bench-long: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long
 
 bench-scale: $(STAMP)
 	$(BIN)/python bench/scale.py

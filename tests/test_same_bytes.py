@@ -60,6 +60,7 @@ def digests(root: Path, out: Path, stages: str, hash_seed: int, threads: int) ->
     }
 
 
+@pytest.mark.long
 def test_processes_write_the_same_bytes(root, tmp_path):
     stages = "train,predict,submit"
     one = digests(root, tmp_path / "one", stages, hash_seed=1, threads=1)

@@ -80,6 +80,7 @@ def check(out: Path, planets: np.ndarray, clean: dict[str, str]) -> None:
         assert verify(out).ok
 
 
+@pytest.mark.long
 def test_twenty_kills(root, server, tmp_path):
     planets = pl.read_csv(root / "test_star_info.csv")["planet_id"].cast(pl.Int64).to_numpy()
     whole, timed = tmp_path / "whole", tmp_path / "timed"
