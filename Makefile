@@ -53,7 +53,7 @@ bench-speed: $(STAMP)
 	$(PEER)/bin/python -m pip install --quiet $(PIP_ARGS) -r bench/peer-requirements.txt
 	$(BIN)/python bench/calibrate_speed.py --peer $(PEER)/bin/python
 
-# tests that take minutes: twenty kills of a whole run, the same bytes from two processes
+# tests that take minutes: a run killed at random moments, the same bytes from two processes
 bench-long: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long
 

@@ -110,6 +110,7 @@ def test_when_the_time_is_up_the_rest_keeps_the_populations_answer(campaign, ids
     assert same == [planet not in reasons for planet in ids] and sum(same) >= 4
 
 
+@pytest.mark.long
 def test_predict_killed_at_random_moments_leaves_a_valid_file_and_goes_on(campaign, ids, undisturbed, tmp_path):
     """Kills of `python -m kitlib predict` and, each time, the same command again; the end is the undisturbed one's."""
     fate, submission, seen = random.Random(4), tmp_path / "submission.csv", []
