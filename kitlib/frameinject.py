@@ -20,14 +20,13 @@ from scipy.ndimage import shift, spline_filter
 from .calibrate import SATURATED_ADU, adc_to_electrons, calibration_maps, image_statistics, kernel_parameters, linearise
 from .extraction import BLOCKS, needed_pixels
 from .frames import Axis, AxisInfo, list_visits, read_calibration, read_signal
-from .instruments import FGS1, INSTRUMENTS, Instrument
+from .instruments import AIRS_OVER_FGS1_JITTER, FGS1, INSTRUMENTS, Instrument
 from .products import Array, CalibrationMaps
 from .profile import airs_profile, fgs1_profile, good_pixels
 from .schema import LightCurveConfig
 from .signals import PPM, SIGNALS, Scene, factor, in_burst
 from .tables import Adc, FrameError, short_reason
 
-AIRS_PER_FGS1_PX = 0.13  # rms shift of the AIRS trace over that of FGS1's image, in pixels of each [M]
 HOT_OFFSET_ROWS = 3  # of the hot pixel, from the middle of the trace
 
 # (pairs (n,), exposure of each read over that of a pair (n,), light of the star (n, cols), row) -> electrons (n, cols)
@@ -205,7 +204,7 @@ def _shifted(amplitude: float, scene: Scene, visit: int, exposure: Exposure, rng
     """The star's mean image moved at random in each pair of the burst, by cubic splines; AIRS along its rows alone."""
     instrument, time_h, star = exposure.instrument, exposure.axis.time_h, exposure.star
     single = instrument.centre[1] is not None
-    rms = amplitude * 1e-3 * np.array([1.0, 1.0] if single else [AIRS_PER_FGS1_PX, 0.0])
+    rms = amplitude * 1e-3 * np.array([1.0, 1.0] if single else [AIRS_OVER_FGS1_JITTER, 0.0])
     shifts = rms * in_burst(scene, visit, time_h)[:, None] * rng.standard_normal((len(time_h), 2))
     burst = np.flatnonzero(shifts.any(1))
     place = np.zeros(len(time_h), np.int64)  # of a pair in `change`, whose first image is no change

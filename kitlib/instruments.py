@@ -90,6 +90,7 @@ N_AIRS_BINS = AIRS.n_bins  # 282
 N_BINS = 1 + N_AIRS_BINS  # 283: bin 0 is FGS1, bins 1..282 are AIRS, ascending wavelength
 FGS1_WAVELENGTH_UM = 0.7  # as wl_1 is written in wavelengths.csv [C]
 VISIT_HOURS = 7.5  # [M]
+AIRS_OVER_FGS1_JITTER = 0.13  # rms shift of the AIRS trace over that of FGS1's image, in pixels of each [M]
 
 # The official metric's constants [C]
 SIGMA_TRUE_FGS1 = 1e-6

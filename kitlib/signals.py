@@ -11,12 +11,12 @@ import torch
 from scipy.constants import c, h, k
 from scipy.special import expm1
 
+from .calibrator import PPM
 from .instruments import AIRS, FGS1, INSTRUMENTS, MOLECULAR_BANDS_UM, N_BINS, VISIT_HOURS, Instrument
 from .products import Array, LightCurve, PlanetLightCurves
 from .transit import transit_flux
 
 PLACES = ("lightcurves", "frames")
-PPM = 1e-6
 # CO2's strongest band, 4.3 um, lies outside of AIRS-CH0.
 BAND_CENTRES_UM = {"H2O": (2.7,), "CO2": (2.0, 2.7), "CO": (2.35,), "CH4": (3.3,)}
 _BAND_EDGE = 1e-3  # of a band's peak; below, a bin is outside

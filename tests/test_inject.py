@@ -16,11 +16,11 @@ from kitlib.__main__ import main
 from kitlib.calibrate import calibrate_cds
 from kitlib.combination import Likelihood
 from kitlib.config import compose
-from kitlib.frameinject import AIRS_PER_FGS1_PX, Exposure, hot_pixel, inject_frames, injected, read_exposure, rewrite
+from kitlib.frameinject import Exposure, hot_pixel, inject_frames, injected, read_exposure, rewrite
 from kitlib.frames import Axis, AxisInfo, read_axis_info, read_catalogue
 from kitlib.inject import Answers, InjectError, Setting, Trial, chosen_planets, experiment, trials
 from kitlib.inputs import run_calibrator
-from kitlib.instruments import AIRS, FGS1, MOLECULAR_BANDS_UM, N_BINS, Instrument
+from kitlib.instruments import AIRS, AIRS_OVER_FGS1_JITTER, FGS1, MOLECULAR_BANDS_UM, N_BINS, Instrument
 from kitlib.prior import shipped_prior
 from kitlib.products import CalibrationMaps, LightCurve, PlanetLightCurves
 from kitlib.recovery import (
@@ -303,7 +303,7 @@ def test_a_jitter_burst_in_frames_moves_light_without_losing_it(sky, tmp_path):
     core = slice(8, 24)
     light = (one.star * one.maps.flat).sum(1)[core].sum() * 4.6 / 4.5
     moved = added[hit].sum(2)[:, core] @ np.arange(AIRS.rows)[core] / light
-    np.testing.assert_allclose(moved, 0.3 * AIRS_PER_FGS1_PX * drawn, rtol=0.2, atol=1e-3)
+    np.testing.assert_allclose(moved, 0.3 * AIRS_OVER_FGS1_JITTER * drawn, rtol=0.2, atol=1e-3)
     assert not (copy / FGS1.signal_file(0)).is_symlink()
 
 

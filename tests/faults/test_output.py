@@ -56,14 +56,6 @@ def fill(folder: Path, leave: int = 0) -> Path:
     return ballast
 
 
-@pytest.fixture
-def root(campaign, tmp_path) -> Path:
-    folder = tmp_path / "data"
-    shutil.copytree(campaign / "data", folder, ignore=shutil.ignore_patterns("train", "test", "train*"))
-    (folder / "test").mkdir()
-    return folder
-
-
 def words(root: Path, out: Path) -> list[str]:
     return ["env=ci", "data=kaggle", "model=physics", f"data.root={root}", f"run.out={out}"]
 

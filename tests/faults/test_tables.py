@@ -5,7 +5,6 @@ nothing says which planets there are, or the command itself is wrong.
 """
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,15 +127,6 @@ CASES = [
     Case("no such prior", none, ("prior.source=truth", "shipped"), False, ("prior.source=truth",)),
     Case("no such root", none, ("nowhere", "no such folder", "data.root"), False, ("data.root=nowhere",)),
 ]
-
-
-@pytest.fixture
-def root(campaign, tmp_path) -> Path:
-    """A root of tables alone."""
-    folder = tmp_path / "data"
-    shutil.copytree(campaign / "data", folder, ignore=shutil.ignore_patterns("train", "test", "train*"))
-    (folder / "test").mkdir()
-    return folder
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
