@@ -2,11 +2,12 @@
 # make test   all tests
 # make dev    .venv, and the git hook that runs `make lint` on what is committed
 # make lint   style and types; make docs the site, strictly; make bench all benchmarks; make clean removes results
-# Everything needs python3 alone: the first target that is asked for builds .venv from requirements-dev.txt.
+# Everything needs python3 alone: the first target that is asked for builds .venv from requirements-dev.txt, each package
+# but torch checked against its hash in requirements-dev.lock (make lock writes it anew).
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: run test dev lint docs notebooks sbom clean bench bench-score bench-speed bench-scale bench-train bench-inject \
+.PHONY: run test dev lint docs notebooks lock sbom clean bench bench-score bench-speed bench-scale bench-train bench-inject \
   bench-ablation bench-twin bench-dvc bench-long
 
 PYTHON ?= python3
@@ -81,20 +82,32 @@ bench-dvc: $(STAMP)
 	$(DVC)/bin/python -m pip install --quiet $(PIP_ARGS) -r bench/dvc-requirements.txt
 	$(BIN)/python bench/dvc_repro.py --dvc $(DVC)/bin/dvc
 
+# hashes of all files of every pinned package but torch, for all platforms: torch's builds (CPU, CUDA, other Pythons) come
+# from several places, so it is held to its version alone
+UV := artifacts/uv
+lock: $(STAMP)
+	test -x $(UV)/bin/uv || $(PYTHON) -m venv $(UV)
+	$(UV)/bin/python -m pip install --quiet $(PIP_ARGS) uv==0.13.9
+	$(UV)/bin/uv pip compile --quiet --generate-hashes --no-deps --universal --python-version 3.11.5 --no-annotate \
+	  --no-emit-package torch --custom-compile-command "make lock" -o requirements-dev.lock requirements-dev.txt
+
 # bill of materials of the pinned packages (CycloneDX 1.6), by the CycloneDX project's own tool
 SBOM := artifacts/sbom
 sbom: $(STAMP)
 	test -x $(SBOM)/bin/python || $(PYTHON) -m venv $(SBOM)
 	$(SBOM)/bin/python -m pip install --quiet $(PIP_ARGS) -r bench/sbom-requirements.txt
-	$(SBOM)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --of JSON -o artifacts/sbom.json requirements-dev.txt
+	cat requirements-dev.lock <(grep '^torch==' requirements-dev.txt) | $(SBOM)/bin/cyclonedx-py requirements \
+	  --pyproject pyproject.toml --output-reproducible --of JSON -o artifacts/sbom.json -
 
 # results only: .venv stays
 clean:
 	rm -rf artifacts build outputs multirun .pytest_cache .hypothesis .ruff_cache .mypy_cache *.egg-info
 	find kitlib tests notebooks bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(STAMP): requirements-dev.txt pyproject.toml
+# the second line adds torch, and what other platforms need besides
+$(STAMP): requirements-dev.txt requirements-dev.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --progress-bar on $(PIP_ARGS) --require-hashes --no-deps -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --progress-bar on $(PIP_ARGS) -r requirements-dev.txt
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --no-deps --no-build-isolation -e .
 	$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name "Python 3" >/dev/null
