@@ -15,7 +15,7 @@ from scipy.linalg import solve_triangular
 
 from .products import Array
 
-NEGLIGIBLE = 1e-7  # pairs of likelihood and component with a smaller weight add nothing to the covariance
+NEGLIGIBLE = 1e-5  # pairs of likelihood and component with a smaller weight add nothing to the covariance
 KERNEL_JITTER = 1e-6  # of a kernel's mean variance, added to its diagonal: a tenth of a ppm for features of 100 ppm
 
 
@@ -96,7 +96,8 @@ class _Met:
 
     log_evidence: Array  # (C,), prior weight included
     mean: Array  # (C, B)
-    spread: Array  # (C, B, S): spread spread' is the covariance that the shared parameters add
+    spread: Array  # (C, B, S)
+    root: Array  # (C, S, S) lower: spread (root root')^-1 spread' is the covariance that the shared parameters add
 
 
 class _Space:
@@ -133,21 +134,25 @@ class _Space:
         log = self.log_weight + self.prior_mean @ one.information - 0.5 * (self.prior_mean * towards).sum(1)
         pull = (one.information - towards) @ self.basis  # (C, B)
         spread = self._spread(cross)
-        root = np.linalg.cholesky(shared - cross.T @ spread)  # (C, S, S)
-        spread = np.swapaxes(np.linalg.solve(root, np.swapaxes(spread, 1, 2)), 1, 2)
+        left = shared - cross.T @ spread  # (C, S, S)
+        root = np.linalg.cholesky(left)
         moved = self._spread(pull[:, :, None])
-        inner = np.swapaxes(spread, 1, 2) @ pull[:, :, None]
+        inner = np.linalg.solve(left, np.swapaxes(spread, 1, 2) @ pull[:, :, None])
         change = (moved + spread @ inner)[:, :, 0]
         log += 0.5 * (pull * change).sum(1) + 0.5 * self.log_volume
         log -= np.log(np.diagonal(root, axis1=1, axis2=2)).sum(1)
         log += np.log(np.diag(np.linalg.cholesky(shared))).sum()
-        return _Met(log, self.prior_mean + change @ self.basis.T, spread)
+        return _Met(log, self.prior_mean + change @ self.basis.T, spread, root)
 
     def covariance(self, weights: Array, met: Sequence[_Met]) -> Array:
         """Weighted sum of the components' covariances, (B, B); weights (likelihoods, C)."""
         of_component = weights.sum(0)
-        columns = [np.sqrt(w) * m.spread[c] for row, m in zip(weights, met, strict=True) for c, w in enumerate(row)
-                   if w > NEGLIGIBLE]  # fmt: skip
+        columns = [
+            np.sqrt(w) * solve_triangular(m.root[c], m.spread[c].T, lower=True).T
+            for row, m in zip(weights, met, strict=True)
+            for c, w in enumerate(row)
+            if w > NEGLIGIBLE
+        ]
         factor = np.linalg.cholesky(self.inner)
         columns += [np.sqrt(w) * level @ f for w, level, f in zip(of_component, self.level, factor, strict=True)]
         root = np.concatenate(columns, axis=1)

@@ -14,11 +14,10 @@ from scipy.linalg import cho_factor, cho_solve
 
 from .combination import Likelihood
 from .gaussnewton import Fit, FitError
-from .parameters import Layout
+from .parameters import GAUGE, Layout, gauge
 from .products import Array
 
 SCALES = (0.35, 1.0, 2.8)  # of the drift's prior width; the real drift's size varies by about 10
-GAUGE = 1e6  # stiffness, in units of the prior's, of the direction p -> c p, q -> q / c that leaves the drift unchanged
 NEGLIGIBLE = 0.002  # choices with a smaller share of the evidence are left out of the average
 MOST_ORDERS = {"fgs1": 5, "airs": 5}  # pairs of orders of each drift that are averaged
 MOST_ORDERS_TWO_VISITS = {"fgs1": 5, "airs": 2}  # two visits have four drifts
@@ -101,16 +100,8 @@ def _gauged(fit: Fit, layout: Layout) -> Array:
 
     Linearised, dropping coefficients could otherwise be undone along that direction at no cost.
     """
-    matrix = fit.system.shared.copy()
-    for name in layout.names:
-        if name.startswith("airs_drift"):
-            p, q = layout[name], layout[name.replace("drift", "colour")]
-            direction = np.zeros(len(matrix))
-            direction[p], direction[q] = fit.state.shared[p] / layout.sd[p], -fit.state.shared[q] / layout.sd[q]
-            direction /= np.linalg.norm(direction) + 1e-12
-            direction /= layout.sd
-            matrix += GAUGE * np.outer(direction, direction)
-    return matrix
+    directions = gauge(layout, fit.state.shared) / layout.sd
+    return fit.system.shared + GAUGE * directions.T @ directions
 
 
 def _factor(matrix: Array) -> tuple[Array, bool]:

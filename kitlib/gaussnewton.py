@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
-from .parameters import Layout, State
+from .parameters import GAUGE, Layout, State, balanced, gauge
 from .products import Array
 from .series import Series
 from .visitmodel import NormalEquations, normal_equations
 
 ATTEMPTS = 8  # at a step, each more damped than the one before (Levenberg 1944; Marquardt 1963)
+LEAST_DAMPING = 1e-3  # of a step after one that failed; how damping grows and falls: Nielsen (1999, IMM-REP-1999-05)
 CONVERGED = 0.02  # stop when the objective (chi2 plus priors) falls by less
 
 
@@ -55,7 +56,8 @@ def gauss_newton(
     def penalty(state: State) -> float:
         return float((whiten(state) ** 2).sum())
 
-    state, damping, size = start, 0.0, len(start.depth)
+    state, damping, growth, size = State(balanced(layout, start.shared), start.depth), 0.0, 2.0, len(start.depth)
+    impact = size + layout["b"].start
     system = normal_equations(series, layout, state, period_days)
     objective = system.chi2 + penalty(state)
     for _ in range(iterations):
@@ -64,24 +66,39 @@ def gauss_newton(
         cross = root.T @ system.cross * sd
         hessian = np.block([[(root.T * system.depth) @ root, cross], [cross.T, sd[:, None] * system.shared * sd]])
         hessian[np.diag_indices_from(hessian)] += 1
+        free = gauge(layout, state.shared)
+        hessian[size:, size:] += GAUGE * free.T @ free
+        hessian[impact, impact] += _bend(layout, state, system)
         gradient = np.concatenate([root.T @ system.gradient_depth, sd * system.gradient_shared]) - whiten(state)
         for _ in range(ATTEMPTS):
             damped = hessian + damping * np.diag(np.diag(hessian))
             step = cho_solve(_factor(damped), gradient)
             depth = np.clip(state.depth + root @ step[:size], 1e-6, 0.5)
-            trial = State(state.shared + sd * step[size:], depth)
+            trial = State(balanced(layout, state.shared + sd * step[size:]), depth)
             found = normal_equations(series, layout, trial, period_days)  # most trials are kept: linearise at once
             new = found.chi2 + penalty(trial)
             if np.isfinite(new) and new < objective:
                 break
-            damping = max(10 * damping, 1e-3)
+            damping, growth = max(growth * damping, LEAST_DAMPING), 2 * growth
         else:
             break  # no step improves: converged to rounding
-        gain, damping = objective - new, damping / 10 if damping > 1e-4 else 0.0
+        gain, expected = objective - new, float(step @ (2 * gradient - hessian @ step))
+        damping *= max(1 / 3, 1 - (2 * gain / max(expected, 1e-30) - 1) ** 3)
+        damping, growth = damping if damping > LEAST_DAMPING / 10 else 0.0, 2.0
         state, system, objective = trial, found, new
         if gain < CONVERGED:
             break
     return Fit(state, layout, series, system, objective, depth_mean, root)
+
+
+def _bend(layout: Layout, state: State, system: NormalEquations) -> float:
+    """Second derivative along the impact parameter that Gauss-Newton leaves out, in units of its prior; at least 0.
+
+    A light curve depends on b^2, so that near b = 0 its second derivative is its first one over b.
+    """
+    at = layout["b"].start
+    b, slope = float(state.shared[at]), float(system.gradient_shared[at])
+    return max(-slope / b, 0.0) * float(layout.sd[at]) ** 2 if b else 0.0
 
 
 def _factor(matrix: Array) -> tuple[Array, bool]:

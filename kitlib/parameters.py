@@ -7,6 +7,8 @@ import numpy as np
 from .limbdarkening import COEFFICIENTS
 from .products import Array
 
+GAUGE = 1e6  # stiffness, in units of the prior's, of the direction p -> c p, q -> q / c that leaves the drift unchanged
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -49,3 +51,33 @@ def parameter_layout(visits: int, drift_order: int, colour_order: int) -> Layout
 def limb_coefficients(layout: Layout, shared: Array) -> Array:
     """The seven coefficients of `limbdarkening` at a point, (7,)."""
     return layout.limb_mean + layout.limb_root @ shared[layout["limb"]]
+
+
+def balanced(layout: Layout, shared: Array) -> Array:
+    """The same drift with p and q of each AIRS visit equally far from zero in units of their priors, (S,).
+
+    p -> c p, q -> q / c leaves the drift as it is: of all c the priors like this one most.
+    """
+    found = shared.copy()
+    for p, q in _drifts(layout):
+        ratio = np.linalg.norm(shared[q] / layout.sd[q]) / max(np.linalg.norm(shared[p] / layout.sd[p]), 1e-30)
+        if ratio > 0:
+            found[p], found[q] = shared[p] * np.sqrt(ratio), shared[q] / np.sqrt(ratio)
+    return found
+
+
+def gauge(layout: Layout, shared: Array) -> Array:
+    """Unit vectors (n, S), in units of the priors, along which p and q of an AIRS drift only exchange their scale."""
+    directions = np.zeros((len(_drifts(layout)), len(shared)))
+    for direction, (p, q) in zip(directions, _drifts(layout), strict=True):
+        direction[p], direction[q] = shared[p] / layout.sd[p], -shared[q] / layout.sd[q]
+        direction /= np.linalg.norm(direction) + 1e-12
+    return directions
+
+
+def _drifts(layout: Layout) -> list[tuple[slice, slice]]:
+    """Where p and q of each separable drift are; none for a white light curve."""
+    if layout.colour_order == 0:
+        return []
+    names = [name for name in layout.names if name.startswith("airs_drift")]
+    return [(layout[name], layout[name.replace("drift", "colour")]) for name in names]

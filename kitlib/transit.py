@@ -23,7 +23,7 @@ from torch import Tensor
 from .compiled import compiled
 from .products import Array
 
-QUADRATURE_NODES = 24  # agreement with batman is tested to 1 ppm; 24 nodes give about 1e-8
+QUADRATURE_NODES = 16  # value to 1e-12, derivatives to 3e-9 of 200 nodes; agreement with batman is tested to 1 ppm
 _TINY = 1e-12  # smallest separation, stellar radii: keeps 0/0 out of centred transits, moves the planet by a millimetre
 
 

@@ -26,7 +26,7 @@ GROSS_SIGMA = 8.0  # residuals of the white fit's model in a channel: neither dr
 FIXED = 1e-6  # prior width of what is not to move
 START_IMPACTS, START_LN_A = (0.1, 0.5, 0.8), (-0.13, 0.0, 0.13)  # the white fit's grid; ln a/Rs around the catalogue's
 START_TIMES_H = np.arange(0.0, 7.51, 0.1)
-TEMPLATE_TIMES_H = np.linspace(-8, 8, 801)
+TEMPLATE_TIMES_H = np.linspace(0, 8, 401)  # a transit is the same before and after its middle
 STARTS, FIRST_ITERATIONS = 3, 3  # Gauss-Newton runs from the best points of the grid; the best of them goes on
 
 
@@ -116,7 +116,7 @@ def _matched(one: Series, template: Array) -> tuple[Array, Array]:
     """Fall of chi2 and amplitude when `template` is added to a cubic baseline, for each of START_TIMES_H."""
     root = np.sqrt(one.weight[:, 0])
     baseline, _ = np.linalg.qr(root[:, None] * legvander(one.time_h / one.time_h[-1] * 2 - 1, 3))
-    shifted = root * np.interp(one.time_h - START_TIMES_H[:, None], TEMPLATE_TIMES_H, template)
+    shifted = root * np.interp(np.abs(one.time_h - START_TIMES_H[:, None]), TEMPLATE_TIMES_H, template)
     shifted = shifted - (shifted @ baseline) @ baseline.T
     data = root * one.flux[:, 0]
     data = data - baseline @ (baseline.T @ data)
@@ -126,7 +126,7 @@ def _matched(one: Series, template: Array) -> tuple[Array, Array]:
 
 
 def _template(instrument: str, layout: Layout, shared: Array, period_days: float, level: float) -> Array:
-    """Transit signal of a planet of depth `level` at TEMPLATE_TIMES_H around mid-transit."""
+    """Transit signal of a planet of depth `level` at TEMPLATE_TIMES_H from mid-transit."""
     values = (
         0.0,
         period_days,
