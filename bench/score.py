@@ -3,8 +3,9 @@
     python bench/score.py [--planets 200] [--workers N] [--out FILE.json] [--model FILE] [--ship]
 
 Three populations with seeds of their own: training (1,100 spectra, 200 of them with light curves to calibrate sigma
-on), held-out, and held-out with shifted distributions (spectra of another family, degraded detectors, twice the drift).
-Light curves are simulated with the noise of full-size frames; `bench/frame_path.py` shows that frames agree with them.
+on, with 100 planets of any chemistry beside them), held-out, and held-out with shifted distributions (spectra of another
+family, degraded detectors, twice the drift). Light curves are simulated with the noise of full-size frames;
+`bench/frame_path.py` shows that frames agree with them.
 
 --ship writes the training population's prior and calibrators into kitlib/data: this is how the shipped ones are made.
 """
@@ -33,6 +34,7 @@ from kitlib.inputs import SHIPPED_MODEL, answered, calibrator_path, with_limb_da
 from kitlib.metric import gll_score, naive_statistics  # noqa: E402
 from kitlib.physfit import fit_planets, measure_stars  # noqa: E402
 from kitlib.posterior import join  # noqa: E402
+from kitlib.pretraining import draw_planets  # noqa: E402
 from kitlib.prior import Shapes, SpectralPrior, learn_prior  # noqa: E402
 from kitlib.products import Array, Posterior, Spectra  # noqa: E402
 from kitlib.provenance import write_atomic  # noqa: E402
@@ -40,8 +42,9 @@ from kitlib.reliability import reliability_by_part  # noqa: E402
 from kitlib.schema import PhysfitConfig, PriorConfig  # noqa: E402
 from kitlib.sigma import fit_calibrator  # noqa: E402
 
-SEEDS = {"train": 101, "held-out": 606, "shifted": 303, "oracle prior": 404, "unfamiliar": 707}
+SEEDS = {"train": 101, "held-out": 606, "shifted": 303, "oracle prior": 404, "unfamiliar": 707, "any chemistry": 808}
 TRAIN_SPECTRA, CALIBRATION_PLANETS, FOLDS = 1100, 200, 4
+CALIBRATION_UNFAMILIAR = 100  # planets beside those, of random chemistry, detectors and drifts
 ORACLE_SPECTRA, UNFAMILIAR_SPECTRA = 20_000, 4_000
 SHIPPED = ROOT / "kitlib" / "data"
 
@@ -51,29 +54,37 @@ def trained_on(
 ) -> tuple[SpectralPrior, dict[str, Calibrator]]:
     """Prior of all training planets, and the calibrators of physics and v50, fitted on out-of-fold posteriors.
 
-    Each fold is fitted with a prior that has seen neither its spectra nor its stars; the models have seen none.
+    Each fold is fitted with a prior that has seen neither its spectra nor its stars; the models have seen none. The
+    calibrators see planets of any chemistry too: how far error bars of unfamiliar spectra can be trusted is not to be
+    read off familiar ones.
     """
     count, config = len(train.curves), PhysfitConfig()
     _, catalogue, truth = first(train, count)
     alone = replace(learn_prior(train.truth.depth, train.catalogue, PriorConfig()), unfamiliar=unfamiliar)
     stars = measure_stars(train.curves, catalogue, alone, config, truth.depth, workers=workers)
     fold = np.arange(count) % FOLDS
-    parts = []
+    fits, rows, depths = [], [], []
     for k in range(FOLDS):
         chosen = np.flatnonzero(fold == k)
         others = np.setdiff1d(np.arange(len(train.truth.planet_id)), chosen)
         prior = learn_prior(train.truth.depth[others], train.catalogue.take(others), PriorConfig())
         prior = replace(prior, unfamiliar=unfamiliar)
         prior = with_limb_darkening(prior, [s for s, f in zip(stars, fold, strict=True) if s is not None and f != k])
-        curves = [train.curves[i] for i in chosen]
-        parts.append(fit_planets(curves, catalogue.take(chosen), prior, config, workers=workers))
-    posterior, _ = join(parts)
-    order = np.concatenate([np.flatnonzero(fold == k) for k in range(FOLDS)])
-    spectra = Spectra(posterior.planet_id, truth.depth[order])
+        rows.append(catalogue.take(chosen))
+        depths.append(truth.depth[chosen])
+        fits.append(fit_planets([train.curves[i] for i in chosen], rows[-1], prior, config, workers=workers))
+    whole = with_limb_darkening(alone, [one for one in stars if one is not None])
+    rng = np.random.default_rng(SEEDS["any chemistry"])
+    curves, wild, depth = draw_planets(CALIBRATION_UNFAMILIAR, 1.0, rng)
+    rows.append(wild)
+    depths.append(depth)
+    fits.append(fit_planets(curves, wild, whole, config, workers=workers))
+    posterior, _ = join(fits)
+    spectra = Spectra(posterior.planet_id, np.concatenate(depths))
     naive = naive_statistics(train.truth.depth)
-    answers = {"physics": posterior, "v50": answered(models, posterior, catalogue.take(order))}
-    calibrators = {kind: fit_calibrator(answer, spectra, naive) for kind, answer in answers.items()}
-    return with_limb_darkening(alone, [one for one in stars if one is not None]), calibrators
+    fused = [(answered(models, fit, row), lights) for (fit, lights), row in zip(fits, rows, strict=True)]
+    answers = {"physics": posterior, "v50": join(fused)[0]}
+    return whole, {kind: fit_calibrator(answer, spectra, naive) for kind, answer in answers.items()}
 
 
 def row_of(mu: Array, sigma: Array, truth: Array, naive: tuple[float, float], cov: Array | None = None) -> dict:

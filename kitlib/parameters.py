@@ -60,9 +60,10 @@ def balanced(layout: Layout, shared: Array) -> Array:
     """
     found = shared.copy()
     for p, q in _drifts(layout):
-        ratio = np.linalg.norm(shared[q] / layout.sd[q]) / max(np.linalg.norm(shared[p] / layout.sd[p]), 1e-30)
-        if ratio > 0:
-            found[p], found[q] = shared[p] * np.sqrt(ratio), shared[q] / np.sqrt(ratio)
+        far_p, far_q = (float(np.linalg.norm(shared[part] / layout.sd[part])) for part in (p, q))
+        if far_p > 0 and far_q > 0:
+            scale = np.sqrt(far_q / far_p)
+            found[p], found[q] = shared[p] * scale, shared[q] / scale
     return found
 
 
