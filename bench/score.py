@@ -3,8 +3,8 @@
     python bench/score.py [--planets 200] [--workers N] [--out FILE.json] [--model FILE] [--ship]
 
 Three populations with seeds of their own: training (1,100 spectra, 200 of them with light curves to calibrate sigma
-on, with 100 planets of any chemistry beside them), held-out, and held-out with shifted distributions (spectra of another
-family, degraded detectors, twice the drift). Light curves are simulated with the noise of full-size frames;
+on, with 100 planets of any chemistry beside them), held-out, and held-out with shifted distributions (spectra of
+another family, degraded detectors, twice the drift). Light curves are simulated with the noise of full-size frames;
 `bench/frame_path.py` shows that frames agree with them.
 
 --ship writes the training population's prior and calibrators into kitlib/data: this is how the shipped ones are made.
