@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .instruments import N_AIRS_BINS, N_BINS
+from .posterior import airs_variances
 from .products import Array, Posterior, Prediction
 
 VERSION = 1
@@ -142,11 +143,7 @@ class Parts:
 
 def take_apart(posterior: Posterior, calibrator: Calibrator) -> Parts:
     """Level, shape and FGS1 of a posterior and the quality terms that `calibrator` uses. Raises CalibratorError."""
-    airs = posterior.cov[:, 1:, 1:]
-    row_mean = airs.mean(axis=2, dtype=np.float64)  # (P, 282) cov(level, bin)
-    level_var = row_mean.mean(axis=1)
-    diagonal = np.diagonal(airs, axis1=1, axis2=2).astype(np.float64)
-    cross = row_mean - level_var[:, None]
+    level_var, cross, shape_var = airs_variances(posterior.cov)
     mean = np.asarray(posterior.mean, np.float64)
     level = mean[:, 1:].mean(axis=1)
     fitted = ~is_population(posterior)
@@ -156,7 +153,7 @@ def take_apart(posterior: Posterior, calibrator: Calibrator) -> Parts:
         shape=mean[:, 1:] - level[:, None],
         fgs1_var=posterior.cov[:, 0, 0].astype(np.float64),
         level_var=level_var,
-        shape_var=np.maximum(diagonal - 2 * cross - level_var[:, None], 0.0),
+        shape_var=np.maximum(shape_var, 0.0),
         cross=cross,
         quality=_quality(posterior, calibrator, fitted),
         fitted=fitted,

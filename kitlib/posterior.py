@@ -81,3 +81,16 @@ def join(parts: list[tuple[Posterior, list[LightCurveFit]]]) -> tuple[Posterior,
         inputs={name: np.concatenate([p.inputs[name] for p in posteriors]) for name in posteriors[0].inputs},
     )
     return joined, [curve for _, curves in parts for curve in curves]
+
+
+def airs_variances(cov: Array) -> tuple[Array, Array, Array]:
+    """Variance of the AIRS level (P,), its covariance with the shape and the shape's variance, both (P, 282).
+
+    The level is the mean over AIRS bins, the shape what is left of each bin; `cov` (P, 283, 283). Rounding in float32
+    may leave a shape's variance at or below zero.
+    """
+    airs = np.asarray(cov)[:, 1:, 1:]
+    with_level = airs.mean(axis=2, dtype=np.float64)
+    level = with_level.mean(axis=1)
+    cross = with_level - level[:, None]
+    return level, cross, np.diagonal(airs, axis1=1, axis2=2).astype(np.float64) - 2 * cross - level[:, None]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .combination import Likelihood
+from .posterior import airs_variances
 from .products import Array
 
 DETECTED = 3.0  # sigma
@@ -77,15 +78,15 @@ def leakage_point(before: Answer, after: Answer) -> dict[str, float]:
     changes. sigma_ratio: median sigma over AIRS with the nuisance over that without.
     """
     change, sigma = after.mu - before.mu, np.sqrt(np.diag(before.cov))
-    airs = before.cov[1:, 1:].astype(np.float64)
+    level_var, _, shape_var = (part[0] for part in airs_variances(before.cov[None]))
     level = change[1:].mean()
     shape = change[1:] - level
-    shape_sigma = np.sqrt(np.maximum(np.diag(airs) - 2 * airs.mean(1) + airs.mean(), 1e-30))
+    shape_sigma = np.sqrt(np.maximum(shape_var, 1e-30))
     worst = int(np.argmax(np.abs(shape)))
     found = {"fgs1": change[0], "level": level, "shape": np.sqrt((shape**2).mean()), "worst_bin": abs(shape[worst])}
     sigmas = {
         "fgs1": change[0] / sigma[0],
-        "level": level / np.sqrt(airs.mean()),
+        "level": level / np.sqrt(level_var),
         "shape": np.sqrt(((shape / shape_sigma) ** 2).mean()),
         "worst_bin": abs(shape[worst]) / shape_sigma[worst],
     }

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 from scipy.stats import beta
 
+from .posterior import airs_variances
 from .products import Array
 
 COVERAGE = (0.50, 0.68, 0.90, 0.95)  # central intervals
@@ -93,11 +94,7 @@ def level_shape_z(mean: Array, cov: Array, truth: Array) -> dict[str, Array]:
         {"fgs1": (P,), "level": (P,) of the mean over AIRS bins, "shape": (P, 282) of the bins minus their mean}.
     """
     error = np.asarray(truth, np.float64) - mean
-    airs = np.asarray(cov)[:, 1:, 1:]
-    with_level = airs.mean(axis=2, dtype=np.float64)
-    level_var = with_level.mean(axis=1)
-    diagonal = np.diagonal(airs, axis1=1, axis2=2).astype(np.float64)
-    shape_var = diagonal - 2 * with_level + level_var[:, None]
+    level_var, _, shape_var = airs_variances(cov)
     level_error = error[:, 1:].mean(axis=1)
     # a shape variance that rounding of float32 has left at or below zero has no z-score
     shape_var = np.where(shape_var > 0, shape_var, np.nan)
