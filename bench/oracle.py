@@ -80,8 +80,7 @@ def _transit_slopes(system: Systems, depth: Array, t0_h: float, curve, bins: sli
     fine = sample_times(curve.instrument, int(curve.pairs.sum()), len(curve.time_h))[2]
 
     def mean(changed: Systems = system, spectrum: Array = depth, t0: float = t0_h) -> Array:
-        values = transit_model(changed, spectrum, t0, fine.ravel(), bins)
-        return values.reshape(*fine.shape, -1).mean(axis=1)
+        return transit_model(changed, spectrum, t0, fine, bins)
 
     def moved(a: float, b: float) -> Systems:
         factor = np.exp(a)

@@ -49,10 +49,12 @@ def column_wavelengths_um() -> Array:
     return np.polynomial.polynomial.polyval(np.arange(AIRS.cols) / (AIRS.cols - 1), DISPERSION_UM)
 
 
+_WAVELENGTHS_UM = np.append(FGS1_WAVELENGTH_UM, column_wavelengths_um()[slice(*AIRS.crop)][::-1])
+
+
 def wavelengths_um() -> Array:
     """The 283 wavelengths of `wavelengths.csv`: .7 um for FGS1, then the AIRS crop in ascending order."""
-    airs = column_wavelengths_um()[slice(*AIRS.crop)][::-1]
-    return np.concatenate([[FGS1_WAVELENGTH_UM], airs])
+    return _WAVELENGTHS_UM.copy()
 
 
 def planck(wavelength_um: Array | float, temperature_k: Array | float) -> Array:

@@ -10,6 +10,7 @@ lowest near 2.1 um.
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -79,8 +80,9 @@ def scale_height_depth(systems: Systems) -> Array:
     return 2 * k * height / (systems.stellar_radius_rsun * _SUN_RADIUS_M)
 
 
+@lru_cache(128)  # one family's molecules are asked for again and again
 def cross_sections(bands: tuple[Band, ...], width: float = 1.0) -> Array:
-    """Cross-section of a molecule with these bands at the 282 AIRS wavelengths, cm^2, (282,)."""
+    """Cross-section of a molecule with these bands at the 282 AIRS wavelengths, cm^2, (282,); not to be changed."""
     wavelength = wavelengths_um()[1:]
     total = np.full(len(wavelength), 10.0**_FLOOR)
     for centre, strength, below, above in bands:
