@@ -5,9 +5,9 @@ part has a factor of its own. With the level L = mean_b d_b and the shape S_b = 
 
     var_b = f_L^2 var L + f_S^2 var S_b + 2 f_L f_S cov(L, S_b) + a_L^2 + a_S^2,        FGS1: f_F^2 var + a_F^2,
 
-where each f is a factor times planet-wise terms for residual quality (a power of chi2) and a second visit, f_S also for
-how unlike all training spectra the planet's is, and each a is a floor in ppm added in quadrature. The mean is corrected
-by an offset of FGS1, an offset or a scale of the level, and a scale of the shape around its level.
+where each f is a factor times planet-wise terms for residual quality (a power of chi2), a second visit and a missing
+contact, and each a is a floor in ppm added in quadrature. The mean is corrected by an offset of FGS1, an offset or a
+scale of the level, and a scale of the shape around its level.
 
 A planet whose fit failed (diagnostics["fallback"] >= 2) carries the population prior, which no residual of a fit can
 judge: it keeps its mean and covariance.
@@ -31,7 +31,7 @@ MIN_SIGMA = 1e-8  # far below any real sigma (> 1e-6); keeps rounding of a float
 MIN_DEPTH = 1e-6  # the score refuses negative depths; real ones are above .003
 LN_CHI2_RANGE = 2.0  # |ln(chi2 / reference)| is cut here: a wild fit is not extrapolated without end
 POPULATION = 2  # diagnostics["fallback"] from here on: no fit, the population prior
-QUALITY = ("chi2_white", "visits", "unfamiliar")  # the diagnostics that a calibrator may use
+QUALITY = ("chi2_white", "visits", "missing_contact")  # the diagnostics that a calibrator may use
 
 
 class CalibratorError(ValueError):
@@ -47,7 +47,7 @@ class Calibrator:
     factor_shape: float = 1.0
     chi2_exponent: float = 0.0  # all three factors times (chi2_white / chi2_reference) ** chi2_exponent
     two_visit_factor: float = 1.0  # all three factors, where a planet has two visits
-    unfamiliar_factor: float = 1.0  # the shape's factor, to the power of the posterior weight of the prior's open parts
+    missing_contact_factor: float = 1.0  # all three factors, where ingress or egress is missing
     floor_fgs1_ppm: float = 0.0  # added in quadrature, after the factors
     floor_level_ppm: float = 0.0
     floor_shape_ppm: float = 0.0
@@ -137,7 +137,7 @@ class Parts:
     level_var: Array  # (P,)
     shape_var: Array  # (P, 282)
     cross: Array  # (P, 282) cov(level, shape)
-    quality: Array  # (P, 3) ln(chi2 / reference), two visits, unfamiliar (0 to 1); 0 where one is absent or NaN
+    quality: Array  # (P, 3) ln(chi2 / reference), two visits, missing contact; 0 where a diagnostic is absent or NaN
     fitted: NDArray[np.bool_]  # (P,) False: population prior, never touched
 
 
@@ -174,10 +174,8 @@ def _quality(posterior: Posterior, calibrator: Calibrator, fitted: NDArray[np.bo
             valid = np.isfinite(values) & (values > 0)
             ratio = np.where(valid, values, calibrator.chi2_reference) / calibrator.chi2_reference
             columns[:, index] = np.clip(np.log(ratio), -LN_CHI2_RANGE, LN_CHI2_RANGE)
-        elif name == "visits":
-            columns[:, index] = values > 1.5
         else:
-            columns[:, index] = np.clip(np.nan_to_num(values), 0.0, 1.0)
+            columns[:, index] = values > (1.5 if name == "visits" else 0.5)
     return np.where(fitted[:, None], columns, 0.0)
 
 
@@ -188,10 +186,9 @@ def is_population(posterior: Posterior) -> NDArray[np.bool_]:
 
 def quality_factors(parts: Parts, c: Calibrator) -> Array:
     """(P, 3) factors of the standard deviations of FGS1, level and shape."""
-    of_all, of_shape = [c.chi2_exponent, math.log(c.two_visit_factor), 0.0], [0.0, 0.0, math.log(c.unfamiliar_factor)]
-    terms = np.array([of_all, of_all, np.add(of_all, of_shape)])
+    terms = np.array([c.chi2_exponent, math.log(c.two_visit_factor), math.log(c.missing_contact_factor)])
     base = np.array([c.factor_fgs1, c.factor_level, c.factor_shape])
-    return np.where(parts.fitted[:, None], base * np.exp(parts.quality @ terms.T), 1.0)
+    return np.where(parts.fitted[:, None], base * np.exp(parts.quality @ terms)[:, None], 1.0)
 
 
 def _floors(parts: Parts, c: Calibrator) -> Array:
@@ -220,7 +217,7 @@ def _refuse_constant(name: str) -> float:
 
 
 _POSITIVE = (
-    *("factor_fgs1", "factor_level", "factor_shape", "two_visit_factor", "unfamiliar_factor"),
+    *("factor_fgs1", "factor_level", "factor_shape", "two_visit_factor", "missing_contact_factor"),
     *("shape_scale", "level_scale", "chi2_reference"),
 )
 

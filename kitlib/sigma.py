@@ -66,7 +66,7 @@ def fit_calibrator(
     scale, .005 for the level's.
 
     Args:
-        posterior: of P planets, uncalibrated; diagnostics `chi2_white`, `visits`, `unfamiliar` are used where
+        posterior: of P planets, uncalibrated; diagnostics `chi2_white`, `visits`, `missing_contact` are used where
             present (NaN: neutral), `fallback` >= 2 leaves a planet out.
         truth: their true spectra, same ids in the same order.
         naive: the metric's naive mean and sigma; None: those of `truth`.
@@ -160,7 +160,7 @@ _PARAMETERS = (
     _Parameter("factor_shape", "log", 0.5, -5, 5, False, True),
     _Parameter("chi2_exponent", "plain", 0.5, -4, 4, True, True),
     _Parameter("two_visit_factor", "log", 0.3, -4, 4, True, True),
-    _Parameter("unfamiliar_factor", "log", 0.3, -4, 4, False, True),
+    _Parameter("missing_contact_factor", "log", 0.3, -4, 4, True, True),
     _Parameter("floor_fgs1_ppm", "variance", 30.0, 0, 100, True, False),
     _Parameter("floor_level_ppm", "variance", 30.0, 0, 100, False, True),
     _Parameter("floor_shape_ppm", "variance", 30.0, 0, 100, False, True),
@@ -234,7 +234,7 @@ class _Problem:
         of_fgs1 = bins.by_variance[:, 0] * fgs1_var  # (P,)
         of_level = (airs_var * (level_var[:, None] + mixed)).sum(axis=1) + level.by_variance * level_var
         of_shape = (airs_var * (shape_var + mixed) + shape.by_variance * shape_var).sum(axis=1)
-        chi2, visits, _ = (of_fgs1 + of_level + of_shape) @ parts.quality
+        chi2, visits, contact = (of_fgs1 + of_level + of_shape) @ parts.quality
         by_level = airs_mean.sum(axis=1) + level.by_mean
         return bins.score + level.score + shape.score, {
             "factor_fgs1": of_fgs1.sum(),
@@ -242,7 +242,7 @@ class _Problem:
             "factor_shape": of_shape.sum(),
             "chi2_exponent": chi2,
             "two_visit_factor": visits,
-            "unfamiliar_factor": of_shape @ parts.quality[:, 2],
+            "missing_contact_factor": contact,
             "floor_fgs1_ppm": bins.by_variance[:, 0].sum(),
             "floor_level_ppm": airs_var.sum() + level.by_variance.sum(),
             "floor_shape_ppm": airs_var.sum() + shape.by_variance.sum(),

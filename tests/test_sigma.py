@@ -54,17 +54,14 @@ def rescaled(cov, fgs1, level, shape):
 def campaign(seed, planets=PLANETS, fgs1=1.0, level=1.0, shape=1.0, offset=(0.0, 0.0), extra=None):
     """A posterior that states `cov` while truth - mean has the rescaled covariance and a bias, independent of the mean.
 
-    `extra(rng, planets)` gives factors (P, 3) on errors of FGS1, level and shape, and diagnostics that betray them.
+    `extra(rng, planets)` gives a factor per planet on every error and the diagnostics that betray it.
     """
     rng = np.random.default_rng(seed)
     stated = covariances(rng, planets)
     true = rescaled(stated, fgs1, level, shape)
-    factor, diagnostics = extra(rng, planets) if extra else (np.ones((planets, 3)), {})
+    factor, diagnostics = extra(rng, planets) if extra else (np.ones(planets), {})
     chol = np.linalg.cholesky(true + 1e-16 * np.eye(283))
-    error = np.einsum("pij,pj->pi", chol, rng.standard_normal((planets, 283)))
-    level_error = error[:, 1:].mean(axis=1, keepdims=True)
-    airs = factor[:, 1:2] * level_error + factor[:, 2:] * (error[:, 1:] - level_error)
-    error = np.hstack([factor[:, :1] * error[:, :1], airs])
+    error = factor[:, None] * np.einsum("pij,pj->pi", chol, rng.standard_normal((planets, 283)))
     wave = np.sin(np.arange(283) / 40 + rng.uniform(0, 6, (planets, 1)))
     mean = np.exp(rng.normal(-4.4, 0.5, (planets, 1))) + 2e-4 * wave
     bias = np.append(offset[0], np.full(282, offset[1])) * PPM
@@ -139,23 +136,22 @@ def test_fifty_well_calibrated_planets_are_left_alone():
 
 
 def test_quality_terms_are_recovered():
-    """Errors grow as chi2^.5 and by 1.5 with two visits, those of the shape by 2 where the spectrum is unfamiliar.
+    """Errors grow as chi2^.5, by 1.5 with two visits and by 2 with a missing contact; the diagnostics say which.
 
     A quarter of 240 planets has each flag: a factor is known to 8 % and drawn 4 % toward 1 by its prior; 2.5 of these.
     """
 
     def extra(rng, planets):
         chi2 = np.exp(rng.normal(0.2, 0.5, planets))
-        two, unfamiliar = rng.random(planets) < 0.25, rng.random(planets) < 0.25
-        common = (chi2 / np.exp(0.2)) ** 0.5 * np.where(two, 1.5, 1.0)
-        factor = np.column_stack([common, common, common * np.where(unfamiliar, 2.0, 1.0)])
-        return factor, {"chi2_white": chi2, "visits": 1.0 + two, "unfamiliar": unfamiliar.astype(float)}
+        two, missing = rng.random(planets) < 0.25, rng.random(planets) < 0.25
+        factor = (chi2 / np.exp(0.2)) ** 0.5 * np.where(two, 1.5, 1.0) * np.where(missing, 2.0, 1.0)
+        return factor, {"chi2_white": chi2, "visits": 1.0 + two, "missing_contact": missing.astype(float)}
 
     posterior, truth = campaign(3, extra=extra)
     calibrator = fit_calibrator(posterior, truth)
     assert calibrator.chi2_exponent == pytest.approx(0.5, abs=0.12)
     assert calibrator.two_visit_factor == pytest.approx(1.5, rel=0.24)
-    assert calibrator.unfamiliar_factor == pytest.approx(2.0, rel=0.24)
+    assert calibrator.missing_contact_factor == pytest.approx(2.0, rel=0.24)
     assert calibrator.chi2_reference == pytest.approx(np.exp(0.2), rel=0.1)
     lacking = replace(posterior, diagnostics={"visits": posterior.diagnostics["visits"]})
     with pytest.raises(CalibratorError, match="chi2_white"):
@@ -257,12 +253,8 @@ def test_when_every_planet_failed_missing_diagnostics_are_no_error():
 def test_the_gradient_is_the_derivative_of_the_loss():
     def extra(rng, planets):
         two = rng.random(planets) < 0.5
-        diagnostics = {
-            "chi2_white": rng.uniform(0.5, 2, planets),
-            "visits": 1.0 + two,
-            "unfamiliar": rng.random(planets),
-        }
-        return np.ones((planets, 3)), diagnostics
+        diagnostics = {"chi2_white": rng.uniform(0.5, 2, planets), "visits": 1.0 + two, "missing_contact": 1.0 - two}
+        return np.ones(planets), diagnostics
 
     posterior, truth = campaign(9, planets=6, fgs1=1.3, offset=(20.0, 20.0), extra=extra)
     start = Calibrator(quality=sigma_module.QUALITY)
