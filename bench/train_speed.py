@@ -2,9 +2,9 @@
 
     python bench/train_speed.py [--planets 1000] [--rounds 5] [--steps 10] [--threads N] [--out FILE.json]
 
-Rows, measured in turn: reading the training set's file (once in a run), taking every batch of an epoch from it (what an
-epoch would take if the model cost nothing: the floor), and steps of the optimiser in the shipped configuration of
-`train`. Time outside of torch's operations is what torch's own profiler does not attribute to any of them, its own cost
+Rows, measured in turn: simulating the light curves of planets for pre-training (on one core), reading the training
+set's file (once in a run), taking every batch of an epoch from it (what an epoch would take if the model cost nothing:
+the floor), and steps of the optimiser in the shipped configuration of `train`. Time outside of torch's operations is what torch's own profiler does not attribute to any of them, its own cost
 included: an upper bound of what is spent in Python. Sixteen planets are simulated and fitted, then repeated.
 """
 
@@ -20,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from joblib import cpu_count  # noqa: E402
 from torch.profiler import ProfilerActivity, profile  # noqa: E402
@@ -28,12 +29,13 @@ from kitlib.config import compose  # noqa: E402
 from kitlib.features import read_set, write_set  # noqa: E402
 from kitlib.losses import Loss  # noqa: E402
 from kitlib.metric import naive_statistics  # noqa: E402
-from kitlib.pretraining import fitted_shard, wavelengths_um  # noqa: E402
+from kitlib.pretraining import draw_planets, fitted_shard, wavelengths_um  # noqa: E402
 from kitlib.prior import shipped_prior  # noqa: E402
 from kitlib.schema import Config  # noqa: E402
 from kitlib.train import Run, TrainingSet  # noqa: E402
 
 DISTINCT = 16
+SIMULATED = 32  # planets, a round
 
 
 def training_set(config: Config, planets: int, path: Path) -> TrainingSet:
@@ -76,7 +78,12 @@ def main() -> None:
         run = Run(config, Loss(*naive, wavelengths_um()), Path(scratch), "cpu", None)
         run.model.scale_inputs(data.features)
         batch, order = config.train.batch, torch.randperm(given.planets)
+        rng = np.random.default_rng(1)
         works = {
+            "simulating light curves, one core": (
+                lambda: draw_planets(SIMULATED, config.pretrain.randomised, rng),
+                SIMULATED,
+            ),
             "reading the set's file, once": (lambda: read_set(path), given.planets),
             "taking an epoch's batches: the floor": (lambda: [data.take(i) for i in order.split(batch)], given.planets),
             "training": (lambda: [run._step(data) for _ in range(given.steps)], given.steps * batch),

@@ -59,7 +59,7 @@ def spectrum_figure(data: ReportData, planet_id: int) -> Figure:
     fgs1.set_ylabel("depth, ppm")
     fgs1.set_xticks(wavelength[:1], [f"{wavelength[0]:.1f}"])
     axes[-1, 1].set_xlabel("wavelength, um")
-    airs.legend(loc="lower right", frameon=False)
+    figure.legend(loc="upper right", frameon=False, ncols=2)  # beside the title: the spectrum may go anywhere
     figure.suptitle(f"Planet {planet_id}")
     return figure
 
