@@ -4,8 +4,9 @@
 
 Rows, measured in turn: simulating the light curves of planets for pre-training (on one core), reading the training
 set's file (once in a run), taking every batch of an epoch from it (what an epoch would take if the model cost nothing:
-the floor), and steps of the optimiser in the shipped configuration of `train`. Time outside of torch's operations is what torch's own profiler does not attribute to any of them, its own cost
-included: an upper bound of what is spent in Python. Sixteen planets are simulated and fitted, then repeated.
+the floor), and steps of the optimiser in the shipped configuration of `train`. Time outside of torch's operations is
+what torch's own profiler does not attribute to any of them, its own cost included: an upper bound of what is spent in
+Python. Sixteen planets are simulated and fitted, then repeated.
 """
 
 import argparse

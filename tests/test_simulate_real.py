@@ -98,7 +98,7 @@ def test_flux_per_wavelength(real, simulated):
     ratio = (b / a)[slice(*AIRS.crop)][whole[slice(*AIRS.crop)]]
     assert len(ratio) > 200 and abs(np.median(ratio) - 1) < 0.01
     assert np.mean(np.abs(ratio - 1) < 0.03) > 0.98 and np.abs(ratio - 1).max() < 0.06
-    # Row profile: three Gaussians stand for a diffraction pattern, 2 % of the light in the worst row.
+    # Row profile: two Gaussians and smooth wings stand for a diffraction pattern, 2 % of the light in the worst row.
     assert np.abs(profile_a - profile_b).max() < 0.02
     assert abs(profile_a[8:24].sum() - profile_b[8:24].sum()) < 0.006
 
