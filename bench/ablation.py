@@ -1,6 +1,6 @@
 """What each part of the fusion model is worth: one training a row, same planets, same seed, judged on the same planets.
 
-    python bench/ablation.py [--planets 2500] [--held-out 100] [--small 500] [--workers N] [--out FOLDER]
+    python bench/ablation.py [--planets 2500] [--held-out 100] [--small 500] [--steps 1200] [--out FOLDER]
 
 Rows that change the network alone train on --planets simulated planets, as `python -m kitlib pretrain` does. Two rows
 need planets of their own, --small of them: a fit without the spectral prior, and training without pre-training on as
@@ -127,10 +127,12 @@ def main() -> None:
     parser.add_argument("--planets", type=int, default=2500, help="planets of pre-training")
     parser.add_argument("--held-out", type=int, default=100, help="planets of each population that judges")
     parser.add_argument("--small", type=int, default=500, help="planets of the rows that need their own")
+    parser.add_argument("--steps", type=int, default=1200, help="of each training, at most")
     parser.add_argument("--workers", type=int, default=cpu_count())
     parser.add_argument("--out", type=Path, default=Path("artifacts/ablation"))
     given = parser.parse_args()
-    words = [f"run.seed={SEEDS['training']}", f"pretrain.planets={given.planets}", "run.progress=false"]
+    words = [f"run.seed={SEEDS['training']}", f"pretrain.planets={given.planets}", f"train.steps={given.steps}"]
+    words.append("run.progress=false")
     small = [*words, f"pretrain.planets={given.small}"]
     results: dict[str, dict[str, dict[str, float]]] = {}
 
