@@ -14,7 +14,7 @@ from .products import Array
 from .series import Series
 from .visitmodel import NormalEquations, normal_equations
 
-ATTEMPTS = 8  # at a step, each more damped than the one before (Levenberg 1944; Marquardt 1963)
+ATTEMPTS = 9  # at a step (Levenberg 1944; Marquardt 1963)
 LEAST_DAMPING = 1e-3  # of a step after one that failed; how damping grows and falls: Nielsen (1999, IMM-REP-1999-05)
 CONVERGED = 0.02  # stop when the objective (chi2 plus priors) falls by less
 
@@ -70,16 +70,18 @@ def gauss_newton(
         hessian[size:, size:] += GAUGE * free.T @ free
         hessian[impact, impact] += _bend(layout, state, system)
         gradient = np.concatenate([root.T @ system.gradient_depth, sd * system.gradient_shared]) - whiten(state)
-        for _ in range(ATTEMPTS):
+        step = np.zeros(len(gradient))
+        for attempt in range(ATTEMPTS):  # the whole step, half of it, then more and more damped ones
             damped = hessian + damping * np.diag(np.diag(hessian))
-            step = cho_solve(_factor(damped), gradient)
+            step = step / 2 if attempt == 1 else cho_solve(_factor(damped), gradient)
             depth = np.clip(state.depth + root @ step[:size], 1e-6, 0.5)
             trial = State(balanced(layout, state.shared + sd * step[size:]), depth)
             found = normal_equations(series, layout, trial, period_days)  # most trials are kept: linearise at once
             new = found.chi2 + penalty(trial)
             if np.isfinite(new) and new < objective:
                 break
-            damping, growth = max(growth * damping, LEAST_DAMPING), 2 * growth
+            if attempt > 0:
+                damping, growth = max(growth * damping, LEAST_DAMPING), 2 * growth
         else:
             break  # no step improves: converged to rounding
         gain, expected = objective - new, float(step @ (2 * gradient - hessian @ step))

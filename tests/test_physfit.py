@@ -9,7 +9,7 @@ import pytest
 from kitlib import physfit, visitmodel
 from kitlib.instruments import AIRS, FGS1, N_BINS
 from kitlib.limbdarkening import PUBLISHED
-from kitlib.parameters import State
+from kitlib.parameters import State, balanced, gauge
 from kitlib.prior import learn_prior
 from kitlib.products import Catalogue, LightCurve, PlanetLightCurves
 from kitlib.schema import PhysfitConfig, PriorConfig
@@ -106,6 +106,43 @@ def test_jacobian_equals_finite_differences():
         assert system.gradient_depth[channel] == pytest.approx(
             numeric, rel=1e-2, abs=1e-3 * abs(system.gradient_depth).max()
         )
+
+
+def test_scale_that_drift_and_colour_exchange_is_balanced_and_unseen_by_the_light_curves():
+    rng = np.random.default_rng(4)
+    row, depth = catalogue_row(), spectra(1, rng)[0]
+    series = series_of(PlanetLightCurves(1, (visit(depth, 3.6, row, rng),)), white=False)
+    layout = layout_for(row, PUBLISHED, 1, 3, 2)
+    p, q = layout["airs_drift_0"], layout["airs_colour_0"]
+    shared = layout.mean.copy()
+    shared[layout["t0_0"]] = 3.6
+    shared[p], shared[q] = 3e-5 * rng.normal(size=3), 20 * rng.normal(size=3)
+
+    def penalty(values):
+        return float((((values - layout.mean) / layout.sd) ** 2).sum())
+
+    found = balanced(layout, shared)
+    np.testing.assert_allclose(np.outer(found[p], found[q]), np.outer(shared[p], shared[q]), rtol=1e-12)
+    for factor in (0.5, 0.9, 1.1, 2.0):
+        other = found.copy()
+        other[p], other[q] = found[p] * factor, found[q] / factor
+        assert penalty(other) > penalty(found)
+    system = visitmodel.normal_equations(series, layout, State(found, depth), 4.0)
+    direction = gauge(layout, found)[0] * layout.sd
+    assert direction @ system.shared @ direction < 1e-9 * (direction**2 * np.diag(system.shared)).sum()
+    assert len(gauge(layout_for(row, PUBLISHED, 1, 3, 0), found[: len(found) - 2])) == 0  # white light has no colour
+
+
+@pytest.mark.parametrize(("a", "b"), [(10.0, 0.02), (13.0, 0.4)])
+def test_the_fit_converges_within_its_iterations(prior, a, b):
+    """An impact parameter near 0, where Gauss-Newton's own second derivative vanishes, and an ordinary one."""
+    rng = np.random.default_rng(12)
+    row, depth = catalogue_row(a=a, b=b), spectra(1, rng)[0]
+    planet = PlanetLightCurves(1, (visit(depth, 3.4, row, rng),))
+    usual, long = (physfit.fit_planet(planet, row, prior, PhysfitConfig(max_iterations=n)) for n in (8, 60))
+    sigma = np.sqrt(np.diag(long.cov))
+    assert np.abs(usual.mean - long.mean).max() < 0.1 * sigma.min()
+    np.testing.assert_allclose(np.sqrt(np.diag(usual.cov)), sigma, rtol=0.02)
 
 
 def test_recovers_spectra_within_its_own_sigma(prior):
