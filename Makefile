@@ -25,7 +25,7 @@ run: $(STAMP)
 	$(BIN)/python notebooks/run.py $(OVERRIDES)
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 # a folder without git (an unpacked archive) has no hooks
 dev: $(STAMP)

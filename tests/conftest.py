@@ -6,6 +6,19 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+# Modules of a minute and more, longest first: two processes that begin with these end together.
+LONG_MODULES = [
+    *("test_guarded_predict", "test_notebooks", "faults/test_planets", "test_twin", "test_pipeline", "test_bad_input"),
+    *("test_inject", "test_sweep", "test_train", "test_cluster"),
+]
+
+
+def pytest_collection_modifyitems(items):
+    def place(item) -> int:
+        name = item.path.relative_to(REPOSITORY / "tests").with_suffix("").as_posix()
+        return LONG_MODULES.index(name) if name in LONG_MODULES else len(LONG_MODULES)
+
+    items.sort(key=place)
 
 
 def _shared(variable: str, name: str) -> Path:
