@@ -4,33 +4,80 @@ The oracle knows each planet's true noise, limb darkening, orders and scales of 
 simulator's own model at the true parameters. It does not know the depths, the drift's coefficients, mid-transit times,
 a/Rs or the impact parameter: those have their generating distributions as prior and are marginalised exactly. Its
 spectral prior is learnt from many more spectra of the generating family than the competition has planets.
+
+No file of the competition says how dark a star's limb is. The oracle of unknown stars has to find that out as a solver
+has: limb darkening and geometry have the generating distribution around the population's mean and the catalogue's
+values, not around the truth. What lies between the two oracles is beyond anyone who is given the competition's files.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from kitlib.combination import Likelihood, combine
 from kitlib.instruments import AIRS, INSTRUMENTS, N_BINS
 from kitlib.prior import SpectralPrior, ln_scale_height_depth
-from kitlib.products import Array, PlanetLightCurves, Posterior
+from kitlib.products import Array, Catalogue, LightCurve, PlanetLightCurves, Posterior
 from kitlib.simulate.lightcurves import Truth, sample_times, transit_model
-from kitlib.simulate.systems import CATALOGUE_INCLINATION_SD_DEG, CATALOGUE_LN_SMA_SD, Systems, observed_catalogue
+from kitlib.simulate.systems import (
+    AIRS_CURVED_SD,
+    AIRS_STEEP,
+    CATALOGUE_INCLINATION_SD_DEG,
+    CATALOGUE_LN_SMA_SD,
+    FGS1_CURVED_SD,
+    FGS1_STEEP,
+    Systems,
+    limb_darkening_fields,
+    observed_catalogue,
+)
 from kitlib.simulate.visits import MAX_TIMING_OFFSET_H, Drift
 
 STEP_DEPTH, STEP_LN_A, STEP_B, STEP_T0_H = 1e-5, 1e-3, 1e-3, 1e-3  # central differences
+STEP_LIMB = 0.2  # of a prior's standard deviation
+# A star's limb darkening: eight standard deviates, then the departures from the quadratic law (means of uniforms)
+LIMB_MEAN = np.array([0.0] * 8 + [np.mean(FGS1_STEEP), 0.0, np.mean(AIRS_STEEP), 0.0])
+LIMB_SD = np.array(
+    [1.0] * 8 + [np.ptp(FGS1_STEEP) / np.sqrt(12), FGS1_CURVED_SD, np.ptp(AIRS_STEEP) / np.sqrt(12), AIRS_CURVED_SD]
+)
 FREE_T0_H = 1.0  # prior width of the mid-transit time: as good as free
 
 
-def oracle(planets: list[PlanetLightCurves], truths: list[Truth], systems: Systems, prior: SpectralPrior) -> Posterior:
-    """Posterior of each planet's spectrum given everything but what has to be measured."""
+@dataclass
+class _Shared:
+    """Names of what a planet's bins share and nobody knows, prior standard deviations, prior means less the truth."""
+
+    names: list[str] = field(default_factory=list)
+    sd: list[float] = field(default_factory=list)
+    offset: list[float] = field(default_factory=list)
+
+    def index(self, name: str, sd: float, offset: float = 0.0) -> int:
+        """Where the parameter is; it is added when it is new."""
+        if name not in self.names:
+            self.names.append(name)
+            self.sd.append(sd)
+            self.offset.append(offset)
+        return self.names.index(name)
+
+
+def oracle(
+    planets: list[PlanetLightCurves],
+    truths: list[Truth],
+    systems: Systems,
+    prior: SpectralPrior,
+    catalogue: Catalogue | None = None,
+) -> Posterior:
+    """Posterior of each planet's spectrum given everything but what has to be measured.
+
+    With `catalogue`, what a solver is given, stars are unknown: the module's docstring says what that means.
+    """
     means, covs = [], []
     exact = observed_catalogue(systems, np.random.default_rng(0))
     exact = replace(exact, **{name: getattr(systems, name) for name in ("stellar_radius_rsun", "planet_mass_mjup")})
     exact = replace(exact, semi_major_axis_rs=systems.semi_major_axis_rs)
-    height = ln_scale_height_depth(exact, systems.depth_level)
+    height = ln_scale_height_depth(exact if catalogue is None else catalogue, systems.depth_level)
     for i, (planet, truth) in enumerate(zip(planets, truths, strict=True)):
-        likelihood = _likelihood(planet, truth, systems.take(np.array([i])))
+        row = None if catalogue is None else catalogue.take(slice(i, i + 1))
+        likelihood = _likelihood(planet, truth, systems.take(np.array([i])), row)
         components = prior.components(float(height[i]), float(systems.depth_level[i]))
         mean, cov, _ = combine([likelihood], components)
         means.append(mean)
@@ -39,43 +86,72 @@ def oracle(planets: list[PlanetLightCurves], truths: list[Truth], systems: Syste
     return Posterior(ids, np.stack(means), np.stack(covs).astype(np.float32), {})
 
 
-def _likelihood(planet: PlanetLightCurves, truth: Truth, system: Systems) -> Likelihood:
-    """What the light curves say of the depths; all else has its generating prior."""
-    columns: list[tuple[str, float]] = []  # name and prior standard deviation of each shared parameter
-
-    def index(name: str, sd: float) -> int:
-        if (name, sd) not in columns:
-            columns.append((name, sd))
-        return columns.index((name, sd))
-
-    blocks = []
+def _likelihood(planet: PlanetLightCurves, truth: Truth, system: Systems, row: Catalogue | None) -> Likelihood:
+    """What the light curves say of the depths; all else has its generating prior, around the truth without a `row`."""
+    known, blocks = _Shared(), []
     impact_sd = float(system.semi_major_axis_rs[0]) * np.radians(CATALOGUE_INCLINATION_SD_DEG)
-    shared = [("ln_a", CATALOGUE_LN_SMA_SD), ("b", impact_sd)]
+    off = (0.0, 0.0) if row is None else _catalogue_errors(row, system)
+    known.index("ln_a", CATALOGUE_LN_SMA_SD, off[0])
+    known.index("b", impact_sd, off[1])
     for number, (curves, visit) in enumerate(zip(planet.visits, truth.visits, strict=True)):
         for instrument in INSTRUMENTS:
             name = instrument.name
             bins = slice(1, N_BINS) if instrument is AIRS else slice(0, 1)
-            slopes = _transit_slopes(system, truth.depth, visit.visit.t0_h[name], curves[name], bins)
+            t0_h, curve = visit.visit.t0_h[name], curves[name]
+            slopes = _transit_slopes(system, truth.depth, t0_h, curve, bins)
             gain, transit = visit.gain[name], visit.transit[name]
-            shared_columns = {index(*pair): gain * slopes[pair[0]] for pair in shared}
-            shared_columns[index(f"t0_{number}", FREE_T0_H)] = gain * slopes["t0"]
+            columns = {known.names.index(part): gain * slopes[part] for part in ("ln_a", "b")}
+            columns[known.index(f"t0_{number}", FREE_T0_H)] = gain * slopes["t0"]
             if instrument is not AIRS:
-                shared_columns[index("delay", MAX_TIMING_OFFSET_H / np.sqrt(3))] = gain * slopes["t0"]
-            for k, (basis, sd) in enumerate(
-                _drift_slopes(visit.visit.drift[name], curves[name].time_h, instrument.n_bins)
-            ):
-                shared_columns[index(f"{name}_{number}_{k}", sd)] = basis * transit
+                columns[known.index("delay", MAX_TIMING_OFFSET_H / np.sqrt(3))] = gain * slopes["t0"]
+            if row is not None:
+                for part, sd, offset, slope in _limb_slopes(system, truth.depth, t0_h, curve, bins):
+                    columns[known.index(part, sd, offset)] = gain * slope
+            for k, (basis, sd) in enumerate(_drift_slopes(visit.visit.drift[name], curve.time_h, instrument.n_bins)):
+                columns[known.index(f"{name}_{number}_{k}", sd)] = basis * transit
             star = truth.star_flux_e[bins]
             model, weight = gain * transit, (star / visit.noise_sd_e[name]) ** 2
-            flux = curves[name].flux_e / star
+            flux = curve.flux_e / star
             weight = np.where(
                 np.abs(flux - model) * np.sqrt(weight) < 5, weight, 0.0
             )  # it knows outliers when it sees them
-            blocks.append((bins, shared_columns, gain * slopes["depth"], model, flux - model, weight))
-    return _marginalise(blocks, np.array([sd for _, sd in columns]), truth.depth)
+            blocks.append((bins, columns, gain * slopes["depth"], model, flux - model, weight))
+    return _marginalise(blocks, np.array(known.sd), np.array(known.offset), truth.depth)
 
 
-def _transit_slopes(system: Systems, depth: Array, t0_h: float, curve, bins: slice) -> dict[str, Array]:
+def _catalogue_errors(row: Catalogue, system: Systems) -> tuple[float, float]:
+    """How far the catalogue's ln a/Rs and impact parameter are from the truth."""
+    a = float(row.semi_major_axis_rs[0])
+    impact = a * np.cos(np.radians(float(row.inclination_deg[0])))
+    return float(np.log(a / system.semi_major_axis_rs[0])), float(impact - system.impact[0])
+
+
+def _limb_slopes(
+    system: Systems, depth: Array, t0_h: float, curve: LightCurve, bins: slice
+) -> list[tuple[str, float, float, Array]]:
+    """For each of a star's twelve limb-darkening numbers: name, prior sd, prior mean less truth, derivative (T, W)."""
+    fine = sample_times(curve.instrument, int(curve.pairs.sum()), len(curve.time_h))[2]
+
+    def star(numbers: Array) -> Systems:
+        known = limb_darkening_fields(system.stellar_temperature_k, numbers[:8, None], numbers[None, 8:])
+        return replace(system, **known)
+
+    def flat(one: Systems) -> Array:
+        return np.concatenate([one.ld_fgs1[0], one.ld_airs[0], one.ld_steep[0]])
+
+    base = flat(star(np.zeros(12)))
+    linear = np.stack([flat(star(unit)) - base for unit in np.eye(12)], axis=1)
+    truth = np.linalg.solve(linear, flat(system) - base)
+    found = []
+    for k, (mean, sd) in enumerate(zip(LIMB_MEAN, LIMB_SD, strict=True)):
+        step = STEP_LIMB * sd * np.eye(12)[k]
+        ends = [transit_model(star(truth + side * step), depth, t0_h, fine, bins) for side in (1, -1)]
+        slope = (ends[0] - ends[1]) / (2 * STEP_LIMB * sd)
+        found.append((f"limb_{k}", float(sd), float(mean - truth[k]), slope))
+    return found
+
+
+def _transit_slopes(system: Systems, depth: Array, t0_h: float, curve: LightCurve, bins: slice) -> dict[str, Array]:
     """Derivatives of the transit, averaged over each sample, each (T, W)."""
     fine = sample_times(curve.instrument, int(curve.pairs.sum()), len(curve.time_h))[2]
 
@@ -109,11 +185,11 @@ def _drift_slopes(drift: Drift, time_h: Array, bins: int) -> list[tuple[Array, f
     return found
 
 
-def _marginalise(blocks: list, sd: Array, depth: Array) -> Likelihood:
-    """The linear model around the truth, each bin's level eliminated."""
+def _marginalise(blocks: list, sd: Array, offset: Array, depth: Array) -> Likelihood:
+    """The linear model around the truth, each bin's level eliminated; shared parameters ~ N(truth + offset, sd^2)."""
     shared = np.diag(sd**-2.0)
     cross, own = np.zeros((N_BINS, len(sd))), np.zeros(N_BINS)
-    gradient_shared, gradient = np.zeros(len(sd)), np.zeros(N_BINS)
+    gradient_shared, gradient = offset * sd**-2.0, np.zeros(N_BINS)
     for bins, columns, slope, model, residual, weight in blocks:
         norm = (weight * model**2).sum(0)
 

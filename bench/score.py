@@ -135,14 +135,15 @@ def judged(
         rows[f"{kind}, uncalibrated"] = row_of(found.mean, uncalibrated(found), depth, naive, found.cov)
         answer, cov = apply(calibrators[kind], found), calibrated_covariance(calibrators[kind], found)
         rows[kind] = row_of(answer.mu, answer.sigma, depth, naive, cov) | {"fallbacks": fallbacks}
-    jobs = (
-        delayed(oracle)([c], [t], systems.take(np.array([i])), wide_prior)
-        for i, (c, t) in enumerate(zip(held_out.curves, held_out.truths, strict=True))
-    )
-    best = list(tqdm(Parallel(n_jobs=workers, return_as="generator")(jobs), total=count, desc="oracle"))
-    mean, cov = (np.concatenate([getattr(one, name) for one in best]) for name in ("mean", "cov"))
-    sigma = np.sqrt(np.diagonal(cov, axis1=1, axis2=2)).astype(np.float64)
-    rows["oracle"] = row_of(mean, sigma, depth, naive, cov)
+    for name, given in (("oracle, stars unknown", singles), ("oracle", [None] * count)):
+        jobs = (
+            delayed(oracle)([c], [t], systems.take(np.array([i])), wide_prior, g)
+            for i, (c, t, g) in enumerate(zip(held_out.curves, held_out.truths, given, strict=True))
+        )
+        best = list(tqdm(Parallel(n_jobs=workers, return_as="generator")(jobs), total=count, desc=name))
+        mean, cov = (np.concatenate([getattr(one, part) for one in best]) for part in ("mean", "cov"))
+        sigma = np.sqrt(np.diagonal(cov, axis1=1, axis2=2)).astype(np.float64)
+        rows[name] = row_of(mean, sigma, depth, naive, cov)
     return rows
 
 

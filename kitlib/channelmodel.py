@@ -16,7 +16,7 @@ from .limbdarkening import COEFFICIENTS
 from .parameters import Layout, State, limb_coefficients
 from .products import Array
 from .series import Series
-from .transit import brightness_coefficients, overlap_integrals
+from .transit import overlap_integrals
 
 GEOMETRY = 5  # local columns between the depth and the drift: ln a/Rs, b, t0, u1, u2
 _EXPOSURE_NODES = np.polynomial.legendre.leggauss(2)  # samples are short against ingress
@@ -67,9 +67,6 @@ def channel_parts(one: Series, layout: Layout, state: State, period_days: float)
     steps = np.array([-1.0, 0.0, 1.0]) if len(radius) > 1 else np.zeros(1)
     nodes = np.clip(centre + spread * steps, 1e-4, 0.95)
     weights = _lagrange(radius, nodes)
-    coefficients = brightness_coefficients(
-        torch.from_numpy(np.atleast_1d(u1)), torch.from_numpy(np.atleast_1d(u2))
-    ).numpy()
     tau = one.time_h / max(one.time_h[-1], 1e-9) * 2 - 1
     if fgs1:
         drift, basis = state.shared[layout[f"fgs1_drift_{one.visit}"]], np.ones((1, 1))
@@ -79,7 +76,7 @@ def channel_parts(one: Series, layout: Layout, state: State, period_days: float)
         basis = np.vander(np.asarray(one.position, np.float64), layout.colour_order + 1, increasing=True)
         colour = basis @ state.shared[layout[f"airs_colour_{one.visit}"]]
     return Parts(
-        interpolation=coefficients[:, :, None] * weights[:, None, :],
+        interpolation=_brightness(u1, u2)[0][:, :, None] * weights[:, None, :],
         integrals=_integrals(one, layout, state, period_days, nodes),
         node_weights=weights,
         u1=u1,
@@ -131,7 +128,7 @@ def linearise(one: Series, layout: Layout, state: State, period_days: float) -> 
     """
     parts = channel_parts(one, layout, state, period_days)
     width, size = len(parts.colour), 1 + GEOMETRY + layout.drift_order
-    slopes = [slope[:, :, None] * parts.node_weights[:, None, :] for slope in _limb_slopes(parts.u1, parts.u2)]
+    slopes = [slope[:, :, None] * parts.node_weights[:, None, :] for slope in _brightness(parts.u1, parts.u2)[1:]]
     factors = np.stack([parts.interpolation, *slopes]).reshape(3, width, -1)
     integrals = np.stack([parts.integrals[name] for name in ("value", "k", "ln_a", "b", "t0")])
     integrals = integrals.reshape(5, factors.shape[2], -1)
@@ -195,13 +192,13 @@ def _channel_systems(flux, weight, radius, colour, drift, powers, factors, integ
         residual[w] = rows[size + 1]
 
 
-def _limb_slopes(u1: Array, u2: Array) -> tuple[Array, Array]:
-    """Derivatives of `brightness_coefficients` with respect to u1 and u2, each (W, 3)."""
+def _brightness(u1: Array, u2: Array) -> tuple[Array, Array, Array]:
+    """`transit.brightness_coefficients`, and their derivatives with respect to u1 and u2, each (W, 3)."""
     total = np.pi * (1 - u1 / 3 - u2 / 6)[:, None]
-    value = np.stack([1 - u1 - 2 * u2, u1 + 2 * u2, u2], -1)
-    by_u1 = np.array([-1.0, 1.0, 0.0]) / total + value * (np.pi / 3) / total**2
-    by_u2 = np.array([-2.0, 2.0, 1.0]) / total + value * (np.pi / 6) / total**2
-    return by_u1, by_u2
+    value = np.stack([1 - u1 - 2 * u2, u1 + 2 * u2, u2], -1) / total
+    by_u1 = np.array([-1.0, 1.0, 0.0]) / total + value * (np.pi / 3) / total
+    by_u2 = np.array([-2.0, 2.0, 1.0]) / total + value * (np.pi / 6) / total
+    return value, by_u1, by_u2
 
 
 def _design(one: Series, layout: Layout, state: State, parts: Parts) -> Array:

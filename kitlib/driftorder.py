@@ -45,8 +45,8 @@ def full_choice(layout: Layout) -> Blocks:
     return blocks
 
 
-def restricted(layout: Layout, blocks: Blocks) -> tuple[Layout, NDArray[np.bool_]]:
-    """Layout with the priors of a choice, and which parameters (S,) it leaves free; the others are zero."""
+def restricted(layout: Layout, blocks: Blocks) -> tuple[Array, NDArray[np.bool_]]:
+    """Prior widths (S,) of a choice, and which parameters (S,) it leaves free; the others are zero."""
     sd, free = layout.sd.copy(), np.ones(len(layout.sd), bool)
     for name, choice in blocks.items():
         instrument, visit = name.split("_")
@@ -56,7 +56,7 @@ def restricted(layout: Layout, blocks: Blocks) -> tuple[Layout, NDArray[np.bool_
         if instrument == "airs":
             colour = layout[f"airs_colour_{visit}"]
             free[colour.start + choice.colour + 1 : colour.stop] = False
-    return replace(layout, sd=sd), free
+    return sd, free
 
 
 class _Evidence:
@@ -77,7 +77,7 @@ class _Evidence:
         """Log evidence of each choice up to a common constant, (n,); all choices at once."""
         restrictions = [restricted(self.layout, blocks) for blocks in choices]
         free = np.stack([own for _, own in restrictions])
-        precision = np.stack([layout.sd**-2.0 for layout, _ in restrictions])
+        precision = np.stack([sd for sd, _ in restrictions]) ** -2.0
         value = self.fit.state.shared
         moved = np.where(free, 0.0, -value)
         pulled = moved @ self.shared
@@ -166,10 +166,10 @@ def _likelihood(weight: float, fit: Fit, layout: Layout, blocks: Blocks) -> Like
     """The depths' likelihood with the choice's free parameters marginalised and the others zero."""
     system, value = fit.system, fit.state.shared
     shared = _gauged(fit, layout)
-    layout, free = restricted(layout, blocks)
+    sd, free = restricted(layout, blocks)
     out = ~free
     moved = -value[out]
-    prior = layout.sd[free] ** -2.0
+    prior = sd[free] ** -2.0
     slope = system.gradient_shared[free] - shared[np.ix_(free, out)] @ moved
     slope = slope - prior * (value[free] - layout.mean[free])
     cross, matrix = system.cross[:, free], shared[np.ix_(free, free)] + np.diag(prior)

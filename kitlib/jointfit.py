@@ -1,5 +1,7 @@
 """Second step of the physical fit: all channels of all visits together, from the white fit's state."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from .driftorder import best_choice, restricted
@@ -36,9 +38,10 @@ def joint_fit(
     fit = gauss_newton(cleaned, layout, start, period, mean, cov, config.max_iterations)
     cleaned, _ = without(fit.series, fit.system.residuals, config.outlier_sigma)
     blocks, _ = best_choice(fit, layout)
-    chosen, free = restricted(layout, blocks)
-    chosen.sd[~free] = FIXED * layout.sd[~free]
+    sd, free = restricted(layout, blocks)
+    sd[~free] = FIXED * layout.sd[~free]
     start = State(np.where(free, fit.state.shared, 0.0), fit.state.depth)
+    chosen = replace(layout, sd=sd)
     return gauss_newton(cleaned, chosen, start, period, mean, cov, config.max_iterations), layout
 
 

@@ -18,6 +18,9 @@ KEPLER = 4.2083
 DEPTH_MU, DEPTH_SIGMA, DEPTH_RANGE = -4.44, 0.653, (0.0037, 0.080)  # lognormal, truncated
 SUN_TEMPERATURE_K = 5840.0  # the catalogue's mean, where the limb-darkening relations are anchored
 AIRS_LD_WAVELENGTH_UM = 2.9  # where the AIRS limb-darkening coefficients are quoted
+# Departures from the quadratic law, along the two shapes of `_steep_shapes`: uniform along the first
+FGS1_STEEP, FGS1_CURVED_SD = (0.05, 0.25), 0.1
+AIRS_STEEP, AIRS_CURVED_SD = (0.02, 0.15), 0.05
 CATALOGUE_LN_SMA_SD = 0.064  # ln(sma / Kepler's) in the real catalogue
 MAX_TILT_DEG, MAX_IMPACT = 3.1, 0.85
 CATALOGUE_INCLINATION_SD_DEG = 0.58  # moves b by about .1
@@ -152,15 +155,18 @@ def _steep_shapes() -> Array:
 _STEEP_SHAPES = _steep_shapes()
 
 
-def _draw_limb_darkening(temperature: Array, rng: np.random.Generator) -> dict[str, Array]:
-    """Limb-darkening parameters of each star; the scatter is per star, hence coherent over wavelength.
+def limb_darkening_fields(temperature: Array, deviates: Array, steep: Array) -> dict[str, Array]:
+    """Fields `ld_fgs1`, `ld_airs` and `ld_steep` of `Systems`, of n stars.
 
     FGS1 u1 = .41 - 1e-4 (Ts - 5840) explains 83 % of its variance; u2 .155 (.06-.23); AIRS u1 .125 (.08-.17), u2 .10
     (.03-.17), sloping by -.05 and -.02 per um (competitors' fits to the real data; ranges are taken as +-2 sigma).
+
+    Args:
+        temperature: (n,) kelvin.
+        deviates: (8, n) standard normal; a star's scatter is its own, hence coherent over wavelength.
+        steep: (n, 4) departures from the quadratic law.
     """
-    n = len(temperature)
-    warm = temperature - SUN_TEMPERATURE_K
-    z = rng.standard_normal((8, n))
+    warm, z = temperature - SUN_TEMPERATURE_K, deviates
     ld_fgs1 = np.stack(
         [0.41 - 1e-4 * warm + 0.022 * z[0], (0.155 - 0.01 * z[0] + 0.035 * z[1]).clip(0.03, 0.27)], axis=1
     )
@@ -168,14 +174,16 @@ def _draw_limb_darkening(temperature: Array, rng: np.random.Generator) -> dict[s
     airs_u2 = (0.10 + 0.015 * z[1] + 0.028 * z[3]).clip(0.02, 0.20)
     slopes = np.stack([-0.05 + 0.010 * z[4], -0.02 + 0.008 * z[5]])
     curvatures = np.stack([0.006 * z[6], 0.005 * z[7]])
-    steep = np.stack(
-        [rng.uniform(0.05, 0.25, n), rng.normal(0, 0.1, n), rng.uniform(0.02, 0.15, n), rng.normal(0, 0.05, n)], axis=1
-    )
-    return {
-        "ld_fgs1": ld_fgs1,
-        "ld_airs": np.stack([airs_u1, airs_u2, *slopes, *curvatures], axis=1),
-        "ld_steep": steep,
-    }
+    airs = np.stack([airs_u1, airs_u2, *slopes, *curvatures], axis=1)
+    return {"ld_fgs1": ld_fgs1, "ld_airs": airs, "ld_steep": steep}
+
+
+def _draw_limb_darkening(temperature: Array, rng: np.random.Generator) -> dict[str, Array]:
+    n = len(temperature)
+    deviates = rng.standard_normal((8, n))
+    steep = [rng.uniform(*FGS1_STEEP, n), rng.normal(0, FGS1_CURVED_SD, n)]
+    steep += [rng.uniform(*AIRS_STEEP, n), rng.normal(0, AIRS_CURVED_SD, n)]
+    return limb_darkening_fields(temperature, deviates, np.stack(steep, axis=1))
 
 
 def _draw_tilt(sma: Array, rng: np.random.Generator) -> Array:
