@@ -120,8 +120,13 @@ def best_choice(fit: Fit, layout: Layout) -> tuple[Blocks, dict[str, list[tuple[
     """Most probable choice by coordinate ascent over blocks; each block's options with log evidence, best first."""
     evidence, blocks = _Evidence(fit, layout), full_choice(layout)
     ranked: dict[str, list[tuple[float, Choice]]] = {}
+    ranked_beside: dict[str, Blocks] = {}  # the other blocks' choices at that time
     for _ in range(2):
         for name in blocks:
+            others = {other: choice for other, choice in blocks.items() if other != name}
+            if ranked_beside.get(name) == others:
+                continue
+            ranked_beside[name] = others
             options = _options(name, layout)
             logs = evidence([blocks | {name: option} for option in options])
             ranked[name] = sorted(zip(logs.tolist(), options, strict=True), key=lambda pair: -pair[0])
