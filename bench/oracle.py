@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from kitlib.combination import Likelihood, combine
+from kitlib.combination import Hypothesis, Likelihood, combine
 from kitlib.instruments import AIRS, INSTRUMENTS, N_BINS
 from kitlib.prior import SpectralPrior, ln_scale_height_depth
 from kitlib.products import Array, Catalogue, LightCurve, PlanetLightCurves, Posterior
@@ -79,7 +79,7 @@ def oracle(
         row = None if catalogue is None else catalogue.take(slice(i, i + 1))
         likelihood = _likelihood(planet, truth, systems.take(np.array([i])), row)
         components = prior.components(float(height[i]), float(systems.depth_level[i]))
-        mean, cov, _ = combine([likelihood], components)
+        mean, cov, _ = combine(likelihood, components)
         means.append(mean)
         covs.append(cov)
     ids = np.array([planet.planet_id for planet in planets], np.int64)
@@ -204,5 +204,5 @@ def _marginalise(blocks: list, sd: Array, offset: Array, depth: Array) -> Likeli
         own[bins] += (weight * slope**2).sum(0)
         gradient_shared[names] += np.einsum("atw,tw,tw->a", design, residual, weight, optimize=True)
         gradient[bins] += (weight * slope * residual).sum(0)
-    around = Likelihood(1.0, own, cross, shared, gradient - cross @ np.linalg.solve(shared, gradient_shared))
-    return replace(around, information=around.information + around.times(depth[:, None])[:, 0])
+    known = Hypothesis(1.0, np.ones(len(sd), bool), shared, np.linalg.solve(shared, gradient_shared))
+    return Likelihood(depth, own, cross, gradient, (known,))

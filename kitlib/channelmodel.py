@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.polynomial.legendre import legvander
 
-from .compiled import compiled
+from .compiled import compiled_sums
 from .instruments import FGS1
 from .limbdarkening import COEFFICIENTS
 from .parameters import Layout, State, limb_coefficients
@@ -27,7 +27,7 @@ class Parts:
     """Factors of a channel's model and of its derivatives."""
 
     interpolation: Array  # (W, 3, J): limb coefficient n times weight of radius node j; J = 1 for a single channel
-    integrals: dict[str, Array]  # "value", "k", "ln_a", "b", "t0" -> (3 integrals, J, T)
+    integrals: Array  # (5, 3 integrals, J, T): value, and derivatives by k, ln a/Rs, b, t0
     node_weights: Array  # (W, J)
     u1: Array  # (W,)
     u2: Array
@@ -44,7 +44,7 @@ class Parts:
     @property
     def transit(self) -> Array:
         """Relative flux during the transit, (W, T)."""
-        return 1 - np.tensordot(self.interpolation, self.integrals["value"], 2)
+        return 1 - np.tensordot(self.interpolation, self.integrals[0], 2)
 
 
 def _limb_bases(one: Series) -> tuple[Array, Array]:
@@ -88,8 +88,8 @@ def channel_parts(one: Series, layout: Layout, state: State, period_days: float)
     )
 
 
-def _integrals(one: Series, layout: Layout, state: State, period_days: float, nodes: Array) -> dict[str, Array]:
-    """Overlap integrals and their derivatives at J radius ratios, averaged over each exposure; (3 integrals, J, T)."""
+def _integrals(one: Series, layout: Layout, state: State, period_days: float, nodes: Array) -> Array:
+    """Overlap integrals and their derivatives at J radius ratios, averaged over each exposure; (5, 3, J, T)."""
     x, w = _EXPOSURE_NODES
     time = one.time_h[:, None] + x / 2 * one.exposure_h
     t0 = state.shared[layout[f"t0_{one.visit}"]][0]
@@ -99,15 +99,16 @@ def _integrals(one: Series, layout: Layout, state: State, period_days: float, no
     rate = 2 * np.pi / (24 * period_days)
     sin, cos = np.sin(rate * (time - t0)), np.cos(rate * (time - t0))
     d = np.sqrt((a * sin) ** 2 + (b * cos) ** 2 + 1e-24)
-    front = cos > 0
-    near = front & (d < 1 + nodes[-1])
-    value, by_k, by_d = (np.zeros((len(nodes), *time.shape, 3)) for _ in range(3))
-    results = overlap_integrals(torch.from_numpy(d[near])[None], torch.from_numpy(nodes)[:, None])
-    for target, result in zip((value, by_k, by_d), results, strict=True):
-        target[:, near] = result.numpy()
-    slopes = {"ln_a": (a * sin) ** 2 / d, "b": b * cos**2 / d, "t0": -rate * (a * a - b * b) * sin * cos / d}
-    raw = {"value": value, "k": by_k} | {name: by_d * slope[None, :, :, None] for name, slope in slopes.items()}
-    return {name: np.einsum("jtei,e->ijt", array, w / 2) for name, array in raw.items()}
+    d = np.where(cos > 0, d, np.inf)  # behind the star
+    seen = (d < 1 + nodes[-1]).any(1)
+    sin, cos, d = sin[seen], cos[seen], d[seen]  # (T', exposure nodes)
+    found = overlap_integrals(torch.from_numpy(d)[None], torch.from_numpy(nodes)[:, None, None])
+    value, by_k, by_d = (array.numpy() for array in found)  # (J, T', exposure nodes, 3)
+    slopes = (a * sin) ** 2 / d, b * cos**2 / d, -rate * (a * a - b * b) * sin * cos / d
+    raw = np.stack([value, by_k, *(by_d * slope[..., None] for slope in slopes)])
+    integrals = np.zeros((len(raw), 3, len(nodes), len(time)))
+    integrals[..., seen] = np.einsum("pjtei,e->pijt", raw, w / 2)
+    return integrals
 
 
 def _lagrange(radius: Array, nodes: Array) -> Array:
@@ -129,9 +130,8 @@ def linearise(one: Series, layout: Layout, state: State, period_days: float) -> 
     parts = channel_parts(one, layout, state, period_days)
     width, size = len(parts.colour), 1 + GEOMETRY + layout.drift_order
     slopes = [slope[:, :, None] * parts.node_weights[:, None, :] for slope in _brightness(parts.u1, parts.u2)[1:]]
-    factors = np.stack([parts.interpolation, *slopes]).reshape(3, width, -1)
-    integrals = np.stack([parts.integrals[name] for name in ("value", "k", "ln_a", "b", "t0")])
-    integrals = integrals.reshape(5, factors.shape[2], -1)
+    factors = np.stack([parts.interpolation, *slopes], axis=1).reshape(width, 3, -1)
+    integrals = np.ascontiguousarray(parts.integrals.reshape(5, factors.shape[2], -1).swapaxes(0, 1))
     flux, weight = (np.ascontiguousarray(array.T) for array in (one.flux, one.weight))
     gram, right, residual = np.empty((width, size, size)), np.empty((width, size)), np.empty(flux.shape)
     radius, powers = np.sqrt(np.maximum(state.depth[one.channels], 1e-8)), np.ascontiguousarray(parts.powers.T)
@@ -139,56 +139,59 @@ def linearise(one: Series, layout: Layout, state: State, period_days: float) -> 
     return gram, right, residual, _design(one, layout, state, parts)
 
 
-@compiled
+@compiled_sums
+def _dot(a, b):
+    total = 0.0
+    for t in range(len(a)):
+        total += a[t] * b[t]
+    return total
+
+
+@compiled_sums
 def _channel_systems(flux, weight, radius, colour, drift, powers, factors, integrals, gram, right, residual):
     """Fill `gram`, `right` and `residual` channel by channel: the rows of one channel's Jacobian fit into the cache.
 
-    flux, weight (W, T); radius, colour (W,); drift (n,); powers (n, T) of time; factors (3, W, 3 J) of the integrals
-    (5, 3 J, T): value, and derivatives by k, ln a/Rs, b, t0.
+    flux, weight (W, T); radius, colour (W,); drift (n,); powers (n, T) of time; factors (W, 3, 3 J) of the integrals
+    (3 J, 5, T): their value and its derivatives by u1, u2; integrals: value, derivatives by k, ln a/Rs, b, t0.
     """
     width, times = flux.shape
     order = len(drift)
     size = 6 + order
     rows = np.empty((size + 2, times))  # depth, ln a/Rs, b, t0, u1, u2, drift; model over its norm; residual
+    along, hidden, moved = np.empty(size), np.empty((3, times)), np.empty((4, times))
+    value, slopes = np.ascontiguousarray(integrals[:, 0]), integrals[:, 1:].copy().reshape(-1, 4 * times)
     course, gain, transit, root = np.zeros(times), np.empty(times), np.empty(times), np.empty(times)
     for n in range(order):
         course += drift[n] * powers[n]
     for w in range(width):
-        rows[:6] = 0.0
-        transit[:] = 1.0
-        for j in range(factors.shape[2]):  # loops in time are written out: array expressions would allocate
-            value, by_u1, by_u2 = factors[0, w, j], factors[1, w, j], factors[2, w, j]
-            for t in range(times):
-                transit[t] -= value * integrals[0, j, t]
-                rows[4, t] -= by_u1 * integrals[0, j, t]
-                rows[5, t] -= by_u2 * integrals[0, j, t]
-            for column in range(4):
-                for t in range(times):
-                    rows[column, t] -= value * integrals[column + 1, j, t]
-        for t in range(times):
+        np.dot(factors[w], value, hidden)
+        np.dot(factors[w, 0], slopes, moved.reshape(-1))
+        for t in range(times):  # loops in time are written out: array expressions would allocate
+            transit[t] = 1 - hidden[0, t]
             root[t] = np.sqrt(weight[w, t])
             gain[t] = 1 + colour[w] * course[t]
             rows[size, t] = root[t] * gain[t] * transit[t]
             rows[size + 1, t] = root[t] * flux[w, t]
-        norm = max(np.dot(rows[size], rows[size]), 1e-30)
-        level = np.dot(rows[size], rows[size + 1]) / norm
-        over_norm, by_depth = 1 / np.sqrt(norm), 0.5 / radius[w]
+        norm = max(_dot(rows[size], rows[size]), 1e-30)
+        level = _dot(rows[size], rows[size + 1]) / norm
+        over_norm = 1 / np.sqrt(norm)
         for t in range(times):
             rows[size + 1, t] -= level * rows[size, t]
             rows[size, t] *= over_norm
             root[t] *= level
-            rows[0, t] *= by_depth
         for column in range(6):
+            slope = moved[column] if column < 4 else hidden[column - 3]
+            by = -0.5 / radius[w] if column == 0 else -1.0
             for t in range(times):
-                rows[column, t] *= root[t] * gain[t]
+                rows[column, t] = by * root[t] * gain[t] * slope[t]
         for n in range(order):
             for t in range(times):
                 rows[6 + n, t] = root[t] * transit[t] * powers[n, t]
-        product = np.dot(rows, rows.T)
-        for a in range(size):
-            right[w, a] = product[a, size + 1]
-            for b in range(size):  # F0 eliminated: less the part along the model
-                gram[w, a, b] = product[a, b] - product[a, size] * product[b, size]
+        for a in range(size):  # symmetric, of few long rows: a library's matrix product takes twice the time
+            along[a] = _dot(rows[a], rows[size])
+            right[w, a] = _dot(rows[a], rows[size + 1])
+            for b in range(a + 1):  # F0 eliminated: less the part along the model
+                gram[w, a, b] = gram[w, b, a] = _dot(rows[a], rows[b]) - along[a] * along[b]
         residual[w] = rows[size + 1]
 
 

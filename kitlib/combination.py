@@ -1,37 +1,50 @@
-"""Where a planet's light curves meet the spectral prior: Gaussian likelihoods under a Gaussian mixture, in closed form.
+"""Where a planet's light curves meet the spectral prior: a Gaussian likelihood under Gaussian mixtures, in closed form.
 
-A planet's likelihood is a mixture too, over how much drift there is. Depths meet each other only through the shared
-parameters (geometry, limb darkening, drift), so that the precision of a likelihood is diagonal minus a low rank. In the
-basis that diagonalises the data against a kernel of the prior, every amplitude of that kernel costs next to nothing.
+Depths meet each other only through the shared parameters (geometry, limb darkening, drift), so that the precision of
+the likelihood is diagonal minus a low rank. How much drift there is, is open: every hypothesis about it has a low rank
+of its own in the same columns, and costs algebra of the shared parameters' size only. In the basis that diagonalises
+the data against a kernel of the prior, every amplitude of that kernel costs next to nothing either.
 
-Letters: B depths, S shared parameters, C components of one kernel, Q loadings of a component.
+Letters: B depths, S shared parameters, H hypotheses, C components of one kernel, Q loadings of a component.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from .products import Array
 
-NEGLIGIBLE = 1e-5  # pairs of likelihood and component with a smaller weight add nothing to the covariance
 KERNEL_JITTER = 1e-6  # of a kernel's mean variance, added to its diagonal: a tenth of a ppm for features of 100 ppm
 
 
 @dataclass(frozen=True)
-class Likelihood:
-    """exp(-x' precision x / 2 + information' x), with precision = diag(depth) - cross shared^-1 cross'."""
+class Hypothesis:
+    """What is assumed of the shared parameters: some free, with priors, the others held."""
 
     weight: float
+    free: NDArray[np.bool_]  # (S,)
+    shared: Array  # (S, S) precision of the free ones at known depths, priors included; held ones: not looked at
+    best: Array  # (S,) the free ones' best values at the depths `centre`, the held ones' values
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """exp(-x' diag(depth) x / 2 - x' cross y + information' x) of depths x less `centre` and shared parameters y."""
+
+    centre: Array  # (B,) depths around which the model is linear
     depth: Array  # (B,) what the data say of each depth, the shared parameters given; 0 where nothing
     cross: Array  # (B, S)
-    shared: Array  # (S, S) positive definite, priors of the shared parameters included
     information: Array  # (B,)
+    hypotheses: tuple[Hypothesis, ...]  # weights sum to 1
 
-    def times(self, vectors: Array) -> Array:
-        """precision @ vectors, (B, n)."""
-        return self.depth[:, None] * vectors - self.cross @ np.linalg.solve(self.shared, self.cross.T @ vectors)
+    def marginal(self, hypothesis: Hypothesis) -> tuple[Array, Array]:
+        """Precision (B, B) of the depths and information (B,) = precision @ their best values, nothing else known."""
+        cross, shared = self.cross[:, hypothesis.free], hypothesis.shared[np.ix_(hypothesis.free, hypothesis.free)]
+        precision = np.diag(self.depth) - cross @ np.linalg.solve(shared, cross.T)
+        return precision, self.information - self.cross @ hypothesis.best + precision @ self.centre
 
 
 @dataclass(frozen=True)
@@ -47,115 +60,123 @@ class Component:
     @property
     def cov(self) -> Array:
         """Covariance, (B, B)."""
-        return self.scale**2 * _sound(self.kernel) + self.loadings @ self.loadings.T
+        return self.scale**2 * sound(self.kernel) + self.loadings @ self.loadings.T
 
 
-def combine(likelihoods: Sequence[Likelihood], components: Sequence[Component]) -> tuple[Array, Array, Array]:
-    """Posterior mean (B,) and covariance (B, B) of the depths, and the components' weights (C,) after the data.
-
-    The likelihoods' weights are taken as given (they sum to 1); those of the components follow from the evidence that
-    each likelihood has for them. Raises ValueError unless all likelihoods have the same `depth`, as those of one
-    linearised model have, and LinAlgError where a likelihood or a kernel is not positive definite.
-    """
-    if any(not np.array_equal(one.depth, likelihoods[0].depth) for one in likelihoods):
-        raise ValueError("the likelihoods are not of one linearised model: what they say of single depths differs")
-    spaces = _spaces(components, likelihoods[0].depth)
-    inside = np.concatenate([index for index, _ in spaces])  # components in the order of the spaces
-    answers = [[space.meet(one) for _, space in spaces] for one in likelihoods]
-    weights = np.empty((len(likelihoods), len(components)))
-    for i, (one, parts) in enumerate(zip(likelihoods, answers, strict=True)):
-        log = np.concatenate([part.log_evidence for part in parts])
-        share = np.exp(log - log.max())
-        weights[i, inside] = one.weight * share / share.sum()
-    means = np.stack([np.concatenate([part.mean for part in parts]) for parts in answers])  # (likelihoods, C, B)
-    means = means[:, np.argsort(inside)]
-    mean = np.einsum("lc,lcb->b", weights, means)
-    kept = weights > NEGLIGIBLE
-    away = np.sqrt(weights[kept])[:, None] * (means[kept] - mean)
-    cov = away.T @ away
-    for number, (index, space) in enumerate(spaces):
-        cov += space.covariance(weights[:, index], [parts[number] for parts in answers])
-    return mean, (cov + cov.T) / 2, weights.sum(0)
-
-
-def _sound(kernel: Array) -> Array:
+def sound(kernel: Array) -> Array:
+    """The kernel with the jitter that keeps it positive definite."""
     return kernel + KERNEL_JITTER * np.diag(kernel).mean() * np.eye(len(kernel))
 
 
-def _spaces(components: Sequence[Component], depth: Array) -> list[tuple[Array, "_Space"]]:
+def combine(likelihood: Likelihood, components: Sequence[Component]) -> tuple[Array, Array, Array]:
+    """Posterior mean (B,) and covariance (B, B) of the depths, and the components' weights (C,) after the data.
+
+    The hypotheses' weights are taken as given (they sum to 1); those of the components follow from the evidence that
+    each hypothesis has for them. Raises LinAlgError where a hypothesis or a kernel is not positive definite.
+    """
+    spaces = _spaces(components, likelihood)
+    inside = np.concatenate([index for index, _ in spaces])  # components in the order of the spaces
+    answers = [space.meet(likelihood.hypotheses) for _, space in spaces]
+    log = np.concatenate([answer.log_evidence for answer in answers], axis=1)
+    share = np.exp(log - log.max(1, keepdims=True))
+    weights = np.empty_like(share)
+    weights[:, inside] = share / share.sum(1, keepdims=True)
+    weights *= np.array([one.weight for one in likelihood.hypotheses])[:, None]
+    parts = [space.moments(weights[:, index], met) for (index, space), met in zip(spaces, answers, strict=True)]
+    means = np.concatenate([mean for mean, _ in parts])  # of each component, averaged over hypotheses
+    share = weights.sum(0)
+    mean = share[inside] @ means
+    away = np.sqrt(share[inside])[:, None] * (means - mean)
+    cov = away.T @ away + np.sum([within for _, within in parts], axis=0)
+    return likelihood.centre + mean, (cov + cov.T) / 2, share
+
+
+def _spaces(components: Sequence[Component], likelihood: Likelihood) -> list[tuple[Array, "_Space"]]:
     """Components grouped by their kernel, with their places."""
     groups: dict[int, list[int]] = {}
     for i, component in enumerate(components):
         groups.setdefault(id(component.kernel), []).append(i)
-    return [(np.array(index), _Space([components[i] for i in index], depth)) for index in groups.values()]
+    return [(np.array(index), _Space([components[i] for i in index], likelihood)) for index in groups.values()]
 
 
 @dataclass(frozen=True)
 class _Met:
-    """What one likelihood makes of the components of a space."""
+    """What the hypotheses make of the components of a space."""
 
-    log_evidence: Array  # (C,), prior weight included
-    mean: Array  # (C, B)
-    spread: Array  # (C, B, S)
-    root: Array  # (C, S, S) lower: spread (root root')^-1 spread' is the covariance that the shared parameters add
+    log_evidence: Array  # (H, C), prior weight of the component included
+    shared: Array  # (H, C, S) shared parameters that the components' answers go with
+    shared_cov: Array  # (H, C, S, S) their covariance
 
 
 class _Space:
     """Components of one kernel K = R R', in the basis x = R V y in which the data's diagonal becomes diag(value)."""
 
-    def __init__(self, components: Sequence[Component], depth: Array):
-        root = np.linalg.cholesky(_sound(components[0].kernel))
-        value, vector = np.linalg.eigh((root.T * depth) @ root)
+    def __init__(self, components: Sequence[Component], likelihood: Likelihood):
+        root = np.linalg.cholesky(sound(components[0].kernel))
+        value, vector = np.linalg.eigh((root.T * likelihood.depth) @ root)
         value = np.maximum(value, 0)
         self.basis = root @ vector
-        self.prior_mean = np.stack([c.mean for c in components])
-        self.log_weight = np.log([c.weight for c in components])
         variance = np.array([c.scale for c in components])[:, None] ** 2
-        loadings = np.stack(
-            [vector.T @ solve_triangular(root, c.loadings, lower=True) for c in components]
-        )  # (C, B, Q)
+        every = np.concatenate([c.loadings for c in components], axis=1)
+        loadings = vector.T @ solve_triangular(root, every, lower=True)
+        loadings = np.swapaxes(loadings.reshape(len(root), len(components), -1), 0, 1)  # (C, B, Q)
         kept = 1 / (1 + variance * value)  # share of the prior's variance that is left in each direction
         self.own = variance * kept  # (C, B) posterior variance without loadings and shared parameters
         self.level = kept[:, :, None] * loadings
         inner = np.swapaxes(loadings, 1, 2) @ ((value * kept)[:, :, None] * loadings)
         self.inner = np.linalg.inv(inner + np.eye(inner.shape[-1]))  # (C, Q, Q)
-        self.log_volume = np.log(kept).sum(1) + np.linalg.slogdet(self.inner)[1]
+        self.offset = np.stack([c.mean for c in components]) - likelihood.centre
+        towards = likelihood.depth * self.offset
+        pull = (likelihood.information - towards) @ self.basis  # (C, B)
+        self.moved = self._spread(pull[:, :, None])[:, :, 0]
+        log = np.log([c.weight for c in components]) + self.offset @ likelihood.information
+        log += 0.5 * ((pull * self.moved).sum(1) - (self.offset * towards).sum(1))
+        self.log_evidence = log + 0.5 * (np.log(kept).sum(1) + np.linalg.slogdet(self.inner)[1])  # (C,), y = 0
+        shared = np.stack([one.shared for one in likelihood.hypotheses])
+        self.unit = 1 / np.sqrt(np.diagonal(shared, axis1=1, axis2=2).mean(0))  # of y: scales differ by 1e8
+        cross = likelihood.cross * self.unit
+        self.towards_shared = self.offset @ cross  # (C, S)
+        cross = self.basis.T @ cross
+        self.spread = self._spread(cross)  # (C, B, S)
+        self.told = cross.T @ self.spread  # (C, S, S) what the depths' own uncertainty takes from the shared precision
+        self.pull_shared = (pull[:, None] @ self.spread)[:, 0]  # (C, S)
 
     def _spread(self, vectors: Array) -> Array:
         """Posterior covariance, shared parameters known, times (C, B, n) or (B, n) vectors."""
         return self.own[:, :, None] * vectors + self.level @ (self.inner @ (np.swapaxes(self.level, 1, 2) @ vectors))
 
-    def meet(self, one: Likelihood) -> _Met:
-        """Condition every component on a likelihood."""
-        unit = 1 / np.sqrt(np.diag(one.shared))  # of the shared parameters: their scales differ by 1e8
-        shared = unit[:, None] * one.shared * unit
-        cross = self.basis.T @ (one.cross * unit)
-        towards = one.times(self.prior_mean.T).T  # precision @ mean, (C, B)
-        log = self.log_weight + self.prior_mean @ one.information - 0.5 * (self.prior_mean * towards).sum(1)
-        pull = (one.information - towards) @ self.basis  # (C, B)
-        spread = self._spread(cross)
-        left = shared - cross.T @ spread  # (C, S, S)
-        root = np.linalg.cholesky(left)
-        moved = self._spread(pull[:, :, None])
-        inner = np.linalg.solve(left, np.swapaxes(spread, 1, 2) @ pull[:, :, None])
-        change = (moved + spread @ inner)[:, :, 0]
-        log += 0.5 * (pull * change).sum(1) + 0.5 * self.log_volume
-        log -= np.log(np.diagonal(root, axis1=1, axis2=2)).sum(1)
-        log += np.log(np.diag(np.linalg.cholesky(shared))).sum()
-        return _Met(log, self.prior_mean + change @ self.basis.T, spread, root)
+    def meet(self, hypotheses: Sequence[Hypothesis]) -> _Met:
+        """Condition every component on every hypothesis; parameters that one holds are rows of the unit matrix."""
+        free = np.stack([one.free for one in hypotheses])
+        both = free[:, :, None] & free[:, None]
+        unit = np.eye(free.shape[1])
+        shared = np.where(both, self.unit[:, None] * np.stack([one.shared for one in hypotheses]) * self.unit, unit)
+        best = np.stack([one.best for one in hypotheses]) / self.unit
+        moved = np.where(free[:, None], self.towards_shared @ np.linalg.inv(shared), 0.0)
+        at_prior = best[:, None] - moved  # (H, C, S) best at the components' means
+        left = np.where(both[:, None], shared[:, None] - self.told, unit)
+        log = self.log_evidence - best @ self.towards_shared.T + 0.5 * (moved * self.towards_shared).sum(2)
+        log += np.log(np.diagonal(np.linalg.cholesky(shared), axis1=1, axis2=2)).sum(1)[:, None]
+        log -= np.log(np.diagonal(np.linalg.cholesky(left), axis1=2, axis2=3)).sum(2)
+        cov = np.where(both[:, None], np.linalg.inv(left), 0.0)
+        told = (at_prior[:, :, None] @ self.told)[:, :, 0]
+        at_answer = at_prior - (cov @ (self.pull_shared - told)[..., None])[..., 0]
+        log += 0.5 * (told * at_answer - self.pull_shared * (at_prior + at_answer)).sum(2)
+        return _Met(log, at_answer, cov)
 
-    def covariance(self, weights: Array, met: Sequence[_Met]) -> Array:
-        """Weighted sum of the components' covariances, (B, B); weights (likelihoods, C)."""
-        of_component = weights.sum(0)
-        columns = [
-            np.sqrt(w) * solve_triangular(m.root[c], m.spread[c].T, lower=True).T
-            for row, m in zip(weights, met, strict=True)
-            for c, w in enumerate(row)
-            if w > NEGLIGIBLE
-        ]
-        factor = np.linalg.cholesky(self.inner)
-        columns += [np.sqrt(w) * level @ f for w, level, f in zip(of_component, self.level, factor, strict=True)]
-        root = np.concatenate(columns, axis=1)
-        total = root @ root.T
-        total[np.diag_indices_from(total)] += of_component @ self.own
-        return self.basis @ total @ self.basis.T
+    def moments(self, weights: Array, met: _Met) -> tuple[Array, Array]:
+        """Each component's mean less `centre` over the hypotheses (C, B), and the weighted sum of covariances (B, B).
+
+        weights (H, C) of the pairs; the covariance is around each component's mean.
+        """
+        share = weights.sum(0)
+        among = weights / np.maximum(share, np.finfo(float).tiny)
+        centre = np.einsum("hc,hcs->cs", among, met.shared)
+        away = np.sqrt(weights)[..., None] * (met.shared - centre)
+        cov = np.einsum("hc,hcst->cst", weights, met.shared_cov) + np.einsum("hcs,hct->cst", away, away)
+        mean = self.offset + (self.moved - (self.spread @ centre[:, :, None])[:, :, 0]) @ self.basis.T
+        columns = np.concatenate([self.spread, self.level], axis=2)
+        weighted = np.concatenate([self.spread @ cov, self.level @ (share[:, None, None] * self.inner)], axis=2)
+        total = np.tensordot(weighted, columns, ([0, 2], [0, 2]))
+        total[np.diag_indices_from(total)] += share @ self.own
+        return mean, self.basis @ total @ self.basis.T

@@ -5,14 +5,14 @@ low an order biases the depth. Around a converged fit the likelihood is Gaussian
 leaving coefficients out, widening or narrowing their prior - is known in closed form (MacKay 2003, ch. 28).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
-from .combination import Likelihood
+from .combination import Hypothesis, Likelihood
 from .gaussnewton import Fit, FitError
 from .parameters import GAUGE, Layout, gauge
 from .products import Array
@@ -134,8 +134,8 @@ def best_choice(fit: Fit, layout: Layout) -> tuple[Blocks, dict[str, list[tuple[
     return blocks, ranked
 
 
-def averaged(fit: Fit, layout: Layout) -> list[Likelihood]:
-    """Depths' likelihood under each drift choice that the evidence supports, weights summing to 1."""
+def averaged(fit: Fit, layout: Layout) -> Likelihood:
+    """Depths' likelihood, a hypothesis for each drift choice that the evidence supports."""
     _, ranked = best_choice(fit, layout)
     evidence = _Evidence(fit, layout)
     most = MOST_ORDERS if len(ranked) <= 2 else MOST_ORDERS_TWO_VISITS
@@ -146,12 +146,14 @@ def averaged(fit: Fit, layout: Layout) -> list[Likelihood]:
     weights = np.exp(logs - logs.max())
     weights /= weights.sum()
     kept = weights >= NEGLIGIBLE
-    total = weights[kept].sum()
-    return [
-        _likelihood(float(weight / total), fit, layout, blocks)
+    total, shared = weights[kept].sum(), _gauged(fit, layout)
+    hypotheses = tuple(
+        _hypothesis(float(weight / total), fit, shared, layout, blocks)
         for weight, blocks, keep in zip(weights, candidates, kept, strict=True)
         if keep
-    ]
+    )
+    system = fit.system
+    return Likelihood(fit.state.depth, system.depth, system.cross, system.gradient_depth, hypotheses)
 
 
 def _scales_summed(scored: list[tuple[float, Choice]]) -> list[tuple[float, Choice]]:
@@ -167,17 +169,16 @@ def _scales_summed(scored: list[tuple[float, Choice]]) -> list[tuple[float, Choi
     return [(float(total - best), option) for total, best, option in groups]
 
 
-def _likelihood(weight: float, fit: Fit, layout: Layout, blocks: Blocks) -> Likelihood:
-    """The depths' likelihood with the choice's free parameters marginalised and the others zero."""
-    system, value = fit.system, fit.state.shared
-    shared = _gauged(fit, layout)
+def _hypothesis(weight: float, fit: Fit, shared: Array, layout: Layout, blocks: Blocks) -> Hypothesis:
+    """The choice's free parameters with its priors, the others zero; `shared` of the likelihood, `_gauged`.
+
+    Shared parameters are counted from the fit's.
+    """
+    value = fit.state.shared
     sd, free = restricted(layout, blocks)
-    out = ~free
-    moved = -value[out]
-    prior = sd[free] ** -2.0
-    slope = system.gradient_shared[free] - shared[np.ix_(free, out)] @ moved
-    slope = slope - prior * (value[free] - layout.mean[free])
-    cross, matrix = system.cross[:, free], shared[np.ix_(free, free)] + np.diag(prior)
-    information = system.gradient_depth - system.cross[:, out] @ moved - cross @ cho_solve(_factor(matrix), slope)
-    around = Likelihood(weight, system.depth, cross, matrix, information)
-    return replace(around, information=information + around.times(fit.state.depth[:, None])[:, 0])
+    prior = sd**-2.0
+    best = np.where(free, 0.0, -value)
+    slope = fit.system.gradient_shared - shared @ best - prior * (value - layout.mean)
+    shared = shared + np.diag(prior)
+    best[free] = cho_solve(_factor(shared[np.ix_(free, free)]), slope[free])
+    return Hypothesis(weight, free, shared, best)

@@ -63,17 +63,19 @@ def gauss_newton(
     for _ in range(iterations):
         if not np.isfinite(objective):
             raise FitError("the likelihood is not finite")
-        cross = root.T @ system.cross * sd
-        hessian = np.block([[(root.T * system.depth) @ root, cross], [cross.T, sd[:, None] * system.shared * sd]])
-        hessian[np.diag_indices_from(hessian)] += 1
+        told = np.sqrt(np.maximum(system.depth, 0))[:, None] * root
+        hessian = np.eye(size + len(sd))
+        hessian[:size, :size] += told.T @ told
+        hessian[:size, size:] = cross = root.T @ system.cross * sd
+        hessian[size:, :size] = cross.T
+        hessian[size:, size:] += sd[:, None] * system.shared * sd
         free = gauge(layout, state.shared)
         hessian[size:, size:] += GAUGE * free.T @ free
         hessian[impact, impact] += _bend(layout, state, system)
         gradient = np.concatenate([root.T @ system.gradient_depth, sd * system.gradient_shared]) - whiten(state)
         step = np.zeros(len(gradient))
         for attempt in range(ATTEMPTS):  # the whole step, half of it, then more and more damped ones
-            damped = hessian + damping * np.diag(np.diag(hessian))
-            step = step / 2 if attempt == 1 else cho_solve(_factor(damped), gradient)
+            step = step / 2 if attempt == 1 else cho_solve(_factor(hessian, damping), gradient)
             depth = np.clip(state.depth + root @ step[:size], 1e-6, 0.5)
             trial = State(balanced(layout, state.shared + sd * step[size:]), depth)
             found = normal_equations(series, layout, trial, period_days)  # most trials are kept: linearise at once
@@ -103,8 +105,10 @@ def _bend(layout: Layout, state: State, system: NormalEquations) -> float:
     return max(-slope / b, 0.0) * float(layout.sd[at]) ** 2 if b else 0.0
 
 
-def _factor(matrix: Array) -> tuple[Array, bool]:
+def _factor(matrix: Array, damping: float) -> tuple[Array, bool]:
+    damped = matrix.copy()
+    damped[np.diag_indices_from(damped)] *= 1 + damping
     try:
-        return cho_factor(matrix, lower=True)
+        return cho_factor(damped, lower=True, overwrite_a=True)
     except (np.linalg.LinAlgError, ValueError) as error:
         raise FitError(f"the normal equations are singular ({error})") from error

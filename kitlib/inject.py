@@ -240,7 +240,7 @@ def _untouched(setting: Setting, load: Callable[[], PlanetLightCurves], row: Cat
 
 
 def _fitted(fit: PlanetFit, details: Details | None) -> Fitted:
-    return Fitted(fit, without_prior(details.likelihoods) if details else np.full(N_BINS, np.nan))
+    return Fitted(fit, without_prior(details.likelihood) if details else np.full(N_BINS, np.nan))
 
 
 def scene_of(

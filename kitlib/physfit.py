@@ -51,7 +51,7 @@ class Details:
     """What stands behind a planet's posterior."""
 
     series: list[FittedSeries]  # fitted light curves, all visits and instruments
-    likelihoods: list[Likelihood]  # of its depths, before they meet the spectral prior
+    likelihood: Likelihood  # of its depths, before they meet the spectral prior
 
 
 def fit_planet(planet: PlanetLightCurves, row: Catalogue, prior: SpectralPrior, config: PhysfitConfig) -> PlanetFit:
@@ -88,7 +88,7 @@ def _combined(
     """Likelihood and spectral prior meet."""
     level = float(np.clip(white.state.depth[1], 1e-4, 0.3))
     components = prior.components(float(ln_scale_height_depth(row, np.array([level]))[0]), level)
-    mean, cov, weights = combine(details.likelihoods, components)
+    mean, cov, weights = combine(details.likelihood, components)
     if not (np.isfinite(mean).all() and np.isfinite(cov).all() and (np.diag(cov) > 0).all()):
         raise FitError("the posterior is not finite")
     diagnostics = _diagnostics(planet, row, white, fit, weights) | {"fallback": float(fallback)}

@@ -19,7 +19,7 @@ import numpy as np
 from safetensors.numpy import load, save
 from scipy.optimize import minimize
 
-from .combination import Component
+from .combination import Component, sound
 from .instruments import N_BINS
 from .limbdarkening import PUBLISHED, LimbDarkening
 from .products import Array, Catalogue
@@ -112,7 +112,12 @@ class SpectralPrior:
 
     def pooled(self, ln_scale_height: float, level: float) -> tuple[Array, Array]:
         """Mean and covariance of the learnt part of the mixture."""
-        return moments([(one.weight, one.mean, one.cov) for one in self._learnt(ln_scale_height, level)])
+        learnt = self._learnt(ln_scale_height, level)
+        weight, scale = (np.array([getattr(one, name) for one in learnt]) for name in ("weight", "scale"))
+        typical, loadings = float(weight @ scale), learnt[0].loadings
+        spread = float(weight @ (scale - typical) ** 2) * np.outer(self.shape_mean, self.shape_mean)
+        cov = float(weight @ scale**2) * sound(self.shape_cov) + loadings @ loadings.T + spread
+        return self.level_mean + typical * self.shape_mean, cov
 
     def population(self) -> tuple[Array, Array]:
         """Mean and covariance for a planet without data."""
@@ -211,11 +216,3 @@ def _stationary(length: float) -> Array:
     kernel = (1 + distance) * np.exp(-distance)
     kernel[0, 1:] = kernel[1:, 0] = 0
     return kernel
-
-
-def moments(mixture: list[tuple[float, Array, Array]]) -> tuple[Array, Array]:
-    """Mean and covariance of a Gaussian mixture given as (weight, mean, covariance)."""
-    _, first, scatter = mixture[0]
-    mean = sum((w * m for w, m, _ in mixture), np.zeros_like(first))
-    cov = sum((w * (c + np.outer(m - mean, m - mean)) for w, m, c in mixture), np.zeros_like(scatter))
-    return mean, (cov + cov.T) / 2

@@ -37,12 +37,13 @@ class Line:
     error: float | None  # standard error of the mean over planets; None for a single one
 
 
-def without_prior(likelihoods: Sequence[Likelihood]) -> Array:
-    """Depths (B,) that fit best, averaged over the likelihoods' weights; 0 where the data say nothing."""
-    found: Array = np.zeros_like(likelihoods[0].information)
-    for one in likelihoods:
-        precision = np.diag(one.depth + FLAT_PRECISION) - one.cross @ np.linalg.solve(one.shared, one.cross.T)
-        found = found + one.weight * np.linalg.solve(precision, one.information)
+def without_prior(likelihood: Likelihood) -> Array:
+    """Depths (B,) that fit best, averaged over the hypotheses' weights; 0 where the data say nothing."""
+    found: Array = np.zeros_like(likelihood.information)
+    for one in likelihood.hypotheses:
+        precision, information = likelihood.marginal(one)
+        precision[np.diag_indices_from(precision)] += FLAT_PRECISION
+        found = found + one.weight * np.linalg.solve(precision, information)
     return found
 
 

@@ -89,51 +89,46 @@ def white_fit(
 
 def _starts(series: list[Series], layout: Layout, period_days: float, level: float) -> list[State]:
     """Best states of a grid in a/Rs, impact parameter and mid-transit times; depth and drift solved linearly."""
-    ranked = []
-    for ln_a, impact in product(START_LN_A, START_IMPACTS):
-        shared = layout.mean.copy()
-        shared[layout["ln_a"]] += ln_a
-        shared[layout["b"]] = impact
-        cost = float((((shared - layout.mean) / layout.sd) ** 2).sum())
-        depths = []
-        for visit in sorted({one.visit for one in series}):
-            gain = np.zeros(len(START_TIMES_H))
-            amplitude = np.zeros(len(START_TIMES_H))
-            seen = [one for one in series if one.visit == visit]
-            for one in seen:
-                template = _template(one.instrument, layout, shared, period_days, level)
-                one_gain, one_amplitude = _matched(one, template)
-                gain, amplitude = gain + one_gain, amplitude + one_amplitude / len(seen)
-            best = int(np.argmax(np.where(amplitude > 0, gain, -np.inf)))
-            shared[layout[f"t0_{visit}"]] = START_TIMES_H[best]
-            cost -= gain[best]
-            depths.append(amplitude[best] * level)
-        ranked.append((cost, State(shared, np.full(2, np.clip(np.mean(depths), 5e-4, 0.15)))))
-    return [state for _, state in sorted(ranked, key=lambda pair: pair[0])[:STARTS]]
+    grid = list(product(START_LN_A, START_IMPACTS))
+    points = np.repeat(layout.mean[None], len(grid), axis=0)
+    points[:, layout["ln_a"].start] += [ln_a for ln_a, _ in grid]
+    points[:, layout["b"].start] = [impact for _, impact in grid]
+    cost = (((points - layout.mean) / layout.sd) ** 2).sum(1)
+    templates = {name: _templates(name, layout, points, period_days, level) for name in {s.instrument for s in series}}
+    found: dict[int, list[tuple[Array, Array]]] = {}
+    for one in series:
+        found.setdefault(one.visit, []).append(_matched(one, templates[one.instrument]))
+    depth = np.zeros(len(grid))
+    for visit, matches in found.items():
+        gain = np.sum([one for one, _ in matches], axis=0)
+        amplitude = np.mean([one for _, one in matches], axis=0)
+        best = np.argmax(np.where(amplitude > 0, gain, -np.inf), axis=1)
+        points[:, layout[f"t0_{visit}"].start] = START_TIMES_H[best]
+        at_best = np.arange(len(grid)), best
+        cost -= gain[at_best]
+        depth += amplitude[at_best] * level / len(found)
+    depth = np.clip(depth, 5e-4, 0.15)
+    return [State(points[i], np.full(2, depth[i])) for i in np.argsort(cost, kind="stable")[:STARTS]]
 
 
-def _matched(one: Series, template: Array) -> tuple[Array, Array]:
-    """Fall of chi2 and amplitude when `template` is added to a cubic baseline, for each of START_TIMES_H."""
+def _matched(one: Series, templates: Array) -> tuple[Array, Array]:
+    """Fall of chi2, and amplitude, when each of n templates is added to a cubic baseline; (n, len(START_TIMES_H))."""
     root = np.sqrt(one.weight[:, 0])
     baseline, _ = np.linalg.qr(root[:, None] * legvander(one.time_h / one.time_h[-1] * 2 - 1, 3))
-    shifted = root * np.interp(np.abs(one.time_h - START_TIMES_H[:, None]), TEMPLATE_TIMES_H, template)
+    after = np.abs(one.time_h - START_TIMES_H[:, None])
+    shifted = root * np.stack([np.interp(after, TEMPLATE_TIMES_H, template) for template in templates])
     shifted = shifted - (shifted @ baseline) @ baseline.T
     data = root * one.flux[:, 0]
     data = data - baseline @ (baseline.T @ data)
-    norm = (shifted**2).sum(1) + 1e-12 * (data @ data) + 1e-30
+    norm = (shifted**2).sum(2) + 1e-12 * (data @ data) + 1e-30
     overlap = shifted @ data
     return overlap**2 / norm, overlap / norm
 
 
-def _template(instrument: str, layout: Layout, shared: Array, period_days: float, level: float) -> Array:
-    """Transit signal of a planet of depth `level` at TEMPLATE_TIMES_H from mid-transit."""
-    values = (
-        0.0,
-        period_days,
-        np.exp(shared[layout["ln_a"]][0]),
-        shared[layout["b"]][0],
-        np.sqrt(level),
-        *limb_coefficients(layout, shared)[[0, 1] if instrument == FGS1.name else [2, 5]],
-    )
-    arguments = (torch.tensor(value, dtype=torch.float64) for value in values)
+def _templates(instrument: str, layout: Layout, points: Array, period_days: float, level: float) -> Array:
+    """Transit signals of planets of depth `level` at each of n points (n, S), at TEMPLATE_TIMES_H from mid-transit."""
+    limb = limb_coefficients(layout, layout.mean)[[0, 1] if instrument == FGS1.name else [2, 5]]
+    a, b = np.exp(points[:, layout["ln_a"].start]), points[:, layout["b"].start]
+    values = (0.0, period_days, a[:, None], b[:, None], np.sqrt(level), *limb)
+    arguments = (torch.as_tensor(value, dtype=torch.float64) for value in values)
     return transit_flux(torch.from_numpy(TEMPLATE_TIMES_H), *arguments).numpy() - 1

@@ -1,36 +1,61 @@
 """Likelihoods under a mixture prior: the structured algebra against brute force."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from kitlib.combination import KERNEL_JITTER, Component, Likelihood, combine
+from kitlib.combination import KERNEL_JITTER, Component, Hypothesis, Likelihood, combine
 
 
-def _likelihood(rng: np.random.Generator, size: int, shared: int, weight: float = 1.0) -> Likelihood:
-    """A linear measurement of `size` depths and `shared` other parameters of very different scales."""
-    design = np.concatenate([np.eye(size), rng.normal(size=(2 * shared, size))])
-    nuisance = rng.normal(size=(len(design), shared)) * 10.0 ** np.arange(-shared // 2, shared - shared // 2)
-    own = design[:size] * rng.uniform(0.5, 2, size)  # a channel knows its own depth only
-    matrix = nuisance.T @ nuisance + np.diag(10.0 ** (2 * np.arange(-shared // 2, shared - shared // 2)))
-    return Likelihood(weight, np.diag(own.T @ own), own.T @ nuisance[:size], matrix, rng.normal(size=size))
+def _likelihood(rng: np.random.Generator, size: int, shared: int, weights: tuple[float, ...]) -> Likelihood:
+    """A linear measurement of `size` depths and `shared` other parameters of very different scales.
+
+    The first hypothesis leaves all of these free, the others hold some of them.
+    """
+    scale = 10.0 ** (np.arange(shared) - shared // 2)
+    nuisance = rng.normal(size=(3 * size, shared)) * scale
+    own = rng.uniform(0.5, 2, size)  # a channel knows its own depth only
+    hypotheses = []
+    for i, weight in enumerate(weights):
+        matrix = nuisance.T @ nuisance + np.diag(rng.uniform(0.5, 2, shared) * scale**2)
+        free = np.ones(shared, bool) if i == 0 else np.arange(shared) % 3 != i - 1
+        hypotheses.append(Hypothesis(weight, free, matrix, rng.normal(size=shared) / scale))
+    cross = own[:, None] * nuisance[:size]
+    return Likelihood(rng.normal(size=size), own**2, cross, rng.normal(size=size), tuple(hypotheses))
 
 
-def _precision(one: Likelihood) -> np.ndarray:
-    return np.diag(one.depth) - one.cross @ np.linalg.inv(one.shared) @ one.cross.T
+def _precise(data: np.ndarray, precision: float) -> Likelihood:
+    """Depths measured one by one, without shared parameters."""
+    nothing = Hypothesis(1.0, np.zeros(0, bool), np.zeros((0, 0)), np.zeros(0))
+    size = len(data)
+    return Likelihood(data, np.full(size, precision), np.zeros((size, 0)), np.zeros(size), (nothing,))
+
+
+def test_marginals_equal_integrals_over_the_joint_gaussian():
+    rng = np.random.default_rng(3)
+    likelihood = _likelihood(rng, 4, 5, (0.5, 0.5))
+    for one in likelihood.hypotheses:
+        f, cross = one.free, likelihood.cross[:, one.free]
+        joint = np.block([[np.diag(likelihood.depth), cross], [cross.T, one.shared[f][:, f]]])
+        # at the depths `centre` the free parameters' best values are those of the hypothesis, the others are held
+        slope = likelihood.information - likelihood.cross[:, ~f] @ one.best[~f]
+        towards = np.concatenate([slope, one.shared[f][:, f] @ one.best[f]])
+        cov = np.linalg.inv(joint)
+        precision, information = likelihood.marginal(one)
+        np.testing.assert_allclose(np.linalg.inv(precision), cov[:4, :4], rtol=1e-6)
+        found = np.linalg.solve(precision, information)
+        np.testing.assert_allclose(found, likelihood.centre + (cov @ towards)[:4], rtol=1e-6)
 
 
 def test_one_dimension_equals_brute_force():
-    likelihood = Likelihood(1.0, np.array([4.0]), np.zeros((1, 0)), np.zeros((0, 0)), np.array([6.0]))  # 1.5 +- 0.5
+    likelihood = _precise(np.array([1.5]), 4.0)  # 1.5 +- 0.5
     kernels = np.array([[1.0]]), np.array([[1.0]])
     prior = [(0.3, 0.0, 1.0), (0.7, 3.0, 0.2)]
     components = [
         Component(w, np.array([m]), s, kernel, np.zeros((1, 0)))
         for (w, m, s), kernel in zip(prior, kernels, strict=True)
     ]
-    mean, cov, weights = combine([likelihood], components)
+    mean, cov, weights = combine(likelihood, components)
     x = np.linspace(-8, 8, 200_001)
     density = np.exp(-2 * x**2 + 6 * x) * sum(w * multivariate_normal(m, s**2).pdf(x) for w, m, s in prior)
     density /= density.sum()
@@ -44,22 +69,19 @@ def test_one_dimension_equals_brute_force():
 def test_mixtures_equal_dense_linear_algebra(shared):
     rng = np.random.default_rng(shared)
     size = 7
-    likelihoods = [_likelihood(rng, size, shared, w) for w in (0.25, 0.75)]
-    with pytest.raises(ValueError, match="one linearised model"):
-        combine(likelihoods, [Component(1.0, np.zeros(size), 1.0, np.eye(size), np.zeros((size, 0)))])
-    likelihoods[1] = replace(likelihoods[1], depth=likelihoods[0].depth, cross=0.1 * likelihoods[1].cross)
+    likelihood = _likelihood(rng, size, shared, (0.25, 0.35, 0.4))
     kernels = [root @ root.T + np.eye(size) for root in rng.normal(size=(2, size, size))]
     components = [
         Component(w, rng.normal(size=size), s, kernels[k], rng.normal(size=(size, 2)))
         for w, s, k in ((0.2, 0.5, 0), (0.3, 2.0, 1), (0.5, 1.0, 0))
     ]
-    mean, cov, weights = combine(likelihoods, components)
+    mean, cov, weights = combine(likelihood, components)
     parts, shares = [], []
-    for one in likelihoods:
-        precision, log = _precision(one), []
+    for one in likelihood.hypotheses:
+        (precision, information), log = likelihood.marginal(one), []
         for c in components:
             posterior = np.linalg.inv(np.linalg.inv(c.cov) + precision)
-            centre = posterior @ (one.information + np.linalg.solve(c.cov, c.mean))
+            centre = posterior @ (information + np.linalg.solve(c.cov, c.mean))
             parts.append((centre, posterior))
             evidence = 0.5 * centre @ np.linalg.solve(posterior, centre) - 0.5 * c.mean @ np.linalg.solve(c.cov, c.mean)
             log.append(
@@ -71,7 +93,7 @@ def test_mixtures_equal_dense_linear_algebra(shared):
     expected = sum(wi * m for wi, (m, _) in zip(w, parts, strict=True))
     spread = sum(wi * (c + np.outer(m - expected, m - expected)) for wi, (m, c) in zip(w, parts, strict=True))
     np.testing.assert_allclose(mean, expected, rtol=1e-8, atol=1e-10)
-    np.testing.assert_allclose(cov, spread, rtol=1e-5, atol=1e-7)  # pairs of weight 1e-7 are left out of the covariance
+    np.testing.assert_allclose(cov, spread, rtol=1e-7, atol=1e-9)
     np.testing.assert_allclose(weights, np.sum(shares, 0), rtol=1e-8)
 
 
@@ -79,11 +101,10 @@ def test_no_data_gives_the_prior_and_perfect_data_the_data():
     rng = np.random.default_rng(0)
     root = rng.normal(size=(5, 5))
     prior = Component(1.0, rng.normal(size=5), 1.0, root @ root.T + np.eye(5), np.ones((5, 1)))
-    nothing = np.zeros((5, 0)), np.zeros((0, 0))
-    mean, cov, _ = combine([Likelihood(1.0, np.zeros(5), *nothing, np.zeros(5))], [prior])
+    mean, cov, _ = combine(_precise(np.zeros(5), 0.0), [prior])
     np.testing.assert_allclose(mean, prior.mean)
     np.testing.assert_allclose(cov, prior.cov)
     assert KERNEL_JITTER < 1e-5
     truth = rng.normal(size=5)
-    mean, _, _ = combine([Likelihood(1.0, np.full(5, 1e12), *nothing, 1e12 * truth)], [prior])
+    mean, _, _ = combine(_precise(truth, 1e12), [prior])
     np.testing.assert_allclose(mean, truth, atol=1e-6)

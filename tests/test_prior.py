@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kitlib.combination import Likelihood, combine
+from kitlib.combination import Hypothesis, Likelihood, combine
 from kitlib.instruments import N_BINS
 from kitlib.prior import (
     AMPLITUDES,
@@ -22,7 +22,8 @@ from kitlib.schema import PriorConfig
 
 def measured(precision: np.ndarray, data: np.ndarray) -> Likelihood:
     """Bins measured independently, without shared parameters."""
-    return Likelihood(1.0, precision, np.zeros((len(data), 0)), np.zeros((0, 0)), precision * data)
+    nothing = Hypothesis(1.0, np.zeros(0, bool), np.zeros((0, 0)), np.zeros(0))
+    return Likelihood(data, precision, np.zeros((len(data), 0)), np.zeros(len(data)), (nothing,))
 
 
 def _catalogue(n: int, rng: np.random.Generator) -> Catalogue:
@@ -59,7 +60,7 @@ def test_learnt_prior_describes_new_spectra_of_the_family():
         precision = np.zeros(N_BINS)
         precision[seen] = (3e-6) ** -2
         h = float(ln_scale_height_depth(rows, new[:, 1:].mean(1))[i])
-        mean, _, _ = combine([measured(precision, new[i])], prior.components(h, 0.012))
+        mean, _, _ = combine(measured(precision, new[i]), prior.components(h, 0.012))
         errors.append(np.sqrt(((mean - new[i])[1:] ** 2).mean()))
         flat.append(new[i, 1:].std())
     assert np.median(errors) < 0.3 * np.median(flat)
@@ -75,11 +76,11 @@ def test_a_spectrum_unlike_all_training_spectra_is_followed_by_the_open_part():
     strange = 0.012 + 3e-4 * np.sin(bins / 20.0)  # 300 ppm waves, measured to 50 ppm
     data = strange + 5e-5 * rng.standard_normal(N_BINS)
     likelihood = measured(np.full(N_BINS, (5e-5) ** -2), data)
-    mean, cov, weights = combine([likelihood], components)
+    mean, cov, weights = combine(likelihood, components)
     assert weights[len(AMPLITUDES) :].sum() > 0.99
     z = (mean - strange)[1:] / np.sqrt(np.diag(cov))[1:]
     assert np.sqrt((z**2).mean()) < 1.5
-    closed, _, _ = combine([likelihood], components[: len(AMPLITUDES)])
+    closed, _, _ = combine(likelihood, components[: len(AMPLITUDES)])
     assert np.std(mean - strange) < 0.7 * np.std(closed - strange)
 
 
@@ -105,9 +106,20 @@ def test_shapes_of_another_family_are_followed_where_the_prior_knows_of_it():
     truth = 0.012 + 2e-4 * strange(20)
     data = truth + 2e-5 * rng.standard_normal(truth.shape)
     for name, prior in (("closed", closed), ("opened", opened)):
-        found = [combine([measured(precision, one)], prior.components(0.0, 0.012))[0] for one in data]
+        found = [combine(measured(precision, one), prior.components(0.0, 0.012))[0] for one in data]
         errors[name] = np.sqrt(np.mean((np.stack(found) - truth)[:, 1:] ** 2))
     assert errors["opened"] < 0.5 * errors["closed"]
+
+
+def test_pooled_moments_are_those_of_the_learnt_components():
+    prior = learn_prior(*_spectra(60, np.random.default_rng(5)), PriorConfig())
+    learnt = [one for one in prior.components(0.3, 0.012) if one.kernel is prior.shape_cov]
+    weight = np.array([one.weight for one in learnt]) / sum(one.weight for one in learnt)
+    means = np.stack([one.mean for one in learnt])
+    expected = np.cov(means.T, aweights=weight, bias=True) + np.tensordot(weight, [one.cov for one in learnt], 1)
+    mean, cov = prior.pooled(0.3, 0.012)
+    np.testing.assert_allclose(mean, weight @ means, rtol=1e-12)
+    np.testing.assert_allclose(cov, expected, rtol=1e-9, atol=1e-18)
 
 
 def test_file_round_trip_and_refusals(tmp_path):
