@@ -204,5 +204,5 @@ def _marginalise(blocks: list, sd: Array, offset: Array, depth: Array) -> Likeli
         own[bins] += (weight * slope**2).sum(0)
         gradient_shared[names] += np.einsum("atw,tw,tw->a", design, residual, weight, optimize=True)
         gradient[bins] += (weight * slope * residual).sum(0)
-    known = Hypothesis(1.0, np.ones(len(sd), bool), shared, np.linalg.solve(shared, gradient_shared))
+    known = Hypothesis(0.0, np.ones(len(sd), bool), shared, np.linalg.solve(shared, gradient_shared))
     return Likelihood(depth, own, cross, gradient, (known,))

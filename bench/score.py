@@ -2,8 +2,8 @@
 
     python bench/score.py [--planets 200] [--workers N] [--out FILE.json] [--model FILE] [--ship]
 
-Three populations with seeds of their own: training (1,100 spectra, 400 of them with light curves to calibrate sigma
-on, with 100 planets of any chemistry beside them), held-out, and held-out with shifted distributions (spectra of
+Three populations with seeds of their own: training (1,100 spectra, 800 of them with light curves to calibrate sigma
+on, with 200 planets of any chemistry beside them), held-out, and held-out with shifted distributions (spectra of
 another family, degraded detectors, twice the drift). Light curves are simulated with the noise of full-size frames;
 `bench/frame_path.py` shows that frames agree with them.
 
@@ -43,8 +43,8 @@ from kitlib.schema import PhysfitConfig, PriorConfig  # noqa: E402
 from kitlib.sigma import fit_calibrator  # noqa: E402
 
 SEEDS = {"train": 101, "held-out": 606, "shifted": 303, "oracle prior": 404, "unfamiliar": 707, "any chemistry": 808}
-TRAIN_SPECTRA, CALIBRATION_PLANETS, FOLDS = 1100, 400, 4
-CALIBRATION_UNFAMILIAR = 100  # planets beside those, of random chemistry, detectors and drifts
+TRAIN_SPECTRA, CALIBRATION_PLANETS, FOLDS = 1100, 800, 4
+CALIBRATION_UNFAMILIAR = 200  # planets beside those, of random chemistry, detectors and drifts
 ORACLE_SPECTRA, UNFAMILIAR_SPECTRA = 20_000, 4_000
 SHIPPED = ROOT / "kitlib" / "data"
 

@@ -24,7 +24,7 @@ KERNEL_JITTER = 1e-6  # of a kernel's mean variance, added to its diagonal: a te
 class Hypothesis:
     """What is assumed of the shared parameters: some free, with priors, the others held."""
 
-    weight: float
+    log_weight: float  # ln of its evidence at the depths `centre`, up to a constant that all share
     free: NDArray[np.bool_]  # (S,)
     shared: Array  # (S, S) precision of the free ones at known depths, priors included; held ones: not looked at
     best: Array  # (S,) the free ones' best values at the depths `centre`, the held ones' values
@@ -38,13 +38,13 @@ class Likelihood:
     depth: Array  # (B,) what the data say of each depth, the shared parameters given; 0 where nothing
     cross: Array  # (B, S)
     information: Array  # (B,)
-    hypotheses: tuple[Hypothesis, ...]  # weights sum to 1
+    hypotheses: tuple[Hypothesis, ...]
 
     def marginal(self, hypothesis: Hypothesis) -> tuple[Array, Array]:
-        """Precision (B, B) of the depths and information (B,) = precision @ their best values, nothing else known."""
+        """Precision (B, B) of the depths less `centre`, and information (B,) = precision @ their best values."""
         cross, shared = self.cross[:, hypothesis.free], hypothesis.shared[np.ix_(hypothesis.free, hypothesis.free)]
         precision = np.diag(self.depth) - cross @ np.linalg.solve(shared, cross.T)
-        return precision, self.information - self.cross @ hypothesis.best + precision @ self.centre
+        return precision, self.information - self.cross @ hypothesis.best
 
 
 @dataclass(frozen=True)
@@ -71,17 +71,16 @@ def sound(kernel: Array) -> Array:
 def combine(likelihood: Likelihood, components: Sequence[Component]) -> tuple[Array, Array, Array]:
     """Posterior mean (B,) and covariance (B, B) of the depths, and the components' weights (C,) after the data.
 
-    The hypotheses' weights are taken as given (they sum to 1); those of the components follow from the evidence that
-    each hypothesis has for them. Raises LinAlgError where a hypothesis or a kernel is not positive definite.
+    What a hypothesis counts for depends on the component, and the other way round: each pair has its own evidence.
+    Raises LinAlgError where a hypothesis or a kernel is not positive definite.
     """
     spaces = _spaces(components, likelihood)
     inside = np.concatenate([index for index, _ in spaces])  # components in the order of the spaces
     answers = [space.meet(likelihood.hypotheses) for _, space in spaces]
     log = np.concatenate([answer.log_evidence for answer in answers], axis=1)
-    share = np.exp(log - log.max(1, keepdims=True))
+    share = np.exp(log - log.max())
     weights = np.empty_like(share)
-    weights[:, inside] = share / share.sum(1, keepdims=True)
-    weights *= np.array([one.weight for one in likelihood.hypotheses])[:, None]
+    weights[:, inside] = share / share.sum()
     parts = [space.moments(weights[:, index], met) for (index, space), met in zip(spaces, answers, strict=True)]
     means = np.concatenate([mean for mean, _ in parts])  # of each component, averaged over hypotheses
     share = weights.sum(0)
@@ -103,7 +102,7 @@ def _spaces(components: Sequence[Component], likelihood: Likelihood) -> list[tup
 class _Met:
     """What the hypotheses make of the components of a space."""
 
-    log_evidence: Array  # (H, C), prior weight of the component included
+    log_evidence: Array  # (H, C), weights of hypothesis and component included
     shared: Array  # (H, C, S) shared parameters that the components' answers go with
     shared_cov: Array  # (H, C, S, S) their covariance
 
@@ -155,7 +154,8 @@ class _Space:
         moved = np.where(free[:, None], self.towards_shared @ np.linalg.inv(shared), 0.0)
         at_prior = best[:, None] - moved  # (H, C, S) best at the components' means
         left = np.where(both[:, None], shared[:, None] - self.told, unit)
-        log = self.log_evidence - best @ self.towards_shared.T + 0.5 * (moved * self.towards_shared).sum(2)
+        log = self.log_evidence + np.array([one.log_weight for one in hypotheses])[:, None]
+        log += 0.5 * (moved * self.towards_shared).sum(2) - best @ self.towards_shared.T
         log += np.log(np.diagonal(np.linalg.cholesky(shared), axis1=1, axis2=2)).sum(1)[:, None]
         log -= np.log(np.diagonal(np.linalg.cholesky(left), axis1=2, axis2=3)).sum(2)
         cov = np.where(both[:, None], np.linalg.inv(left), 0.0)

@@ -18,7 +18,7 @@ from .parameters import GAUGE, Layout, gauge
 from .products import Array
 
 SCALES = (0.35, 1.0, 2.8)  # of the drift's prior width; the real drift's size varies by about 10
-NEGLIGIBLE = 0.002  # choices with a smaller share of the evidence are left out of the average
+NEGLIGIBLE = 0.002  # choices with less evidence than that of the best one times this are left out of the average
 MOST_ORDERS = {"fgs1": 5, "airs": 5}  # pairs of orders of each drift that are averaged
 MOST_ORDERS_TWO_VISITS = {"fgs1": 5, "airs": 2}  # two visits have four drifts
 
@@ -60,18 +60,24 @@ def restricted(layout: Layout, blocks: Blocks) -> tuple[Array, NDArray[np.bool_]
 
 
 class _Evidence:
-    """Log evidence of choices around one fit, depths marginalised with the prior that it was run with."""
+    """Log evidence of choices around one fit: at its depths, or these marginalised with the prior that it was run with.
 
-    def __init__(self, fit: Fit, layout: Layout):
+    `known` depths stay where they are.
+    """
+
+    def __init__(self, fit: Fit, layout: Layout, known: bool):
+        self.fit, self.layout = fit, layout
+        self.shared, self.gradient = _gauged(fit, layout), fit.system.gradient_shared
+        if known:
+            return
         system, root = fit.system, fit.depth_root
         whitened = (root.T * system.depth) @ root
         whitened[np.diag_indices_from(whitened)] += 1
         factor = _factor(whitened)
         cross = root.T @ system.cross  # (channels, S)
         off = np.linalg.solve(root, fit.state.depth - fit.depth_mean)
-        self.shared = _gauged(fit, layout) - cross.T @ cho_solve(factor, cross)
-        self.gradient = system.gradient_shared - cross.T @ cho_solve(factor, root.T @ system.gradient_depth - off)
-        self.fit, self.layout = fit, layout
+        self.shared = self.shared - cross.T @ cho_solve(factor, cross)
+        self.gradient = self.gradient - cross.T @ cho_solve(factor, root.T @ system.gradient_depth - off)
 
     def __call__(self, choices: list[Blocks]) -> Array:
         """Log evidence of each choice up to a common constant, (n,); all choices at once."""
@@ -118,7 +124,7 @@ def _options(name: str, layout: Layout) -> list[Choice]:
 
 def best_choice(fit: Fit, layout: Layout) -> tuple[Blocks, dict[str, list[tuple[float, Choice]]]]:
     """Most probable choice by coordinate ascent over blocks; each block's options with log evidence, best first."""
-    evidence, blocks = _Evidence(fit, layout), full_choice(layout)
+    evidence, blocks = _Evidence(fit, layout, known=False), full_choice(layout)
     ranked: dict[str, list[tuple[float, Choice]]] = {}
     ranked_beside: dict[str, Blocks] = {}  # the other blocks' choices at that time
     for _ in range(2):
@@ -135,24 +141,25 @@ def best_choice(fit: Fit, layout: Layout) -> tuple[Blocks, dict[str, list[tuple[
 
 
 def averaged(fit: Fit, layout: Layout) -> Likelihood:
-    """Depths' likelihood, a hypothesis for each drift choice that the evidence supports."""
+    """Depths' likelihood, a hypothesis for each drift choice that the evidence supports.
+
+    Which ones these are is judged with the prior that the fit was run with; what each counts for, by `combine`.
+    """
     _, ranked = best_choice(fit, layout)
-    evidence = _Evidence(fit, layout)
     most = MOST_ORDERS if len(ranked) <= 2 else MOST_ORDERS_TWO_VISITS
     options = [_scales_summed(scored)[: most[name.split("_")[0]]] for name, scored in ranked.items()]
     combinations = list(product(*options))
     candidates = [dict(zip(ranked, (option for _, option in chosen), strict=True)) for chosen in combinations]
-    logs = evidence(candidates) + [sum(bonus for bonus, _ in chosen) for chosen in combinations]
-    weights = np.exp(logs - logs.max())
-    weights /= weights.sum()
-    kept = weights >= NEGLIGIBLE
-    total, shared = weights[kept].sum(), _gauged(fit, layout)
+    bonus = np.array([sum(bonus for bonus, _ in chosen) for chosen in combinations])
+    logs = _Evidence(fit, layout, known=False)(candidates) + bonus
+    kept = np.flatnonzero(logs >= logs.max() + np.log(NEGLIGIBLE))
+    supported = [candidates[i] for i in kept]
+    weights = _Evidence(fit, layout, known=True)(supported) + bonus[kept]
+    system, shared = fit.system, _gauged(fit, layout)
     hypotheses = tuple(
-        _hypothesis(float(weight / total), fit, shared, layout, blocks)
-        for weight, blocks, keep in zip(weights, candidates, kept, strict=True)
-        if keep
+        _hypothesis(float(weight), fit, shared, layout, blocks)
+        for weight, blocks in zip(weights - weights.max(), supported, strict=True)
     )
-    system = fit.system
     return Likelihood(fit.state.depth, system.depth, system.cross, system.gradient_depth, hypotheses)
 
 
@@ -169,7 +176,7 @@ def _scales_summed(scored: list[tuple[float, Choice]]) -> list[tuple[float, Choi
     return [(float(total - best), option) for total, best, option in groups]
 
 
-def _hypothesis(weight: float, fit: Fit, shared: Array, layout: Layout, blocks: Blocks) -> Hypothesis:
+def _hypothesis(log_weight: float, fit: Fit, shared: Array, layout: Layout, blocks: Blocks) -> Hypothesis:
     """The choice's free parameters with its priors, the others zero; `shared` of the likelihood, `_gauged`.
 
     Shared parameters are counted from the fit's.
@@ -181,4 +188,4 @@ def _hypothesis(weight: float, fit: Fit, shared: Array, layout: Layout, blocks: 
     slope = fit.system.gradient_shared - shared @ best - prior * (value - layout.mean)
     shared = shared + np.diag(prior)
     best[free] = cho_solve(_factor(shared[np.ix_(free, free)]), slope[free])
-    return Hypothesis(weight, free, shared, best)
+    return Hypothesis(log_weight, free, shared, best)

@@ -38,13 +38,17 @@ class Line:
 
 
 def without_prior(likelihood: Likelihood) -> Array:
-    """Depths (B,) that fit best, averaged over the hypotheses' weights; 0 where the data say nothing."""
-    found: Array = np.zeros_like(likelihood.information)
+    """Depths (B,) that fit best, averaged over the hypotheses by their evidence; 0 where the data say nothing."""
+    logs, found, centre = [], [], likelihood.centre
     for one in likelihood.hypotheses:
         precision, information = likelihood.marginal(one)
+        at_zero = information + precision @ centre
+        offset = (information + at_zero) @ centre / 2
         precision[np.diag_indices_from(precision)] += FLAT_PRECISION
-        found = found + one.weight * np.linalg.solve(precision, information)
-    return found
+        found.append(np.linalg.solve(precision, at_zero))
+        logs.append(one.log_weight + at_zero @ found[-1] / 2 - offset - np.linalg.slogdet(precision)[1] / 2)
+    weights = np.exp(np.array(logs) - max(logs))
+    return weights / weights.sum() @ np.stack(found)
 
 
 def band_weights(profile: Array) -> Array:

@@ -379,10 +379,14 @@ def test_without_the_prior_the_likelihoods_own_best_fit_remains():
     shared = cross.T @ (cross / depth[:, None]) * 1.5 + 1e6 * np.eye(2)
     truth, free = rng.normal(0.01, 1e-3, 30), np.ones(2, bool)
     best = rng.normal(0, 1e-4, (2, 2))  # of the shared parameters, under each hypothesis
-    both = tuple(Hypothesis(0.5, free, shared, one) for one in best)
+    best[1] *= 0.9 * np.linalg.norm(best[0]) / np.linalg.norm(best[1])
+    both = tuple(Hypothesis(0.0, free, shared, one) for one in best)
     precision = np.diag(depth) - cross @ np.linalg.solve(shared, cross.T)
+    away = -np.linalg.solve(precision, cross @ best.T).T
+    evidence = np.exp((np.einsum("hb,bc,hc->h", away, precision, away) - away[0] @ precision @ away[0]) / 2)
+    assert 0.01 < evidence[1] < 100  # both count
     found = without_prior(Likelihood(truth, depth, cross, np.zeros(30), both))
-    np.testing.assert_allclose(found, truth - np.linalg.solve(precision, cross @ best.mean(0)), rtol=1e-3)
+    np.testing.assert_allclose(found, truth + evidence / evidence.sum() @ away, rtol=1e-3)
 
 
 # --- the whole way ---------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from kitlib.schema import PriorConfig
 
 def measured(precision: np.ndarray, data: np.ndarray) -> Likelihood:
     """Bins measured independently, without shared parameters."""
-    nothing = Hypothesis(1.0, np.zeros(0, bool), np.zeros((0, 0)), np.zeros(0))
+    nothing = Hypothesis(0.0, np.zeros(0, bool), np.zeros((0, 0)), np.zeros(0))
     return Likelihood(data, precision, np.zeros((len(data), 0)), np.zeros(len(data)), (nothing,))
 
 
