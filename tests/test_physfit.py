@@ -6,15 +6,18 @@ import batman
 import numpy as np
 import pytest
 
-from kitlib import physfit, visitmodel
+from kitlib import driftorder, physfit, visitmodel
+from kitlib.combination import Likelihood
+from kitlib.driftorder import Choice
 from kitlib.instruments import AIRS, FGS1, N_BINS
+from kitlib.jointfit import joint_fit
 from kitlib.limbdarkening import PUBLISHED
 from kitlib.parameters import State, balanced, gauge
 from kitlib.prior import learn_prior
 from kitlib.products import Catalogue, LightCurve, PlanetLightCurves
 from kitlib.schema import PhysfitConfig, PriorConfig
 from kitlib.series import series_of
-from kitlib.whitefit import layout_for
+from kitlib.whitefit import layout_for, white_fit
 
 SAMPLES = 187
 POSITION = np.linspace(-1, 1, AIRS.n_bins)
@@ -143,6 +146,33 @@ def test_the_fit_converges_within_its_iterations(prior, a, b):
     sigma = np.sqrt(np.diag(long.cov))
     assert np.abs(usual.mean - long.mean).max() < 0.1 * sigma.min()
     np.testing.assert_allclose(np.sqrt(np.diag(usual.cov)), sigma, rtol=0.02)
+
+
+def test_drift_choices_count_by_their_evidence_under_the_prior_of_the_depths(prior):
+    """Evidence at the fitted depths, times the depths' integral in `combine`'s form, equals the marginal evidence."""
+    rng = np.random.default_rng(11)
+    row = catalogue_row()
+    depth = spectra(1, rng)[0]
+    planet = PlanetLightCurves(1, (visit(depth, 3.6, row, rng),))
+    config = PhysfitConfig()
+    fit, layout = joint_fit(planet, row, prior, config, white_fit(planet, row, prior, config))
+    choices = [driftorder.full_choice(layout)]
+    choices += [dict(choices[0], airs_0=Choice(3, 1, 1.0)), dict(choices[0], fgs1_0=Choice(3, 0, 0.35))]
+    marginal, known = (driftorder._Evidence(fit, layout, known=known)(choices) for known in (False, True))
+    shared, system = driftorder._gauged(fit, layout), fit.system
+    hypotheses = [driftorder._hypothesis(float(k), fit, shared, layout, c) for k, c in zip(known, choices, strict=True)]
+    likelihood = Likelihood(fit.state.depth, system.depth, system.cross, system.gradient_depth, tuple(hypotheses))
+    root, offset = fit.depth_root, fit.depth_mean - fit.state.depth
+    by_hand = []
+    for one in hypotheses:
+        precision, information = likelihood.marginal(one)  # depths = mean + root z
+        towards = root.T @ (information - precision @ offset)
+        inner = np.eye(N_BINS) + root.T @ precision @ root
+        log = offset @ information - offset @ precision @ offset / 2
+        log += towards @ np.linalg.solve(inner, towards) / 2 - np.linalg.slogdet(inner)[1] / 2
+        by_hand.append(one.log_weight + log)
+    assert np.ptp(marginal) > 0.5
+    np.testing.assert_allclose(np.diff(by_hand), np.diff(marginal), rtol=1e-3, atol=1e-3)
 
 
 def test_recovers_spectra_within_its_own_sigma(prior):
