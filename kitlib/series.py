@@ -113,7 +113,7 @@ def without_spikes(series: list[Series], sigma: float) -> list[Series]:
     """Weight 0 for samples that leave the running median of their channel by more than `sigma` of its own scatter."""
     cleaned = []
     for one in series:
-        departure = (one.flux - median_filter(one.flux, (SPIKE_WINDOW, 1), mode="nearest")) * np.sqrt(one.weight)
+        departure = (one.flux - median_filter(one.flux, (SPIKE_WINDOW, 1), mode="mirror")) * np.sqrt(one.weight)
         spread = max(robust_sd([departure]), 1.0)
         cleaned.append(replace(one, weight=np.where(np.abs(departure) > sigma * spread, 0.0, one.weight)))
     return cleaned

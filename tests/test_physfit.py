@@ -223,7 +223,8 @@ def test_outliers_and_dead_channels_are_survived(prior):
     assert np.abs(fit.mean - clean.mean)[1:].max() < 1.5e-4
 
 
-def test_one_huge_spike_does_not_mislead_the_start(prior):
+@pytest.mark.parametrize("sample", [40, 0, SAMPLES - 1])
+def test_one_huge_spike_does_not_mislead_the_start(prior, sample):
     """Egress after the visit's end, FGS1 drifting by half a per cent, and one sample 50 % high."""
     rng = np.random.default_rng(12)
     row, depth = catalogue_row(a=13.0, b=0.25, period=3.8), spectra(1, rng)[0]
@@ -231,7 +232,7 @@ def test_one_huge_spike_does_not_mislead_the_start(prior):
     fgs1 = curves[FGS1.name]
     tau = fgs1.time_h / fgs1.time_h[-1] * 2 - 1
     spoilt = fgs1.flux_e * (1 + 5e-3 * (tau - tau**2 - tau**3))[:, None].astype(np.float32)
-    spoilt[40] *= 1.5
+    spoilt[sample] *= 1.5
     planet = PlanetLightCurves(1, (curves | {FGS1.name: replace(fgs1, flux_e=spoilt)},))
     fit = physfit.fit_planet(planet, row, prior, PhysfitConfig())
     assert fit.diagnostics["t0_h"] == pytest.approx(6.4, abs=0.1)
