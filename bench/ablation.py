@@ -65,12 +65,15 @@ class FlatPrior(SpectralPrior):
         """The learnt part alone, which is as wide as can be."""
         return self._learnt(ln_scale_height, level)
 
+    def _learnt(self, ln_scale_height: float, level: float) -> list[Component]:
+        mean = np.full(N_BINS, float(self.level_mean))
+        return [Component(1.0, mean, FLAT_DEPTH, self.shape_cov, self._loadings(level))]
+
 
 def flat_prior() -> SpectralPrior:
     """The shipped prior's level and stars, and spectra of any shape."""
     known = {name: getattr(shipped_prior(), name) for name in SpectralPrior.__dataclass_fields__}
-    known |= {"shape_mean": np.zeros(N_BINS), "shape_cov": np.eye(N_BINS), "unfamiliar": None}
-    return FlatPrior(**known | {"amplitude_fit": np.array([np.log(FLAT_DEPTH), 0.0, 0.1])})
+    return FlatPrior(**known | {"shape_cov": np.eye(N_BINS), "unfamiliar": None})
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,8 @@ def unfamiliar_shapes(planets: int, seed: int) -> Shapes:
     systems = draw_systems(planets, rng)
     rows = (systems.take(np.array([i])) for i in range(planets))
     depth = np.concatenate([draw_spectra(one, rng, random_chemistry(rng)) for one in rows])
-    learnt = learn_prior(depth, observed_catalogue(systems, rng), PriorConfig(components=UNFAMILIAR_COMPONENTS))
+    config = PriorConfig(components=UNFAMILIAR_COMPONENTS, kinds=1)
+    learnt = learn_prior(depth, observed_catalogue(systems, rng), config)
     return Shapes(learnt.shape_mean, learnt.shape_cov)
 
 

@@ -46,6 +46,7 @@ SEEDS = {"train": 101, "held-out": 606, "shifted": 303, "oracle prior": 404, "un
 TRAIN_SPECTRA, CALIBRATION_PLANETS, FOLDS = 1100, 800, 4
 CALIBRATION_UNFAMILIAR = 200  # planets beside those, of random chemistry, detectors and drifts
 ORACLE_SPECTRA, UNFAMILIAR_SPECTRA = 20_000, 4_000
+ORACLE_PRIOR = PriorConfig(components=25, kinds=40)
 SHIPPED = ROOT / "kitlib" / "data"
 
 
@@ -181,7 +182,7 @@ def main() -> None:
     for name, shift in (("held-out", False), ("shifted", True)):
         held_out = draw(given.planets, given.planets, SEEDS[name], given.workers, shift)
         family = draw(ORACLE_SPECTRA, 0, SEEDS["oracle prior"], given.workers, shift)
-        wide_prior = learn_prior(family.truth.depth, family.catalogue, PriorConfig(components=25))
+        wide_prior = learn_prior(family.truth.depth, family.catalogue, ORACLE_PRIOR)
         results[name] = judged(held_out, prior, calibrators, models, naive, wide_prior, given.workers)
         print(f"\n{name}: {given.planets} planets, seed {SEEDS[name]}\n{table(results[name])}", flush=True)
     if given.out:

@@ -25,7 +25,7 @@ from .gaussnewton import Fit, FitError
 from .instruments import AIRS
 from .jointfit import joint_fit, measure_limb_darkening
 from .limbdarkening import Measured
-from .prior import AMPLITUDES, SpectralPrior, ln_scale_height_depth
+from .prior import SpectralPrior, ln_scale_height_depth
 from .products import Array, Catalogue, LightCurveFit, PlanetLightCurves, Posterior
 from .provenance import EventLog
 from .schema import PhysfitConfig
@@ -91,7 +91,8 @@ def _combined(
     mean, cov, weights = combine(details.likelihood, components)
     if not (np.isfinite(mean).all() and np.isfinite(cov).all() and (np.diag(cov) > 0).all()):
         raise FitError("the posterior is not finite")
-    diagnostics = _diagnostics(planet, row, white, fit, weights) | {"fallback": float(fallback)}
+    diagnostics = _diagnostics(planet, row, white, fit) | {"fallback": float(fallback)}
+    diagnostics["unfamiliar"] = float(weights[prior.learnt_components :].sum())
     pooled = prior.pooled(float(ln_scale_height_depth(row, np.array([level]))[0]), level)
     inputs = fit_inputs(
         details.series,
@@ -132,7 +133,7 @@ def _fitted_series(fit: Fit, period_days: float) -> list[FittedSeries]:
     return found
 
 
-def _diagnostics(planet: PlanetLightCurves, row: Catalogue, white: Fit, fit: Fit, weights: Array) -> dict[str, float]:
+def _diagnostics(planet: PlanetLightCurves, row: Catalogue, white: Fit, fit: Fit) -> dict[str, float]:
     shared, layout = fit.state.shared, fit.layout
 
     def of(name: str) -> float:
@@ -160,7 +161,6 @@ def _diagnostics(planet: PlanetLightCurves, row: Catalogue, white: Fit, fit: Fit
         "a_over_rs": float(np.exp(of("ln_a"))),
         "impact_param": abs(of("b")),
         "level": float(fit.state.depth[1:].mean()),
-        "unfamiliar": float(weights[len(AMPLITUDES) :].sum()),
         "electrons": float(np.mean(bright)) if bright else np.nan,
         "masked_fraction": max(masked),
     }

@@ -1,19 +1,19 @@
-"""Prior over spectra, learnt from training spectra: level x amplitude-scaled low-rank shapes.
+"""Prior over spectra, learnt from training spectra: level x amplitude-scaled shapes of several kinds.
 
-A spectrum is  depth = L + s (m + z),  L its AIRS mean level, s its amplitude (rms of the AIRS shape), m the mean
-normalised shape and z ~ N(0, C), where C is the sample covariance of the normalised shapes: its leading eigenvectors
-(molecular shapes) plus a stationary Gaussian-process remainder. FGS1 is bin 0 of shape and covariance,
-with a scatter of its own that follows the level (unocculted spots).
-s is unknown, so the prior is a mixture over a grid of amplitudes: ln s ~ N(alpha + beta ln H, tau^2), H being the depth
-of one scale height that catalogue and level imply. Parts of the mixture are open to spectra unlike all training
-spectra, at any amplitude: shapes of atmospheres of any composition, and any smooth shape. Given a Gaussian likelihood
-everything is in closed form.
+A spectrum is  depth = L + s shape,  L its AIRS mean level, s its amplitude (rms of the AIRS shape). Its shape is of one
+of the `kinds` that the training spectra show, each a low-rank Gaussian plus a stationary Gaussian-process remainder.
+FGS1 is bin 0 of every shape, with a scatter of its own that follows the level (unocculted spots).
+s is unknown, so the prior is a mixture over a grid of amplitudes: ln s is normal around alpha + beta ln H and what its
+kind adds, H being the depth of one scale height that catalogue and level imply. Parts of the mixture are open to
+spectra unlike all training spectra, at any amplitude: shapes of atmospheres of any composition, and any smooth shape.
+Given a Gaussian likelihood everything is in closed form.
 """
 
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load, save
@@ -21,15 +21,18 @@ from scipy.optimize import minimize
 
 from .combination import Component, sound
 from .instruments import N_BINS
+from .kinds import Kinds, learn_kinds
 from .limbdarkening import PUBLISHED, LimbDarkening
 from .products import Array, Catalogue
 from .provenance import write_atomic
 from .schema import PriorConfig
 
-AMPLITUDES = np.array([-2.2, -1.6, -1.1, -0.65, -0.2, 0.2, 0.65, 1.1, 1.6, 2.2])  # grid, standard deviations of ln s
+AMPLITUDES = np.linspace(-1.6, 1.6, 5)  # grid of ln s, in standard deviations of its kind
+BETWEEN = 0.6  # standard deviations of ln s around each of these, linearised
 UNFAMILIAR_WEIGHT, SMOOTH_WEIGHT = 0.24, 0.16  # of the open parts
 OPEN_AMPLITUDES = np.geomspace(5e-6, 8e-4, 6)  # of their shapes, as equally probable steps
-OPEN_LENGTH = 24  # bins: correlation falls to one half over .16 um, as in the spectra of the 2024 challenge
+OPEN_LENGTH = 24.0  # bins: correlation falls to one half over .16 um, as in the spectra of the 2024 challenge
+REST_LENGTH = 6.0  # bins, of what low-rank shapes leave
 
 
 class PriorError(ValueError):
@@ -50,17 +53,18 @@ class SpectralPrior:
 
     level_mean: Array  # () mean of L over planets
     level_sd: Array  # () its scatter
-    shape_mean: Array  # (283,) m
-    shape_cov: Array  # (283, 283) C
-    amplitude_fit: Array  # (3,) alpha, beta, tau
+    shape_mean: Array  # (283,) of normalised shapes of all kinds
+    shape_cov: Array  # (283, 283)
+    amplitude_fit: Array  # (2,) alpha, beta
     fgs1_spots: Array  # () scatter of FGS1 against AIRS that follows the level, as a fraction of it
+    kinds: Kinds
     unfamiliar: Shapes | None = None  # of atmospheres of any composition; None: smooth shapes alone are the open part
     limb: LimbDarkening = PUBLISHED  # of the stars; published, until it is learnt from planets with known spectra
 
     def save(self, path: Path) -> Path:
         """Write as safetensors, atomically."""
         arrays = {name: getattr(self, name) for name in _ARRAYS}
-        for part in ("limb", "unfamiliar"):
+        for part in ("kinds", "limb", "unfamiliar"):
             held = getattr(self, part)
             arrays |= {f"{part}.{f.name}": getattr(held, f.name) for f in fields(held)} if held is not None else {}
         return write_atomic(path, save({name: np.asarray(value, np.float64) for name, value in arrays.items()}))
@@ -93,15 +97,25 @@ class SpectralPrior:
         left = 1 - sum(weight for weight, _ in parts)
         return [replace(one, weight=left * one.weight) for one in learnt] + opened
 
+    @property
+    def learnt_components(self) -> int:
+        """How many of the mixture's components, from the first, are of the kinds that the training spectra show."""
+        return len(self.kinds.weight) * len(AMPLITUDES)
+
     def _learnt(self, ln_scale_height: float, level: float) -> list[Component]:
-        alpha, beta, tau = self.amplitude_fit
-        weights = np.exp(-0.5 * AMPLITUDES**2) * np.gradient(AMPLITUDES)
-        amplitudes = np.exp(alpha + beta * ln_scale_height + tau * AMPLITUDES)
-        loadings = self._loadings(level)
-        return [
-            Component(float(weight), self.level_mean + s * self.shape_mean, float(s), self.shape_cov, loadings)
-            for weight, s in zip(weights / weights.sum(), amplitudes, strict=True)
-        ]
+        alpha, beta = self.amplitude_fit
+        loadings, kinds, found = self._loadings(level), self.kinds, []
+        steps = np.exp(-0.5 * AMPLITUDES**2 / (1 - BETWEEN**2))
+        for k, weight in enumerate(kinds.weight):
+            for step, share in zip(kinds.sd[k] * AMPLITUDES, steps / steps.sum(), strict=True):
+                s = float(np.exp(alpha + beta * ln_scale_height + kinds.middle[k] + step))
+                shape = kinds.mean[k] + step * kinds.slope[k]
+                between = BETWEEN * kinds.sd[k] * (shape + kinds.slope[k])
+                columns = np.column_stack([loadings, s * kinds.loadings[k], s * between])
+                scale = s * float(np.sqrt(kinds.rest[k]))
+                mean = self.level_mean + s * shape
+                found.append(Component(float(weight * share), mean, scale, _stationary(REST_LENGTH), columns))
+        return found
 
     def _loadings(self, level: float) -> Array:
         """What moves a spectrum beside its features, (283, 2): the level, and FGS1 by spots."""
@@ -114,25 +128,30 @@ class SpectralPrior:
         """Mean and covariance of the learnt part of the mixture."""
         learnt = self._learnt(ln_scale_height, level)
         weight, scale = (np.array([getattr(one, name) for one in learnt]) for name in ("weight", "scale"))
-        typical, loadings = float(weight @ scale), learnt[0].loadings
-        spread = float(weight @ (scale - typical) ** 2) * np.outer(self.shape_mean, self.shape_mean)
-        cov = float(weight @ scale**2) * sound(self.shape_cov) + loadings @ loadings.T + spread
-        return self.level_mean + typical * self.shape_mean, cov
+        means = np.stack([one.mean for one in learnt])
+        mean = weight @ means
+        columns = [np.sqrt(one.weight) * np.column_stack([one.loadings, one.mean - mean]) for one in learnt]
+        low_rank = np.concatenate(columns, axis=1)
+        return mean, float(weight @ scale**2) * sound(learnt[0].kernel) + low_rank @ low_rank.T
 
     def population(self) -> tuple[Array, Array]:
         """Mean and covariance for a planet without data."""
         return self.pooled(0.0, float(self.level_mean))
 
 
-_ARRAYS = [f.name for f in fields(SpectralPrior) if f.name not in ("limb", "unfamiliar")]
+_ARRAYS = [f.name for f in fields(SpectralPrior) if f.name not in ("kinds", "limb", "unfamiliar")]
 
 
 def _from_bytes(data: bytes) -> SpectralPrior:
     arrays = load(data)
-    limb = LimbDarkening(**{f.name: arrays[f"limb.{f.name}"] for f in fields(LimbDarkening)})
-    known = "unfamiliar.mean" in arrays
-    unfamiliar = Shapes(*(arrays[f"unfamiliar.{f.name}"] for f in fields(Shapes))) if known else None
-    return SpectralPrior(**{name: arrays[name] for name in _ARRAYS}, unfamiliar=unfamiliar, limb=limb)
+
+    def held(part: str, kind: type) -> Any:
+        return kind(**{f.name: arrays[f"{part}.{f.name}"] for f in fields(kind)})
+
+    parts: dict[str, Any] = {name: arrays[name] for name in _ARRAYS}
+    parts |= {"kinds": held("kinds", Kinds), "limb": held("limb", LimbDarkening)}
+    parts |= {"unfamiliar": held("unfamiliar", Shapes)} if "unfamiliar.mean" in arrays else {}
+    return SpectralPrior(**parts)
 
 
 @cache
@@ -183,14 +202,16 @@ def learn_prior(depth: Array, catalogue: Catalogue, config: PriorConfig) -> Spec
     rest = max(float(np.diag(cov - low_rank)[1:].mean()), 1e-8)
     ln_amplitude, predictor = np.log(amplitude), ln_scale_height_depth(catalogue, level)
     beta, alpha = np.polyfit(predictor, ln_amplitude, 1)
-    tau = max(float(np.std(ln_amplitude - alpha - beta * predictor)), 0.1)
+    excess = ln_amplitude - alpha - beta * predictor
+    shape_cov = low_rank + rest * _stationary(REST_LENGTH)
     return SpectralPrior(
         level_mean=np.array(level.mean()),
         level_sd=np.array(level.std()),
         shape_mean=mean,
-        shape_cov=low_rank + rest * _stationary(6.0),
-        amplitude_fit=np.array([alpha, beta, tau]),
+        shape_cov=shape_cov,
+        amplitude_fit=np.array([alpha, beta]),
         fgs1_spots=np.array(spots),
+        kinds=learn_kinds(normalised, excess, weight, mean, shape_cov, config),
     )
 
 
@@ -209,8 +230,9 @@ def _fgs1_offset(offset: Array, amplitude: Array, level: Array) -> tuple[float, 
     return float(best[0]), float(np.exp(best[1])), float(np.exp(np.clip(best[2], np.log(1e-5), np.log(0.1))))
 
 
+@cache
 def _stationary(length: float) -> Array:
-    """Unit-variance Matern 3/2 kernel over AIRS bins, `length` in bins; FGS1 independent."""
+    """Unit-variance Matern 3/2 kernel over AIRS bins, `length` in bins; FGS1 independent. Not to be changed."""
     bins = np.arange(N_BINS)
     distance = np.sqrt(3) * np.abs(bins[:, None] - bins[None]) / length
     kernel = (1 + distance) * np.exp(-distance)

@@ -97,7 +97,9 @@ class PriorConfig:
     source: str = "auto"  # train | shipped | auto: the run's own, else train.csv if large enough, else shipped
     min_train_planets: int = 200  # spectra that a prior, and planets that the fusion model, is trained on at least
     limb_planets: int = 200  # training planets that limb darkening is learnt from
-    components: int = 12  # molecular shapes kept by the low-rank part
+    components: int = 12  # molecular shapes kept of the spectra of all kinds together
+    kinds: int = 12  # of atmospheres that training spectra are told apart by, at most
+    factors: int = 8  # shapes of each kind
 
 
 @dataclass

@@ -8,7 +8,6 @@ import pytest
 from kitlib.combination import Hypothesis, Likelihood, combine
 from kitlib.instruments import N_BINS
 from kitlib.prior import (
-    AMPLITUDES,
     PriorError,
     Shapes,
     SpectralPrior,
@@ -49,9 +48,9 @@ def test_learnt_prior_describes_new_spectra_of_the_family():
     rng = np.random.default_rng(1)
     depth, catalogue = _spectra(800, rng)
     prior = learn_prior(depth, catalogue, PriorConfig())
-    alpha, beta, tau = prior.amplitude_fit
+    alpha, beta = prior.amplitude_fit
     assert beta == pytest.approx(1, abs=0.1) and alpha == pytest.approx(-9.8, abs=0.1)
-    assert tau == pytest.approx(0.3, abs=0.08)
+    assert prior.kinds.weight @ prior.kinds.sd == pytest.approx(0.3, abs=0.08)
     new, rows = _spectra(200, rng)
     # five noisy bins: the learnt shapes must fill the other 278 much better than the level alone does
     seen = np.array([30, 80, 140, 200, 250])
@@ -77,10 +76,10 @@ def test_a_spectrum_unlike_all_training_spectra_is_followed_by_the_open_part():
     data = strange + 5e-5 * rng.standard_normal(N_BINS)
     likelihood = measured(np.full(N_BINS, (5e-5) ** -2), data)
     mean, cov, weights = combine(likelihood, components)
-    assert weights[len(AMPLITUDES) :].sum() > 0.99
+    assert weights[prior.learnt_components :].sum() > 0.99
     z = (mean - strange)[1:] / np.sqrt(np.diag(cov))[1:]
     assert np.sqrt((z**2).mean()) < 1.5
-    closed, _, _ = combine(likelihood, components[: len(AMPLITUDES)])
+    closed, _, _ = combine(likelihood, components[: prior.learnt_components])
     assert np.std(mean - strange) < 0.7 * np.std(closed - strange)
 
 
@@ -113,7 +112,7 @@ def test_shapes_of_another_family_are_followed_where_the_prior_knows_of_it():
 
 def test_pooled_moments_are_those_of_the_learnt_components():
     prior = learn_prior(*_spectra(60, np.random.default_rng(5)), PriorConfig())
-    learnt = [one for one in prior.components(0.3, 0.012) if one.kernel is prior.shape_cov]
+    learnt = prior.components(0.3, 0.012)[: prior.learnt_components]
     weight = np.array([one.weight for one in learnt]) / sum(one.weight for one in learnt)
     means = np.stack([one.mean for one in learnt])
     expected = np.cov(means.T, aweights=weight, bias=True) + np.tensordot(weight, [one.cov for one in learnt], 1)
@@ -127,6 +126,7 @@ def test_file_round_trip_and_refusals(tmp_path):
     prior = learn_prior(depth, catalogue, PriorConfig())
     path = prior.save(tmp_path / "prior.safetensors")
     np.testing.assert_array_equal(SpectralPrior.load(path).shape_cov, prior.shape_cov)
+    np.testing.assert_array_equal(SpectralPrior.load(path).kinds.loadings, prior.kinds.loadings)
     assert SpectralPrior.load(path).unfamiliar is None
     other = replace(prior, unfamiliar=Shapes(prior.shape_mean + 1, 2 * prior.shape_cov))
     again = SpectralPrior.load(other.save(tmp_path / "other.safetensors")).unfamiliar
