@@ -9,7 +9,6 @@ whose mean moves with the amplitude, tied to what all kinds share as if TIED spe
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.mixture import GaussianMixture
 
 from .products import Array
 from .schema import PriorConfig
@@ -17,6 +16,7 @@ from .schema import PriorConfig
 DIRECTIONS = 10  # principal directions of the shapes that kinds are told apart in
 SPECTRA_A_KIND = 60  # fewer training spectra are not divided further
 TIED = 15.0
+TOGETHER = 0.3  # of every spectrum counts for a kind of all together, as wide as one Gaussian: for those of no kind
 LEAST_SD = 0.1  # of ln amplitude
 LEAST_REST = 1e-8  # variance of a normalised shape
 
@@ -48,8 +48,8 @@ def learn_kinds(shapes: Array, excess: Array, weight: Array, mean: Array, cov: A
         cov: their covariance (283, 283), which says how FGS1 follows the AIRS bins: a kind alone is too few to tell.
         config: how many kinds at most, never more than one for each SPECTRA_A_KIND spectra, and factors of each.
     """
-    airs, count = shapes[:, 1:], max(min(config.kinds, len(shapes) // SPECTRA_A_KIND), 1)
-    share = weight[:, None] * _memberships(airs, excess, weight, count)  # (N, K)
+    airs = shapes[:, 1:]
+    share = weight[:, None] * _memberships(airs, excess, weight, min(config.kinds, len(shapes) // SPECTRA_A_KIND))
     size = share.sum(0)
     middle = share.T @ excess / size
     away = excess[:, None] - middle
@@ -57,8 +57,8 @@ def learn_kinds(shapes: Array, excess: Array, weight: Array, mean: Array, cov: A
     squares += TIED * squares.sum() / weight.sum()
     centre = share.T @ airs / size[:, None]
     slope = (share * away).T @ airs / (squares[:, None] + LEAST_REST)  # the weighted mean of `away` is 0
-    scatter = np.empty((count, airs.shape[1], airs.shape[1]))
-    for k in range(count):
+    scatter = np.empty((len(size), airs.shape[1], airs.shape[1]))
+    for k in range(len(size)):
         left = np.sqrt(share[:, [k]]) * (airs - centre[k] - away[:, [k]] * slope[k])
         scatter[k] = left.T @ left
     tied = TIED * scatter.sum(0) / weight.sum()
@@ -79,14 +79,18 @@ def learn_kinds(shapes: Array, excess: Array, weight: Array, mean: Array, cov: A
 
 
 def _memberships(airs: Array, excess: Array, weight: Array, count: int) -> Array:
-    """How likely each spectrum is of each kind, (N, count)."""
-    if count == 1:
-        return np.ones((len(airs), 1))
+    """How far each spectrum is of each of `count` kinds, and of that of all together, (N, K)."""
+    together = np.ones((len(airs), 1))
+    if count < 2:
+        return together
+    from sklearn.mixture import GaussianMixture  # takes a second to import, and only who learns a prior needs it
+
     centred = airs - weight @ airs / weight.sum()
     values, vectors = np.linalg.eigh((weight[:, None] * centred).T @ centred / weight.sum())
     scores = centred @ vectors[:, : -DIRECTIONS - 1 : -1] / np.sqrt(values[-1])
     found = GaussianMixture(count, n_init=2, reg_covar=1e-3, random_state=0)
-    return found.fit(features := np.column_stack([scores, excess])).predict_proba(features)
+    apart = found.fit(features := np.column_stack([scores, excess])).predict_proba(features)
+    return np.column_stack([(1 - TOGETHER) * apart, TOGETHER * together])
 
 
 def _factors(cov: Array, count: int) -> tuple[Array, float]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kitlib.instruments import N_BINS
-from kitlib.kinds import SPECTRA_A_KIND, Kinds, learn_kinds
+from kitlib.kinds import SPECTRA_A_KIND, TOGETHER, Kinds, learn_kinds
 from kitlib.schema import PriorConfig
 
 X = np.linspace(0, 1, N_BINS - 1)
@@ -43,9 +43,11 @@ def log_density(kinds: Kinds, shapes: np.ndarray, excess: np.ndarray) -> float:
 
 def test_two_kinds_are_found_with_their_amplitudes_slopes_and_scatter():
     shapes, excess, kind = two_kinds(1500, np.random.default_rng(1))
-    found = learnt(shapes, excess, kinds=2)
+    every = learnt(shapes, excess, kinds=2)
+    found = Kinds(**{name: values[:2] for name, values in vars(every).items()})
     order = np.argsort(found.middle)
-    np.testing.assert_allclose(found.weight[order], [(kind == 0).mean(), (kind == 1).mean()], atol=0.02)
+    shares = [(1 - TOGETHER) * (kind == 0).mean(), (1 - TOGETHER) * (kind == 1).mean()]
+    np.testing.assert_allclose(found.weight[order], shares, atol=0.02)
     np.testing.assert_allclose(found.middle[order], [-0.5, 0.9], atol=0.05)
     np.testing.assert_allclose(found.sd[order], [0.3, 0.2], atol=0.03)
     np.testing.assert_allclose(found.mean[order][:, 1:], BANDS[:2], atol=0.05)
@@ -55,6 +57,10 @@ def test_two_kinds_are_found_with_their_amplitudes_slopes_and_scatter():
     np.testing.assert_allclose(variance[order], np.tile(0.1**2 * BANDS[2] ** 2 + 0.02**2, (2, 1)), atol=0.012)
     fgs1 = (found.loadings[:, 0] ** 2).sum(1)  # .3 of its own, and half of what bin 200 scatters by
     np.testing.assert_allclose(np.sqrt(fgs1), 0.3, atol=0.03)
+    assert every.weight[2] == pytest.approx(TOGETHER)
+    np.testing.assert_allclose(every.mean[2, 1:], shapes[:, 1:].mean(0), atol=1e-9)
+    wide = (every.loadings[2, 1:] ** 2).sum(1) + every.rest[2] + every.sd[2] ** 2 * every.slope[2, 1:] ** 2
+    np.testing.assert_allclose(wide, shapes[:, 1:].var(0), rtol=0.15, atol=0.01)
 
 
 def test_kinds_describe_new_spectra_better_than_one_gaussian():
@@ -65,8 +71,8 @@ def test_kinds_describe_new_spectra_better_than_one_gaussian():
     assert two > one + 1
 
 
-@pytest.mark.parametrize(("spectra", "expected"), [(12, 1), (2 * SPECTRA_A_KIND - 1, 1), (5 * SPECTRA_A_KIND, 5)])
-def test_few_spectra_are_divided_into_few_kinds(spectra, expected):
+@pytest.mark.parametrize(("spectra", "expected"), [(12, 1), (2 * SPECTRA_A_KIND - 1, 1), (5 * SPECTRA_A_KIND, 6)])
+def test_few_spectra_are_divided_into_few_kinds_beside_all_together(spectra, expected):
     shapes, excess, _ = two_kinds(spectra, np.random.default_rng(3))
     found = learnt(shapes, excess, kinds=12)
     assert len(found.weight) == expected and found.weight.sum() == pytest.approx(1)
