@@ -53,15 +53,16 @@ def learn_kinds(shapes: Array, excess: Array, weight: Array, mean: Array, cov: A
     size = share.sum(0)
     middle = share.T @ excess / size
     away = excess[:, None] - middle
+    apart = slice(0, max(len(size) - 1, 1))  # without all together
     squares = (share * away**2).sum(0)
-    squares += TIED * squares.sum() / weight.sum()
+    squares += TIED * squares[apart].sum() / size[apart].sum()
     centre = share.T @ airs / size[:, None]
     slope = (share * away).T @ airs / (squares[:, None] + LEAST_REST)  # the weighted mean of `away` is 0
     scatter = np.empty((len(size), airs.shape[1], airs.shape[1]))
     for k in range(len(size)):
         left = np.sqrt(share[:, [k]]) * (airs - centre[k] - away[:, [k]] * slope[k])
         scatter[k] = left.T @ left
-    tied = TIED * scatter.sum(0) / weight.sum()
+    tied = TIED * scatter[apart].sum(0) / size[apart].sum()
     found = [
         _factors((own + tied) / (members + TIED), config.factors) for own, members in zip(scatter, size, strict=True)
     ]
