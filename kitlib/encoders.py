@@ -53,7 +53,7 @@ class Fgs1Encoder(nn.Module):
         sizes = {"d_state": config.state, "headdim": HEADDIM}
         self.blocks = nn.ModuleList(best_block(width, device, **sizes) for _ in range(config.fgs1_layers))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(config.fgs1_layers + 1))
-        self.attention = nn.Linear(width, 1)
+        self.attention = nn.Linear(width, 1, bias=False)  # a softmax would not see it
 
     def forward(self, curves: Tensor, present: Tensor) -> Tensor:
         """See the class."""

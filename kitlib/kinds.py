@@ -18,7 +18,7 @@ SPECTRA_A_KIND = 60  # fewer training spectra are not divided further
 TIED = 15.0
 TOGETHER = 0.3  # of every spectrum counts for a kind of all together, as wide as one Gaussian: for those of no kind
 LEAST_SD = 0.1  # of ln amplitude
-LEAST_REST = 1e-8  # variance of a normalised shape
+LEAST_REST = 1e-6  # variance of a normalised shape: a tenth of a ppm for features of 100 ppm
 
 
 @dataclass(frozen=True)
