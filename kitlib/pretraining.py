@@ -64,7 +64,7 @@ def fitted_shard(config: Config, prior: SpectralPrior, number: int) -> tuple[Fea
 
 def make_pretraining_set(config: Config, prior: SpectralPrior, folder: Path, workers: int) -> list[Path]:
     """Files of all shards; those that are there already are kept."""
-    parts = [prior.level_mean, prior.shape_mean, prior.shape_cov, prior.kinds.mean, prior.limb.cov]
+    parts = [prior.level_mean, prior.shape_mean, prior.shape_cov, prior.kinds.loadings, prior.limb.cov]
     parts += [prior.unfamiliar.cov] if prior.unfamiliar is not None else []
     recipe = {
         "seed": config.run.seed,
