@@ -68,6 +68,17 @@ def sound(kernel: Array) -> Array:
     return kernel + KERNEL_JITTER * np.diag(kernel).mean() * np.eye(len(kernel))
 
 
+def moments(components: Sequence[Component]) -> tuple[Array, Array]:
+    """Mean (B,) and covariance (B, B) of a mixture whose components share one kernel; weights need not sum to 1."""
+    weight, scale = (np.array([getattr(one, name) for one in components]) for name in ("weight", "scale"))
+    weight = weight / weight.sum()
+    means = np.stack([one.mean for one in components])
+    mean = weight @ means
+    pairs = zip(np.sqrt(weight), components, strict=True)
+    low_rank = np.concatenate([w * np.column_stack([one.loadings, one.mean - mean]) for w, one in pairs], axis=1)
+    return mean, float(weight @ scale**2) * sound(components[0].kernel) + low_rank @ low_rank.T
+
+
 def combine(likelihood: Likelihood, components: Sequence[Component]) -> tuple[Array, Array, Array]:
     """Posterior mean (B,) and covariance (B, B) of the depths, and the components' weights (C,) after the data.
 

@@ -15,8 +15,9 @@ from .schema import PriorConfig
 
 DIRECTIONS = 10  # principal directions of the shapes that kinds are told apart in
 SPECTRA_A_KIND = 60  # fewer training spectra are not divided further
-TIED = 15.0
-TOGETHER = 0.3  # of every spectrum counts for a kind of all together, as wide as one Gaussian: for those of no kind
+TIED = 7.0
+TOGETHER = 0.2  # of every spectrum counts for a kind of all together, for spectra of no kind
+WIDER = 2.0  # times as wide is that kind as the training spectra together are
 LEAST_SD = 0.1  # of ln amplitude
 LEAST_REST = 1e-6  # variance of a normalised shape: a tenth of a ppm for features of 100 ppm
 
@@ -68,14 +69,16 @@ def learn_kinds(shapes: Array, excess: Array, weight: Array, mean: Array, cov: A
     ]
     follows = np.linalg.solve(cov[1:, 1:], cov[1:, 0])
     own = np.sqrt(max(cov[0, 0] - cov[0, 1:] @ follows, LEAST_REST))  # of FGS1
+    width = np.ones(len(size))
+    width[apart.stop :] = WIDER
     return Kinds(
         weight=size / size.sum(),
         mean=np.column_stack([mean[0] + (centre - mean[1:]) @ follows, centre]),
         slope=np.column_stack([slope @ follows, slope]),
-        loadings=np.stack([_with_fgs1(loadings, follows, own) for loadings, _ in found]),
-        rest=np.array([rest for _, rest in found]),
+        loadings=np.stack([w * _with_fgs1(one, follows, own) for w, (one, _) in zip(width, found, strict=True)]),
+        rest=width**2 * [rest for _, rest in found],
         middle=middle,
-        sd=np.maximum(np.sqrt(squares / (size + TIED)), LEAST_SD),
+        sd=width * np.maximum(np.sqrt(squares / (size + TIED)), LEAST_SD),
     )
 
 

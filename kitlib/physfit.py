@@ -18,7 +18,7 @@ import torch
 from joblib import Parallel, delayed, parallel_config
 from tqdm import tqdm
 
-from .combination import Likelihood, combine
+from .combination import Likelihood, combine, moments
 from .driftorder import averaged
 from .features import FittedSeries, fit_inputs, no_inputs
 from .gaussnewton import Fit, FitError
@@ -93,14 +93,8 @@ def _combined(
         raise FitError("the posterior is not finite")
     diagnostics = _diagnostics(planet, row, white, fit) | {"fallback": float(fallback)}
     diagnostics["unfamiliar"] = float(weights[prior.learnt_components :].sum())
-    pooled = prior.pooled(float(ln_scale_height_depth(row, np.array([level]))[0]), level)
-    inputs = fit_inputs(
-        details.series,
-        diagnostics["duration_h"],
-        mean,
-        pooled[0],
-        np.sqrt(np.diag(pooled[1])),
-    )
+    expected, scatter = moments(components[: prior.learnt_components])
+    inputs = fit_inputs(details.series, diagnostics["duration_h"], mean, expected, np.sqrt(np.diag(scatter)))
     return PlanetFit(mean, cov, diagnostics, _curves(planet, white, row), inputs, reason)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from safetensors.numpy import load, save
 from scipy.optimize import minimize
 
-from .combination import Component, sound
+from .combination import Component, moments
 from .instruments import N_BINS
 from .kinds import Kinds, learn_kinds
 from .limbdarkening import PUBLISHED, LimbDarkening
@@ -126,13 +126,7 @@ class SpectralPrior:
 
     def pooled(self, ln_scale_height: float, level: float) -> tuple[Array, Array]:
         """Mean and covariance of the learnt part of the mixture."""
-        learnt = self._learnt(ln_scale_height, level)
-        weight, scale = (np.array([getattr(one, name) for one in learnt]) for name in ("weight", "scale"))
-        means = np.stack([one.mean for one in learnt])
-        mean = weight @ means
-        columns = [np.sqrt(one.weight) * np.column_stack([one.loadings, one.mean - mean]) for one in learnt]
-        low_rank = np.concatenate(columns, axis=1)
-        return mean, float(weight @ scale**2) * sound(learnt[0].kernel) + low_rank @ low_rank.T
+        return moments(self._learnt(ln_scale_height, level))
 
     def population(self) -> tuple[Array, Array]:
         """Mean and covariance for a planet without data."""
@@ -177,10 +171,16 @@ def ln_scale_height_depth(catalogue: Catalogue, level: Array) -> Array:
 
 
 def learn_prior(depth: Array, catalogue: Catalogue, config: PriorConfig) -> SpectralPrior:
-    """Learn from training spectra (N, 283) and their catalogue rows. Raises PriorError under 10 spectra."""
+    """Learn from training spectra (N, 283) and their catalogue rows.
+
+    Raises PriorError for fewer than 10 spectra, and for numbers of shapes or kinds that give no prior.
+    """
     depth = np.asarray(depth, np.float64)
     if len(depth) < 10 or not np.isfinite(depth).all():
         raise PriorError(f"cannot learn a spectral prior from {len(depth)} spectra: need 10 finite ones at least")
+    for name in ("components", "kinds", "factors"):
+        if not 1 <= getattr(config, name) < N_BINS - 1:
+            raise PriorError(f"prior.{name}={getattr(config, name)}: it must be from 1 to {N_BINS - 2}")
     level = depth[:, 1:].mean(1)
     shape = depth - level[:, None]
     amplitude = np.maximum(np.sqrt((shape[:, 1:] ** 2).mean(1)), 1e-7)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kitlib.instruments import N_BINS
-from kitlib.kinds import SPECTRA_A_KIND, TOGETHER, Kinds, learn_kinds
+from kitlib.kinds import SPECTRA_A_KIND, TOGETHER, WIDER, Kinds, learn_kinds
 from kitlib.schema import PriorConfig
 
 X = np.linspace(0, 1, N_BINS - 1)
@@ -60,7 +60,7 @@ def test_two_kinds_are_found_with_their_amplitudes_slopes_and_scatter():
     assert every.weight[2] == pytest.approx(TOGETHER)
     np.testing.assert_allclose(every.mean[2, 1:], shapes[:, 1:].mean(0), atol=1e-9)
     wide = (every.loadings[2, 1:] ** 2).sum(1) + every.rest[2] + every.sd[2] ** 2 * every.slope[2, 1:] ** 2
-    np.testing.assert_allclose(wide, shapes[:, 1:].var(0), rtol=0.15, atol=0.01)
+    np.testing.assert_allclose(wide / WIDER**2, shapes[:, 1:].var(0), rtol=0.15, atol=0.01)
 
 
 def test_kinds_describe_new_spectra_better_than_one_gaussian():

@@ -137,6 +137,9 @@ def test_file_round_trip_and_refusals(tmp_path):
         SpectralPrior.load(path)
     with pytest.raises(PriorError, match="9 spectra"):
         learn_prior(depth[:9], catalogue.take(slice(0, 9)), PriorConfig())
+    for name in ("components", "kinds", "factors"):
+        with pytest.raises(PriorError, match=rf"prior\.{name}=0: it must be from 1"):
+            learn_prior(depth, catalogue, PriorConfig(**{name: 0}))
 
 
 def test_shipped_prior_is_a_proper_distribution():
