@@ -84,7 +84,8 @@ def _run(stage: str, words: list[str]) -> int:
         return 0
     result = getattr(pipeline, stage)(config)
     if stage == "calibrate":
-        print(f"{len(result)} planets calibrated in {Path(config.run.out) / 'products' / 'lightcurves'}")
+        print(f"{len(result)} planets calibrated in {result[0].parent}")
+        print(f"left out    {Path(config.run.out) / 'events.jsonl'}")
     else:
         print(result)
     return 0
@@ -153,6 +154,9 @@ def _score(arguments: list[str]) -> int:
     parser.add_argument("--submission", type=Path, required=True, help="planet_id, wl_1..wl_283, sigma_1..sigma_283")
     parser.add_argument("--train", type=Path, required=True, help="train.csv: gives the naive mean and sigma")
     given = parser.parse_args(arguments)
+    for name in ("solution", "submission", "train"):
+        if not getattr(given, name).is_file():
+            raise ValueError(f"--{name} {getattr(given, name)}: no such file")
     score = score_files(given.solution, given.submission, given.train)
     print(json.dumps({"total": score.total, "fgs1": score.fgs1, "airs": score.airs}, indent=1))
     return 0

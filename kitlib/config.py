@@ -138,8 +138,8 @@ def _checked(override: str, known_groups: dict[str, list[str]], sweep: bool = Fa
         raise ConfigError(f"{key!r} is a section, not a value. Its keys: {children}")
     if declared is Any:  # a rule: text, unless it is a mapping or switched off
         return f"++{key}={value if value[:1] == '{' or value == 'null' else _quoted(value)}"
-    if declared is not str:
-        return f"{key}={value}"
+    if declared is not str:  # what lies in a mapping need not be there yet
+        return f"{'++' if _in_mapping(key) else ''}{key}={value}"
     swept = value.split(",") if sweep and value[:1] not in ("'", '"') else [value]
     return f"{key}={','.join(map(_quoted, swept))}"
 
@@ -169,6 +169,10 @@ def _declared(key: str) -> Any:
         else:
             return None
     return declared
+
+
+def _in_mapping(key: str) -> bool:
+    return any(get_origin(_declared(part)) is dict for part in (key, key.rpartition(".")[0]))
 
 
 def _quoted(text: str) -> str:

@@ -1,14 +1,18 @@
 """From a run's products to its scores and its report: reads what `predict` left."""
 
 import json
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from .calibrator import Calibrator, apply, calibrated_covariance
 from .frames import read_spectra_csv
-from .inputs import catalogue_of, latents_of, match, run_calibrator, run_models
+from .fusion import Fusion
+from .inputs import catalogue_of, check_choices, latents_of, match, run_calibrator, run_models, trained_run
 from .metric import Score, gll_score, naive_statistics
 from .posterior import read_posterior
 from .products import Posterior, Prediction
@@ -16,8 +20,10 @@ from .provenance import EventLog
 from .report import ReportData
 from .rules import from_config
 from .schema import Config
+from .stage import PRODUCTS, Stage
 from .submission import read_submission
 from .tables import read_wavelengths
+from .verify import VerifyError, check_stage
 
 ROUTINE = ("start", "end", "pace", "computed")  # events that say nothing of a planet or of what went wrong
 
@@ -26,17 +32,23 @@ class DiagnosisError(ValueError):
     """Products that do not belong together; the message names the file."""
 
 
-def gathered(
-    config: Config, root: Path, out: Path, events: EventLog, heavy: bool = False
-) -> tuple[ReportData, dict[str, dict[str, float]]]:
-    """What the run in `out` has to show, and its scores by name ({"total", "fgs1", "airs"}; empty without a truth).
+def gathered(stage: Stage, root: Path, heavy: bool = False) -> tuple[ReportData, dict[str, dict[str, float]]]:
+    """What the stage's run has to show, and its scores by name ({"total", "fgs1", "airs"}; empty without a truth).
 
     Beside the submission stands what the physical fit alone answers, calibrated. `heavy`: whether to bring along what
-    the expensive figures need.
+    the expensive figures need. Files that do not belong together are logged, and warned of. Raises DiagnosisError where
+    they hold different planets, or answers of another model.
     """
-    calibrator, _ = run_calibrator(config.sigma.calibrator, out, config.model.kind)
+    config, out, events = stage.config, stage.out, stage.events
+    check_choices(config)
+    trained = trained_run(config.run.trained, out)
+    calibrator, calibrator_files = run_calibrator(config.sigma.calibrator, trained, config.model.kind)
+    models, model_files = run_models(config.model, trained)
+    if doubt := _check_predicted(config, out, [*calibrator_files, *model_files]):
+        events.emit(stage.name, "mixed", reason=doubt)
+        warnings.warn(doubt, stacklevel=2)
     physics, _ = read_posterior(out / "physics.safetensors")
-    baseline = apply(run_calibrator("", out, "physics")[0], physics)
+    baseline = apply(run_calibrator("", trained, "physics")[0], physics)
     prediction = read_submission(out / "submission.csv")
     posterior, curves = read_posterior(out / "posterior.safetensors")
     if not np.array_equal(posterior.planet_id, prediction.planet_id):
@@ -50,8 +62,11 @@ def gathered(
         scores = score_table({"physics": baseline, config.model.kind: prediction}, truth, naive)
     else:
         lacking = f"{root}/train.csv" if naive is None else "the truth (data.solution)"
-        events.emit("diagnose", "not_scored", reason=f"no scores without {lacking}")
-    injection = out / "inject.json"
+        events.emit(stage.name, "not_scored", reason=f"no scores without {lacking}")
+    latest, injection = latest_events(out), out / "inject.json"
+    for event in latest:
+        if event["event"] == "in_sample":
+            warnings.warn(event["reason"], stacklevel=2)
     data = ReportData(
         title=f"SpectraMind: {out.name}, {len(prediction.planet_id)} planets of {config.data.split}",
         prediction=prediction,
@@ -61,14 +76,31 @@ def gathered(
         naive=naive,
         posterior=_calibrated_posterior(calibrator, posterior),
         panels=tuple(curve for curve in curves if curve.planet_id in shown),
-        events=tuple(latest_events(out)),
+        events=tuple(latest),
         manifests=tuple(json.loads(path.read_text()) for path in sorted((out / "manifests").glob("*.json"))),
         rules=from_config(config.loss),
         injection=json.loads(injection.read_text()) if injection.is_file() else None,
         heavy=heavy,
-        latents=_latents(config, root, out, physics) if heavy else None,
+        latents=_latents(config, root, models, physics) if heavy else None,
     )
     return data, scores
+
+
+def _check_predicted(config: Config, out: Path, used: Sequence[Path]) -> str:
+    """Why the run's products may not be of one `predict`, or ""; `used` are the learnt files that belong to it now.
+
+    Raises DiagnosisError where they are answers of another kind of model than the configuration's.
+    """
+    products = [out / name for name in ("submission.csv", "posterior.safetensors", "physics.safetensors")]
+    try:
+        check_stage(out, "predict", products, used)
+    except VerifyError as error:
+        return f"what is shown is not of one `predict`: {error}"
+    snapshot = out / "configs" / "predict.yaml"
+    then = yaml.safe_load(snapshot.read_text())["model"]["kind"]
+    if then != config.model.kind:
+        raise DiagnosisError(f"model.kind={config.model.kind}: {snapshot} says {then}. Give that, or predict anew.")
+    return ""
 
 
 def score_table(
@@ -103,7 +135,7 @@ def latest_events(out: Path) -> list[dict[str, Any]]:
     begun = [e for e in events if e.get("event") == "start"]
     last = {e["stage"]: place for place, e in enumerate(events) if e.get("event") == "start"}
     runs = [e["time"] for e in begun if e["stage"] in ("calibrate", "train", "predict")]
-    written = {p.stem: p.stat().st_mtime for p in (out / "products" / "lightcurves").glob("*/*.safetensors")}
+    written = {p.stem: p.stat().st_mtime for p in (out / PRODUCTS).glob("*/*.safetensors")}
     found, seen = [], set()
     for place, event in enumerate(events):
         if event.get("event") in ROUTINE:
@@ -124,7 +156,9 @@ def _truth(config: Config, root: Path, prediction: Prediction) -> np.ndarray | N
     if config.data.split == "train":
         path = root / "train.csv"
     elif config.data.solution:
-        path = Path(config.data.solution)
+        path = Path(config.data.solution).expanduser()
+        if not path.is_file():
+            raise DiagnosisError(f"data.solution={path}: no such file. Leave the key out where there is none.")
     else:
         return None
     spectra = read_spectra_csv(path)
@@ -140,9 +174,9 @@ def _naive(root: Path) -> tuple[float, float] | None:
     return naive_statistics(read_spectra_csv(path).depth) if path.is_file() else None
 
 
-def _latents(config: Config, root: Path, out: Path, physics: Posterior) -> np.ndarray | None:
+def _latents(config: Config, root: Path, models: list[Fusion], physics: Posterior) -> np.ndarray | None:
     rows, _ = match(catalogue_of(root, config.data.split), physics.planet_id)
-    return latents_of(run_models(config.model, out)[0], physics, rows)
+    return latents_of(models, physics, rows)
 
 
 def _calibrated_posterior(calibrator: Calibrator, posterior: Posterior) -> Posterior:

@@ -20,7 +20,7 @@ from .calibrator import Calibrator, apply, calibrated_covariance
 from .frameinject import inject_frames
 from .frames import AxisInfo, list_visits, read_axis_info
 from .fusion import Fusion
-from .inputs import answered, catalogue_of, run_calibrator, run_models, run_prior, tables
+from .inputs import answered, catalogue_of, check_choices, learnt, tables
 from .instruments import FGS1, N_AIRS_BINS, N_BINS
 from .lightcurves import planet_lightcurves, product_maker, read_lightcurves, write_lightcurves
 from .physfit import Details, PlanetFit, detailed_fit, stacked
@@ -126,21 +126,19 @@ def trials(settings: InjectConfig) -> list[Trial]:
 
 def inject(config: Config, stage: Stage, root: Path) -> dict[str, Any]:
     """Inject into planets of a data root; see `experiment`. Their light curves are the run's, made where missing."""
+    check_choices(config)
     wanted, split = trials(config.inject), config.data.split
     catalogue = catalogue_of(root, split)
-    prior, prior_files = run_prior(config.prior, root, stage.out, stage.events)
-    models, model_files = run_models(config.model, stage.out)
-    calibrator, calibrator_files = run_calibrator(config.sigma.calibrator, stage.out, config.model.kind)
-    stage.record["inputs"] += [*tables(root, split), *prior_files, *model_files, *calibrator_files]
+    means = learnt(config, root, stage.out, stage.name, stage.events)
+    stage.record["inputs"] += [*tables(root, split), *means.files]
     wavelengths = read_wavelengths(root / "wavelengths.csv")
-    products = stage.out / "products" / "lightcurves" / split
-    make = product_maker(root, split, products, config.lightcurves, stage.events)
+    make = product_maker(root, split, stage.products(split), config.lightcurves, stage.events)
     with tempfile.TemporaryDirectory(dir=stage.out, prefix="inject_") as scratch:
         frames = Frames(root / split, Path(scratch), read_axis_info(root), read_adc_info(root))
         rows = catalogue.take(np.array(chosen_planets(config.inject, frames.folder, catalogue), np.int64))
         loads = [partial(_product, make, planet, stage.events) for planet in rows.planet_id.tolist()]
-        setting = Setting(config, prior, wavelengths, frames)
-        return experiment(setting, Answers(models, calibrator), loads, rows, wanted, stage.workers)
+        setting = Setting(config, means.prior, wavelengths, frames)
+        return experiment(setting, Answers(means.models, means.calibrator), loads, rows, wanted, stage.workers)
 
 
 def experiment(

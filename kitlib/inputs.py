@@ -1,27 +1,31 @@
 """What a stage starts from: the dataset's tables, priors, fusion models and calibrator, each chosen in one place."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from . import rules
 from .calibrator import Calibrator
 from .ensemble import matched
 from .features import features_of
 from .frames import read_catalogue, read_spectra_csv
 from .fusion import Fusion, load_model, predict
 from .limbdarkening import Measured, learn_limb_darkening
+from .paths import mounted_folders
 from .prior import SpectralPrior, learn_prior, shipped_prior
 from .products import Catalogue, Posterior, Prediction, Spectra
 from .provenance import EventLog
-from .schema import Config, ModelConfig, PriorConfig
+from .schema import PRECISIONS, Config, ModelConfig, PriorConfig
 from .submission import SubmissionError, read_expected_ids, read_planet_ids
+from .verify import check_stage
 
 _SHIPPED = Path(str(resources.files("kitlib") / "data"))
 SHIPPED_MODEL = _SHIPPED / "fusion.safetensors"
+TRAINED = ("prior.safetensors", "calibrator_physics.json")  # what every `train` that ended has left
 
 
 class InputError(ValueError):
@@ -29,14 +33,28 @@ class InputError(ValueError):
 
 
 def check_choices(config: Config) -> None:
-    """Refuse words that mean nothing and a named calibrator that is not there, before a stage touches any file."""
-    source, named = config.prior.source, config.sigma.calibrator
-    if source not in ("auto", "train", "shipped"):
-        raise InputError(f"prior.source={source}: give auto, train or shipped")
-    if config.data.split not in ("train", "test"):
-        raise InputError(f"data.split={config.data.split}: give train or test")
-    if named and not Path(named).is_file():
-        raise InputError(f"sigma.calibrator={named}: no such file. Leave it empty for the run's own or the shipped.")
+    """Refuse words that mean nothing, rules that cannot be read and named files that are not there.
+
+    A stage asks before it touches any file. Raises InputError, or RuleError with the rule's name.
+    """
+    words = {
+        "prior.source": (config.prior.source, ("auto", "train", "shipped")),
+        "data.split": (config.data.split, ("train", "test")),
+        "model.kind": (config.model.kind, ("v50", "physics")),
+        "train.precision": (config.train.precision, PRECISIONS),
+    }
+    for key, (given, known) in words.items():
+        if given not in known:
+            raise InputError(f"{key}={given}: give {', '.join(known[:-1])} or {known[-1]}")
+    for key, folds in {"sigma.folds": config.sigma.folds, "train.folds": config.train.folds}.items():
+        if folds < 2:
+            raise InputError(f"{key}={folds}: give 2 or more")
+    initial = config.train.initial
+    files = {"sigma.calibrator": config.sigma.calibrator, "train.initial": "" if initial == "shipped" else initial}
+    for key, named in files.items():
+        if named and not Path(named).expanduser().is_file():
+            raise InputError(f"{key}={named}: no such file. Give another one, or leave the key out.")
+    rules.from_config(config.loss)
 
 
 def tables(root: Path, split: str) -> list[Path]:
@@ -59,7 +77,7 @@ def catalogue_of(root: Path, split: str, damaged: dict[int, str] | None = None) 
     return catalogue
 
 
-def expected_planets(root: Path, split: str, events: EventLog) -> np.ndarray:
+def expected_planets(root: Path, split: str, stage: str, events: EventLog) -> np.ndarray:
     """Planet ids that a submission must hold, in order, (P,) int64.
 
     Where test_star_info.csv cannot be used, sample_submission.csv says which planets those are; that is logged.
@@ -73,7 +91,7 @@ def expected_planets(root: Path, split: str, events: EventLog) -> np.ndarray:
         if not sample.is_file():
             raise
         ids = read_planet_ids(sample)
-        events.emit("predict", "ids_from_sample", reason=str(error))
+        events.emit(stage, "ids_from_sample", reason=str(error))
         return ids
 
 
@@ -128,32 +146,94 @@ def with_limb_darkening(prior: SpectralPrior, measured: Sequence[Measured]) -> S
     return replace(prior, limb=learn_limb_darkening(measured)) if measured else prior
 
 
-def run_prior(config: PriorConfig, root: Path, out: Path, events: EventLog) -> tuple[SpectralPrior, list[Path]]:
-    """The prior that `train` left in this run, else the dataset's own spectra, else the shipped one; and files read.
+@dataclass(frozen=True)
+class Learnt:
+    """What light curves are answered with, each part as `train` left it, else as shipped."""
+
+    prior: SpectralPrior
+    models: list[Fusion]  # none for model=physics
+    calibrator: Calibrator
+    files: tuple[Path, ...]  # that were read for it; none for what is shipped
+
+
+def learnt(config: Config, root: Path, out: Path, stage: str, events: EventLog) -> Learnt:
+    """Prior, fusion models and calibrator for the run in `out`, from its own `train`, from `run.trained`, or shipped.
+
+    Args:
+        config: the run's.
+        root: the dataset; its training spectra give the prior where no `train` has.
+        out: the run's folder.
+        stage: the stage that asks, for the events.
+        events: where it is logged that spectra cannot be read.
+
+    Raises:
+        InputError, PriorError, ModelError: a file that is named or found cannot be used.
+        VerifyError: files of a `train` that did not end are among them.
+    """
+    folder = trained_run(config.run.trained, out)
+    prior, prior_files = _prior(config.prior, root, folder, stage, events)
+    models, model_files = run_models(config.model, folder)
+    calibrator, calibrator_files = run_calibrator(config.sigma.calibrator, folder, config.model.kind)
+    files = (*prior_files, *model_files, *calibrator_files)
+    if (folder / "manifests" / "train.json").is_file():  # else a killed `train` would be mixed with the one before it
+        named = Path(config.sigma.calibrator).expanduser() if config.sigma.calibrator else None
+        check_stage(folder, "train", [path for path in files if path.is_relative_to(folder) and path != named])
+    return Learnt(prior, models, calibrator, files)
+
+
+def trained_run(named: str, out: Path) -> Path:
+    """The folder that `train` wrote: `named`, else `out`, else the one that Kaggle mounts; `out` where there is none.
+
+    Raises InputError where the named one is none, or where several are mounted.
+    """
+    if named:
+        folder = Path(named).expanduser()
+        if not _is_trained(folder):
+            lacking = ", ".join(name for name in TRAINED if not (folder / name).is_file())
+            raise InputError(f"run.trained={named} lacks {lacking}: give the folder (run.out) that `train` wrote")
+        return folder
+    if _is_trained(out):
+        return out
+    found = {folder.resolve(): folder for folder in mounted_folders() if _is_trained(folder)}
+    if len(found) > 1:
+        names = ", ".join(map(str, found.values()))
+        raise InputError(f"several trained runs are mounted: {names}. Choose by run.trained=DIR.")
+    return next(iter(found.values()), out)
+
+
+def _is_trained(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in TRAINED)
+
+
+def _prior(
+    config: PriorConfig, root: Path, folder: Path, stage: str, events: EventLog
+) -> tuple[SpectralPrior, list[Path]]:
+    """The prior that `train` left in `folder`, else the dataset's own spectra, else the shipped one; and files read.
 
     Spectra that cannot be read are logged; with prior.source=train they are an error.
     """
-    own, spectra = out / "prior.safetensors", [root / "train.csv", root / "train_star_info.csv"]
+    own, spectra = folder / "prior.safetensors", [root / "train.csv", root / "train_star_info.csv"]
     if config.source == "auto" and own.is_file():
         return SpectralPrior.load(own), [own]
     if config.source != "shipped" and all(path.is_file() for path in spectra):
         try:
             catalogue, truth = training_set(root)
-            return choose_prior(config, truth.depth, catalogue), spectra
+            prior = choose_prior(config, truth.depth, catalogue)
+            return prior, [] if prior is shipped_prior() else spectra
         except ValueError as error:
             if config.source == "train":
                 raise
-            events.emit("predict", "prior_shipped", reason=str(error))
+            events.emit(stage, "prior_shipped", reason=str(error))
     if config.source == "train":
         raise InputError(f"prior.source=train needs train.csv and train_star_info.csv in {root}")
     return shipped_prior(), []
 
 
-def run_models(config: ModelConfig, out: Path) -> tuple[list[Fusion], list[Path]]:
-    """The fusion models that `train` left in this run, else the shipped one; none for model=physics; and files read."""
+def run_models(config: ModelConfig, folder: Path) -> tuple[list[Fusion], list[Path]]:
+    """The fusion models that `train` left in `folder`, else the shipped one; none for model=physics; and files read."""
     if config.kind == "physics":
         return [], []
-    paths = sorted((out / "fusion").glob("fold_*/model.safetensors")) or [SHIPPED_MODEL]
+    paths = sorted((folder / "fusion").glob("fold_*/model.safetensors")) or [SHIPPED_MODEL]
     return [load_model(path)[0] for path in paths], [path for path in paths if path != SHIPPED_MODEL]
 
 
@@ -180,12 +260,12 @@ def calibrator_path(out: Path, kind: str) -> Path:
     return out / f"calibrator_{kind}.json"
 
 
-def run_calibrator(named: str, out: Path, kind: str) -> tuple[Calibrator, list[Path]]:
-    """The calibrator file `named`, else the one that `train` left in this run, else the shipped one; and files read.
+def run_calibrator(named: str, folder: Path, kind: str) -> tuple[Calibrator, list[Path]]:
+    """The calibrator file `named`, else the one that `train` left in `folder`, else the shipped one; and files read.
 
     `kind`: of the model whose answers it calibrates, v50 or physics.
     """
-    path = Path(named) if named else calibrator_path(out, kind)
+    path = Path(named).expanduser() if named else calibrator_path(folder, kind)
     if not named and not path.is_file():
         return Calibrator.from_json(calibrator_path(_SHIPPED, kind).read_text()), []
     try:

@@ -34,12 +34,10 @@ from .inputs import (
     check_choices,
     choose_prior,
     expected_planets,
+    learnt,
     match,
     population,
     rows_of,
-    run_calibrator,
-    run_models,
-    run_prior,
     tables,
     training_set,
     with_limb_darkening,
@@ -59,7 +57,8 @@ from .stage import Stage, running
 from .submission import package, write_submission
 from .tables import read_wavelengths
 from .train import train_one
-from .training import fine_tuned, measured_stars
+from .training import fine_tuned, measured_stars, starting_model
+from .verify import check_stage
 
 SCORED = {
     "pretrain": ("pretrain",),
@@ -67,6 +66,11 @@ SCORED = {
     "diagnose": ("predict", "diagnose"),
 }  # what a sweep can compare
 MIN_TRAIN = 10  # planets: below, thirteen calibration numbers would say nothing
+
+IN_SAMPLE = (
+    "prior, model or calibrator have learnt from planets that are predicted here: unseen planets score less. "
+    "Notebook 2 prints the out-of-fold score."
+)
 
 
 class PipelineError(ValueError):
@@ -92,6 +96,12 @@ def calibrate(config: Config) -> list[Path]:
         catalogue = catalogue_of(root, config.data.split)
         stage.record["inputs"] += tables(root, config.data.split)
         paths = list(_calibrated(stage, root, config.data.split, catalogue).values())
+        if not paths:
+            raise PipelineError(
+                f"{root / config.data.split}: not one of {len(catalogue)} planets has usable frames. "
+                f"{stage.events.path} holds the reasons."
+            )
+        stage.events.emit(stage.name, "summary", planets=len(catalogue), calibrated=len(paths))
         stage.record["outputs"] += paths
         return paths
 
@@ -104,6 +114,7 @@ def pretrain(config: Config) -> Path:
     from .pretraining import make_pretraining_set, wavelengths_um  # bring the simulator along
 
     with running("pretrain", config) as stage:
+        check_choices(config)
         out = stage.out / "pretrain"
         shards = make_pretraining_set(config, shipped_prior(), out / "shards", stage.workers)
         naive = naive_statistics(read_shards(shards)[1].numpy())
@@ -127,13 +138,14 @@ def train(config: Config) -> Path:
         catalogue, truth = training_set(root)
         if len(catalogue) < MIN_TRAIN:
             raise PipelineError(f"{root}/train.csv has spectra of {len(catalogue)} planets; training needs {MIN_TRAIN}")
+        starting_model(config)  # whether it can be trained, before hours are spent
         stage.record["inputs"] += [*tables(root, "train"), root / "train.csv"]
         products = _calibrated(stage, root, "train", catalogue)
         usable = np.array([planet in products for planet in catalogue.planet_id])
         measured = measured_stars(config, catalogue, truth, products, stage.workers, stage.events)
-        fold = fold_of(len(catalogue), max(config.sigma.folds, 2), config.run.seed)
+        fold = fold_of(len(catalogue), config.sigma.folds, config.run.seed)
         parts = []
-        for k in range(max(config.sigma.folds, 2)):
+        for k in range(config.sigma.folds):
             chosen, others = np.flatnonzero((fold == k) & usable), np.flatnonzero(fold != k)
             if len(chosen):
                 prior = choose_prior(config.prior, truth.depth[others], catalogue.take(others))
@@ -178,20 +190,21 @@ def predict(config: Config) -> Path:
         guard = Guard(tuple(settings), limits_of(config.budget), stage.workers)
         check_choices(config)
         root, split = find_data_root(config.data.root), config.data.split
-        expected = expected_planets(root, split, stage.events)
+        expected = expected_planets(root, split, stage.name, stage.events)
         submission = stage.out / "submission.csv"
         # before anything else that may be damaged is read
         write_submission(submission, population(shipped_prior(), expected), expected)
         damaged: dict[int, str] = {}
         catalogue, strangers = match(catalogue_of(root, split, damaged), expected)
-        prior, prior_files = run_prior(config.prior, root, stage.out, stage.events)
-        calibrator, calibrator_files = run_calibrator(config.sigma.calibrator, stage.out, config.model.kind)
-        models, model_files = run_models(config.model, stage.out)
-        stage.record["inputs"] += [*tables(root, split), *prior_files, *model_files, *calibrator_files]
-        early = prediction = population(prior, expected)
+        means = learnt(config, root, stage.out, stage.name, stage.events)
+        stage.record["inputs"] += [*tables(root, split), *means.files]
+        if split == "train" and means.files:
+            stage.events.emit(stage.name, "in_sample", reason=IN_SAMPLE)
+            warnings.warn(IN_SAMPLE, stacklevel=3)
+        early = prediction = population(means.prior, expected)
         write_submission(submission, early, expected)
 
-        work = planet_work(root, split, _products(stage, split), settings, catalogue, prior, stage.events)
+        work = planet_work(root, split, stage.products(split), settings, catalogue, means.prior, stage.events)
         absent = f"not in {split}_star_info.csv"
         parts = {planet: work.without_data(planet, damaged.get(planet, absent)) for planet in strangers}
         planets = [planet for planet in expected.tolist() if planet not in parts]
@@ -200,18 +213,18 @@ def predict(config: Config) -> Path:
                 fitted = {one.task: one.value or work.without_data(one.task, one.reason) for one in batch}
                 part, _ = join(list(fitted.values()))
                 rows = catalogue.take(rows_of(catalogue.planet_id, part.planet_id))
-                prediction = _improved(stage, prediction, apply(calibrator, answered(models, part, rows)))
+                prediction = _improved(stage, prediction, apply(means.calibrator, answered(means.models, part, rows)))
                 write_submission(submission, prediction, expected)
                 parts |= fitted
         # again in the catalogue's order: the same bytes in whatever order the planets ended
         physics, curves = join([parts[planet] for planet in expected.tolist()])
-        answer = answered(models, physics, catalogue)
-        write_submission(submission, _improved(stage, early, apply(calibrator, answer)), expected)
+        answer = answered(means.models, physics, catalogue)
+        write_submission(submission, _improved(stage, early, apply(means.calibrator, answer)), expected)
         stage.record["outputs"] += [
             submission,
             write_posterior(stage.out / "physics.safetensors", physics, curves),
             write_posterior(stage.out / "posterior.safetensors", answer, curves),
-            *(path for planet in planets if (path := _products(stage, split) / f"{planet}.safetensors").is_file()),
+            *(path for planet in planets if (path := stage.products(split) / f"{planet}.safetensors").is_file()),
         ]
         _report_fallbacks(stage, physics)
         return submission
@@ -236,7 +249,7 @@ def diagnose(config: Config, what: str = "") -> dict[str, Any]:
     with running(f"diagnose_{what}" if what else "diagnose", config) as stage:
         root, submission = find_data_root(config.data.root), _require_submission(stage)
         heavy = config.report.heavy and what != "calibration"
-        data, scores = gathered(config, root, stage.out, stage.events, heavy)
+        data, scores = gathered(stage, root, heavy)
         stage.record["inputs"] += [submission, stage.out / "posterior.safetensors"]
         result: dict[str, Any] = {"scores": scores, "data": data, "submission": submission}
         if not what:
@@ -275,11 +288,12 @@ DIAGNOSES: dict[str, Callable[[Config], dict[str, Any]]] = {
 def submit(config: Config) -> Path:
     """Validate the submission and package it with configuration and checksums; returns the bundle's folder."""
     with running("submit", config) as stage:
-        root = find_data_root(config.data.root)
-        _require_submission(stage)
-        expected = expected_planets(root, config.data.split, stage.events)
-        bundle = package(stage.out, stage.out / "configs" / "predict.yaml", expected)
-        stage.record["inputs"].append(stage.out / "submission.csv")
+        root, submission = find_data_root(config.data.root), _require_submission(stage)
+        snapshot = stage.out / "configs" / "predict.yaml"
+        check_stage(stage.out, "predict", outputs=[submission, snapshot])
+        expected = expected_planets(root, config.data.split, stage.name, stage.events)
+        bundle = package(stage.out, snapshot, expected)
+        stage.record["inputs"].append(submission)
         stage.record["outputs"] += _files(bundle)
         return bundle
 
@@ -298,7 +312,7 @@ def _write_json(stage: Stage, name: str, content: dict[str, Any]) -> None:
 def _calibrated(stage: Stage, root: Path, split: str, catalogue: Catalogue) -> dict[int, Path]:
     """Product file of each planet of the catalogue that has usable frames; the others are in the event log."""
     config = stage.config
-    folder = _products(stage, split)
+    folder = stage.products(split)
     run = config.run
     where = (stage.workers, stage.events, run.progress, run.backend, run.scheduler)
     paths = calibrate_planets(root, split, folder, config.lightcurves, *where)
@@ -308,10 +322,6 @@ def _calibrated(stage: Stage, root: Path, split: str, catalogue: Catalogue) -> d
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _products(stage: Stage, split: str) -> Path:
-    return stage.out / "products" / "lightcurves" / split
 
 
 def _report_fallbacks(stage: Stage, posterior: Posterior) -> None:

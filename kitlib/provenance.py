@@ -148,10 +148,10 @@ def stage_manifest(folder: Path, stage: str, config: Any, seed: int | None = Non
 
 
 def _hash_all(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
-    return {_recorded(Path(folder), path): sha256_file(path) for path in sorted(map(Path, paths))}
+    return {recorded(Path(folder), path): sha256_file(path) for path in sorted(map(Path, paths))}
 
 
-def _recorded(folder: Path, path: Path) -> str:
+def recorded(folder: Path, path: Path) -> str:
     """A path as manifests hold it; links are followed in neither."""
     folder, path = Path(os.path.abspath(folder)), Path(os.path.abspath(path))
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 STAGES = ("simulate", "calibrate", "pretrain", "train", "predict", "diagnose", "submit")
+PRECISIONS = ("auto", "float32")
 
 
 @dataclass
@@ -16,6 +17,7 @@ class RunConfig:
     progress: bool = True
     backend: str = "loky"  # what runs `calibrate` over planets: loky (processes of this machine) | dask (a cluster)
     scheduler: str = ""  # dask: address of its scheduler, tcp://HOST:PORT; all machines see the same folders
+    trained: str = ""  # folder of the run whose `train` is used; "": this one, else the one that Kaggle mounts
 
 
 @dataclass

@@ -17,6 +17,7 @@ from .provenance import PART, EventLog, stage_manifest
 from .schema import Config
 
 LOCK = ".lock"
+PRODUCTS = Path("products") / "lightcurves"
 # what is written into, file by file: a link there would lead out of the folder (whole files replace a link)
 _OWN = ("bundle", "configs", "events.jsonl", "fusion", "manifests", "pretrain", "products")
 
@@ -35,6 +36,10 @@ class Stage:
     def workers(self) -> int:
         """Processes to use: `run.workers`, or every core that this process may use."""
         return self.config.run.workers or cpu_count()
+
+    def products(self, split: str) -> Path:
+        """The folder of a split's light curves, one file a planet."""
+        return self.out / PRODUCTS / split
 
 
 @contextmanager

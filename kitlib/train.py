@@ -28,7 +28,7 @@ from .features import Features, read_set, read_shards
 from .fusion import Fusion, build, load_model, population_base, save_model
 from .losses import Loss, gll_score
 from .provenance import EventLog, sha256_file, sha256_json, write_atomic
-from .schema import Config, TrainConfig
+from .schema import PRECISIONS, Config, TrainConfig
 from .ssm import Runtime, usable_cuda
 from .workers import Workers
 
@@ -192,7 +192,7 @@ class Run:
         if self._checkpoint.is_file():
             counters, tensors = _read_checkpoint(self._checkpoint)
             if counters["recipe"] != recipe:
-                raise TrainError(f"{self._checkpoint} belongs to another recipe or data: empty the folder")
+                raise TrainError(f"{self._checkpoint} belongs to another recipe or data: empty that folder")
             for prefix, model in (("model", self.model), ("average", self.average), ("best", self.best)):
                 model.load_state_dict(_under(tensors, prefix))
             state: dict[int, dict[str, Tensor]] = {}
@@ -316,8 +316,8 @@ def _optimizer(model: nn.Module, settings: TrainConfig) -> torch.optim.AdamW:
 
 def _precision(device: torch.device, wanted: str) -> torch.dtype | None:
     """The type of autocast; None: none. Raises TrainError for an unknown `train.precision`."""
-    if wanted not in ("auto", "float32"):
-        raise TrainError(f"train.precision={wanted}: give auto or float32")
+    if wanted not in PRECISIONS:
+        raise TrainError(f"train.precision={wanted}: give {' or '.join(PRECISIONS)}")
     if device.type != "cuda" or wanted == "float32":
         return None
     native = torch.cuda.get_device_capability(device) >= (8, 0)  # older GPUs emulate bfloat16, slowly

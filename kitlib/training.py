@@ -1,5 +1,6 @@
 """What the training planets teach beside their spectra: limb darkening, and the fusion model's last steps."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from . import rules
 from .ensemble import fold_of, out_of_fold
 from .features import features_of, write_set
 from .fusion import load_model, predict
-from .inputs import SHIPPED_MODEL, answered, choose_prior, run_models
+from .inputs import SHIPPED_MODEL, answered, choose_prior
 from .limbdarkening import Measured
 from .losses import Loss
 from .physfit import measure_stars
@@ -18,7 +19,7 @@ from .prior import shipped_prior
 from .products import Array, Catalogue, Posterior, Spectra
 from .provenance import EventLog
 from .schema import Config
-from .train import train_folds
+from .train import TrainError, train_folds
 
 
 def measured_stars(
@@ -37,6 +38,17 @@ def measured_stars(
     return {int(i): one for i, one in zip(chosen, found, strict=True) if one is not None}
 
 
+def starting_model(config: Config) -> Path | None:
+    """The model file that fine-tuning starts from, None for scratch. Raises TrainError for one of another form."""
+    if config.model.kind == "physics" or not config.train.initial:
+        return None
+    shipped = config.train.initial == "shipped"
+    path = SHIPPED_MODEL if shipped else Path(config.train.initial).expanduser()
+    if load_model(path)[0].config != config.model:
+        raise TrainError(f"{path} has another model.* than this configuration. Give that, or train.initial= (scratch).")
+    return path
+
+
 def fine_tuned(
     config: Config,
     posterior: Posterior,
@@ -49,16 +61,25 @@ def fine_tuned(
 ) -> Posterior:
     """Each training planet's answer by a model that was not trained on it; the models' files are left in OUT/fusion.
 
-    Below `prior.min_train_planets` planets the shipped model answers, which has seen simulated planets alone.
+    Below `prior.min_train_planets` planets the shipped model answers, which has seen simulated planets alone. Models of
+    an earlier `train` that are not of this one are removed: `predict` takes all that it finds there.
     """
     count = len(truth.planet_id)
     if count < config.prior.min_train_planets:
         events.emit("train", "model_shipped", reason=f"{count} planets are too few to train on")
-        return answered(run_models(config.model, out)[0], posterior, rows)
+        _remove_folds(out / "fusion", kept=0)
+        return answered([load_model(SHIPPED_MODEL)[0]], posterior, rows)
     features = features_of(posterior, rows, posterior.inputs)
     data = write_set(out / "fusion" / "train.safetensors", features, torch.from_numpy(truth.depth))
     loss = Loss(*naive, wl, rules.from_config(config.loss))
-    initial = {"shipped": SHIPPED_MODEL, "": None}.get(config.train.initial, Path(config.train.initial))
-    paths = train_folds(data, config, loss, out / "fusion", initial)
+    paths = train_folds(data, config, loss, out / "fusion", starting_model(config))
+    _remove_folds(out / "fusion", kept=len(paths))
     members = [predict(load_model(path)[0], posterior, features) for path in paths]
     return out_of_fold(members, fold_of(count, config.train.folds, config.run.seed))
+
+
+def _remove_folds(folder: Path, kept: int) -> None:
+    """Remove models of an earlier `train` beyond the first `kept` folds."""
+    for path in folder.glob("fold_*"):
+        if int(path.name.removeprefix("fold_")) >= kept:
+            shutil.rmtree(path)

@@ -5,21 +5,21 @@ Paths inside of the run are relative to it in the manifests: a run that was move
 
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from .provenance import EventLog, sha256_file, sha256_json
+from .provenance import EventLog, recorded, sha256_file, sha256_json
 
 # what no manifest names: the records themselves, and what a person or a notebook leaves beside the stages' files
 _RECORDS = ("events.jsonl", ".lock", "manifests", "notebooks")
 
 
 class VerifyError(ValueError):
-    """A folder that is no run; the message says what to give."""
+    """A folder that is no run, or not the run that it should be; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,13 @@ def verify(run: Path, inside: bool = False) -> Verification:
             f"{run} holds no manifests/STAGE.json. Give the folder of a run (run.out) in which a stage ended."
         )
     digest = functools.cache(lambda path: sha256_file(path) if path.is_file() else None)
-    found: list[Difference] = []
+    manifests = {path: _manifest(path) for path in paths}
+    found = [Difference("changed", "manifest", f"manifests/{p.name}") for p, held in manifests.items() if held is None]
     known: set[Path] = set()
     stages = []
-    for path in paths:
-        manifest = _manifest(path)
+    final = _last_writers(run, [held for held in manifests.values() if held is not None])
+    for path, manifest in manifests.items():
         if manifest is None:
-            found.append(Difference("changed", "manifest", f"manifests/{path.name}"))
             continue
         stages.append(manifest["stage"])
         if _config_hash(run / "configs" / f"{manifest['stage']}.yaml") != manifest["config_sha256"]:
@@ -83,12 +83,47 @@ def verify(run: Path, inside: bool = False) -> Verification:
                 if inside and Path(name).is_absolute():
                     continue
                 known.add(run / name)  # an absolute name stays what it is
+                if kind == "outputs" and final[name] != manifest["stage"]:
+                    continue  # written again since, by a stage that makes it too
                 if (now := digest(run / name)) != expected:
                     change = "missing" if now is None else "changed"
                     found.append(Difference(change, f"{manifest['stage']} {kind[:-1]}", name))
     found += [Difference("added", "file", str(path.relative_to(run))) for path in _files(run) if path not in known]
     found += [Difference("unfinished", stage, "started again and did not end") for stage in _unfinished(run, stages)]
     return Verification(run, tuple(stages), len(known), tuple(found))
+
+
+def check_stage(run: Path, stage: str, outputs: Iterable[Path] = (), inputs: Iterable[Path] = ()) -> dict[str, Any]:
+    """The manifest of `stage`, once it says that the stage ended and that what it made and read is still the same.
+
+    Args:
+        run: the folder (`run.out`).
+        stage: its name.
+        outputs: files that it must have written.
+        inputs: files that it must have read; all that it read inside of the run are compared in any case.
+
+    Raises:
+        VerifyError: it has not ended, or one of the files is another one or gone.
+    """
+    again = f"Run `python -m kitlib {stage}` again: finished planets are kept."
+    path = run / "manifests" / f"{stage}.json"
+    manifest = _manifest(path) if path.is_file() else None
+    if manifest is None:
+        raise VerifyError(f"{path}: `{stage}` has not ended in this folder. {again}")
+    own = [run / name for name in manifest["inputs"] if not Path(name).is_absolute()]
+    for kind, verb, files in (("outputs", "wrote", outputs), ("inputs", "read", [*own, *inputs])):
+        for file in files:
+            if not file.is_file() or manifest[kind].get(recorded(run, file)) != sha256_file(file):
+                raise VerifyError(f"{file} is not what `{stage}` {verb} in {run}. {again}")
+    return manifest
+
+
+def _last_writers(run: Path, manifests: list[dict[str, Any]]) -> dict[str, str]:
+    """Which stage wrote each output last, by the order in which the stages ended."""
+    ended = {event.get("stage"): place for place, event in enumerate(EventLog(run / "events.jsonl").read())
+             if event.get("event") == "end"}  # fmt: skip
+    ordered = sorted(manifests, key=lambda manifest: ended.get(manifest["stage"], -1))
+    return {name: manifest["stage"] for manifest in ordered for name in manifest["outputs"]}
 
 
 def _manifest(path: Path) -> dict[str, Any] | None:

@@ -21,7 +21,7 @@ def main(overrides: list[str]) -> None:
     """Run everything with the same overrides; executed notebooks go to OUT/notebooks, .ipynb and offline .html."""
     start = time.monotonic()
     config = compose("simulate", overrides)
-    out = Path(config.run.out).resolve()
+    out = Path(config.run.out).expanduser().resolve()
     print(f"simulating {config.simulate.train_planets} + {config.simulate.test_planets} planets", flush=True)
     pipeline.simulate(config)
     (out / "notebooks").mkdir(parents=True, exist_ok=True)
@@ -43,4 +43,7 @@ def main(overrides: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["data=sim_tiny"])
+    try:
+        main(sys.argv[1:] or ["data=sim_tiny"])
+    except (ValueError, OSError) as problem:  # the kit's own errors, as on its command line
+        sys.exit(f"make run: {problem}")

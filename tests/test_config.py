@@ -100,6 +100,11 @@ def test_a_rule_is_added_from_the_command_line(word):
     assert "bounded_sigma" in found
 
 
+@pytest.mark.parametrize("word", ["ranges_um.CH4=[[3.2,3.45]]", "ranges_um={CH4: [[3.2,3.45]]}"])
+def test_a_molecules_ranges_are_given_on_the_command_line(word):
+    assert compose("train", [f"loss.bands.{word}"]).loss.bands.ranges_um == {"CH4": [[3.2, 3.45]]}
+
+
 def test_unknown_stage_names_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'predict'"):
         compose("predct")

@@ -17,7 +17,7 @@ from kitlib import pipeline
 from kitlib import planets as planet_stage
 from kitlib.__main__ import main
 from kitlib.config import compose
-from kitlib.inputs import catalogue_of, match, rows_of
+from kitlib.inputs import SHIPPED_MODEL, catalogue_of, match, rows_of
 from kitlib.posterior import PosteriorError, join, read_posterior, write_posterior
 from kitlib.prior import shipped_prior
 from kitlib.products import Catalogue, LightCurveFit, Posterior
@@ -42,6 +42,8 @@ def sha256(path: Path) -> str:
 def run(campaign, tmp_path_factory):
     """One finished run: train, predict, diagnose, submit."""
     out = tmp_path_factory.mktemp("run")
+    (out / "fusion" / "fold_3").mkdir(parents=True)  # of an earlier `train`, of more planets
+    shutil.copy(SHIPPED_MODEL, out / "fusion" / "fold_3" / "model.safetensors")
     for stage in ("train", "predict", "diagnose", "submit"):
         getattr(pipeline, stage)(compose(stage, words(campaign, out)))
     return out
@@ -125,8 +127,10 @@ def test_diagnose_makes_one_part_alone_and_follows_the_products(campaign, run, t
     out = tmp_path / "run"
     out.mkdir()
     products = ("submission.csv", "posterior.safetensors", "physics.safetensors")
-    for name in (*products, "calibrator_v50.json", "calibrator_physics.json"):
+    for name in (*products, "prior.safetensors", "calibrator_v50.json", "calibrator_physics.json"):
         shutil.copy(run / name, out)
+    for folder in ("configs", "manifests"):
+        shutil.copytree(run / folder, out / folder)
     assert main(["diagnose", "calibration", *words(campaign, out)]) == 0
     assert "luck alone" in capsys.readouterr().out
     assert (out / "calibration.json").read_bytes() == (run / "calibration.json").read_bytes()
@@ -140,10 +144,56 @@ def test_diagnose_makes_one_part_alone_and_follows_the_products(campaign, run, t
     (out / "inject.json").write_text(json.dumps({"bands": [{"signal": "CH4_3.3um", "slope": 0.9173}]}))
     assert main(["diagnose", "report", *words(campaign, out), "report.heavy=false"]) == 0
     second = (out / "report.html").read_text()
+    assert "is not what `predict` wrote" in second and "is not what `predict` wrote" not in first
     assert "CH4_3.3um" in second and "0.917" in second and "CH4_3.3um" not in first
     changed = f"{1e6 * 1.01 * table['wl_1'][0]:,.0f}".replace(",", "\u202f")
     assert changed in second and changed not in first
     assert (out / "manifests" / "diagnose_report.json").is_file()
+
+
+def test_a_new_calibrator_beside_an_old_submission_is_said(campaign, run, tmp_path, capsys):
+    out = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("bundle"))
+    assert main(["diagnose", *words(campaign, out), "model=physics"]) == 2
+    assert "predict.yaml says v50" in capsys.readouterr().err
+    calibrator = json.loads((out / "calibrator_v50.json").read_text())
+    (out / "calibrator_v50.json").write_text(json.dumps(calibrator | {"offset_level_ppm": 1.0}))
+    with pytest.warns(UserWarning, match="calibrator_v50.json is not what `predict` read"):
+        pipeline.diagnose(compose("diagnose", [*words(campaign, out), "report.heavy=false"]), what="calibration")
+    assert main(["predict", *words(campaign, out)]) == 2  # a `train` that was killed would look like this
+    assert "calibrator_v50.json is not what `train` wrote" in capsys.readouterr().err
+
+
+def test_models_of_an_earlier_training_are_gone(run):
+    assert not list((run / "fusion").glob("fold_*"))
+
+
+def test_what_predict_did_not_finish_is_not_packaged(campaign, run, tmp_path, capsys):
+    out = shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("bundle"))
+    table = pl.read_csv(out / "submission.csv")
+    table.with_columns(pl.col("wl_1") * 1.01).write_csv(out / "submission.csv")
+    assert main(["submit", *words(campaign, out)]) == 2
+    assert "submission.csv is not what `predict` wrote" in capsys.readouterr().err
+    (out / "manifests" / "predict.json").unlink()
+    assert main(["submit", *words(campaign, out)]) == 2
+    assert "`predict` has not ended in this folder" in capsys.readouterr().err
+    assert not (out / "bundle").exists()
+
+
+def test_predict_takes_the_trained_run_that_kaggle_mounts(campaign, run, tmp_path, monkeypatch):
+    """The output of the `train` kernel, attached to the `infer` kernel: the answers are those of the run itself."""
+    mounted = tmp_path / "input" / "notebooks" / "someone" / "spectramind-v50-train"
+    mounted.mkdir(parents=True)
+    for name in ("prior.safetensors", "calibrator_v50.json", "calibrator_physics.json"):
+        shutil.copy(run / name, mounted)
+    monkeypatch.setenv("KITLIB_KAGGLE_INPUT", str(tmp_path / "input"))
+    out = tmp_path / "infer"
+    shutil.copytree(run / "products", out / "products")
+    pipeline.predict(compose("predict", words(campaign, out)))
+    assert sha256(out / "submission.csv") == sha256(run / "submission.csv")
+    read = json.loads((out / "manifests" / "predict.json").read_text())["inputs"]
+    assert {str(mounted / "prior.safetensors"), str(mounted / "calibrator_v50.json")} <= set(read)
+    with pytest.warns(UserWarning, match="have learnt from planets that are predicted here"):
+        pipeline.predict(compose("predict", [*words(campaign, tmp_path / "train"), "data.split=train"]))
 
 
 @pytest.mark.parametrize("part", ["calibration", "report"])

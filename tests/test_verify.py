@@ -12,9 +12,11 @@ from jsonschema import Draft202012Validator
 import kitlib
 from kitlib.__main__ import main
 from kitlib.config import compose
+from kitlib.pipeline import DIAGNOSES
 from kitlib.provenance import EventLog, write_atomic
+from kitlib.schema import STAGES
 from kitlib.stage import running
-from kitlib.verify import VerifyError, verify
+from kitlib.verify import VerifyError, check_stage, verify
 
 SCHEMA = json.loads(resources.files("kitlib").joinpath("events.schema.json").read_text(encoding="utf-8"))
 
@@ -106,6 +108,29 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path, capsys):
     assert str(tmp_path) in capsys.readouterr().err
 
 
+def test_a_page_that_two_stages_make_is_that_of_the_last(run, capsys):
+    for name in ("diagnose", "diagnose_report", "diagnose"):
+        with running(name, compose("diagnose", [f"run.out={run}"])) as stage:
+            stage.record["outputs"].append(write_atomic(run / "report.html", f"{name} {name == 'diagnose_report'}"))
+        assert differences(run) == set(), name
+    (run / "report.html").write_text("another page")
+    assert differences(run) == {"changed diagnose output report.html"}
+
+
+def test_what_a_stage_made_and_read_is_compared(run):
+    made = [run / "submission.csv"]
+    assert check_stage(run, "predict", made, [run.parent / "data" / "axis_info.parquet"])["seed"] == 3
+    with pytest.raises(VerifyError, match="`train` has not ended in this folder"):
+        check_stage(run, "train")
+    with pytest.raises(VerifyError, match="calibrator_v50.json is not what `predict` read"):
+        check_stage(run, "predict", made, [write_atomic(run / "calibrator_v50.json", "{}")])
+    (run / "submission.csv").write_text("by hand")
+    with pytest.raises(VerifyError, match="submission.csv is not what `predict` wrote .* again"):
+        check_stage(run, "predict", made)
+    with pytest.raises(VerifyError, match="submission.csv is not what `submit` read"):
+        check_stage(run, "submit")
+
+
 # --- events ---
 
 
@@ -124,6 +149,11 @@ def emitted() -> set[str]:
 
 def test_the_schema_knows_every_event_that_is_emitted_and_no_other():
     assert emitted() == set(SCHEMA["properties"]["event"]["enum"])
+
+
+def test_the_schema_knows_every_stage_that_runs():
+    named = {f"diagnose_{part}" for part in DIAGNOSES if part != "inject"} | {"inject", "physfit"}
+    assert set(SCHEMA["properties"]["stage"]["enum"]) == set(STAGES) | named
 
 
 def test_events_of_a_run_have_the_schemas_form(run):
