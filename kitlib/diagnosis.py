@@ -91,15 +91,15 @@ def _check_predicted(config: Config, out: Path, used: Sequence[Path]) -> str:
 
     Raises DiagnosisError where they are answers of another kind of model than the configuration's.
     """
+    kind, snapshot = config.model.kind, out / "configs" / "predict.yaml"
+    then = yaml.safe_load(snapshot.read_text())["model"]["kind"] if snapshot.is_file() else kind
+    if then != kind:
+        raise DiagnosisError(f"model.kind={kind}: {snapshot} says {then}. Give that, or predict anew.")
     products = [out / name for name in ("submission.csv", "posterior.safetensors", "physics.safetensors")]
     try:
         check_stage(out, "predict", products, used)
     except VerifyError as error:
         return f"what is shown is not of one `predict`: {error}"
-    snapshot = out / "configs" / "predict.yaml"
-    then = yaml.safe_load(snapshot.read_text())["model"]["kind"]
-    if then != config.model.kind:
-        raise DiagnosisError(f"model.kind={config.model.kind}: {snapshot} says {then}. Give that, or predict anew.")
     return ""
 
 
