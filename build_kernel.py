@@ -20,10 +20,11 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from kernelkit import MIB, ROOT, bundle, kernels, wheels
-from kernelkit.client import Kaggle
+from kernelkit.client import PATIENCE_S, Kaggle
 from kernelkit.metadata import checked_user
 from kitlib import __version__
 
@@ -122,7 +123,7 @@ def everything(given: argparse.Namespace) -> None:
 
 
 def _account(given: argparse.Namespace) -> Kaggle:
-    return Kaggle(given.user, given.build, given.poll)
+    return Kaggle(given.user, given.build, given.poll, given.patience, partial(print, flush=True))
 
 
 def _simulated(scratch: Path, size: str) -> Path:
@@ -190,6 +191,12 @@ def _parser() -> argparse.ArgumentParser:
     for sub in (pushed, stated, submitted, fetched, whole):
         sub.add_argument(
             "--poll", type=float, default=20, help="seconds between two looks at Kaggle (default: %(default)s)"
+        )
+        sub.add_argument(
+            "--patience",
+            type=float,
+            default=PATIENCE_S,
+            help="seconds without an answer from Kaggle that a wait endures (default: %(default)g)",
         )
     return parser
 

@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kitlib.paths import COMPETITION
 
@@ -17,16 +17,22 @@ from . import KernelError
 from .bundle import read_manifest
 from .metadata import DATASET, of_kernel
 
-if TYPE_CHECKING:
-    from requests.exceptions import RequestException
-
 AGAIN = "The same command again continues from here."
+PATIENCE_S = 15 * 60.0  # how long a wait endures that no question is answered
 _HINTS = {
     401: "Kaggle refused the credentials: make a new token on kaggle.com/settings/api, or run `kaggle auth login`.",
     403: f"Kaggle denies access: accept the rules of {COMPETITION} on its page, and check --user.",
     404: "Kaggle does not know it: check --user, and push first.",
     429: "Kaggle's limit on requests or submissions is reached: wait, then run the same command again.",
 }
+
+
+class Trouble(KernelError):
+    """Kaggle cannot be reached, has trouble or is asked too often: the same question may be answered later."""
+
+    def __init__(self, happened: str, remedy: str):
+        super().__init__(f"{happened}. {remedy}")
+        self.happened = happened
 
 
 class Kaggle:
@@ -36,11 +42,19 @@ class Kaggle:
         user: the account's name; it must be the one that the token belongs to.
         build: the build folder; `push_*` read its `dataset/` and `kernels/KIND/`, `state.json` is kept there.
         poll: seconds between two questions after a status.
+        patience: seconds without one answer after which a wait ends.
         say: where progress goes, one line a call.
     """
 
-    def __init__(self, user: str, build: Path, poll: float = 20, say: Callable[[str], None] = print):
-        self.user, self.build, self.poll, self.say = user, build, poll, say
+    def __init__(
+        self,
+        user: str,
+        build: Path,
+        poll: float = 20,
+        patience: float = PATIENCE_S,
+        say: Callable[[str], None] = print,
+    ):
+        self.user, self.build, self.poll, self.patience, self.say = user, build, poll, patience, say
         self.api = _client()
         owner = self.api.get_config_value(self.api.CONFIG_NAME_USER)
         if owner and owner.lower() != user.lower():
@@ -79,9 +93,10 @@ class Kaggle:
         """Kaggle's word on the latest version, e.g. "ready"; None where there is no such dataset."""
         try:
             return self.api.dataset_status(self.dataset)
-        except _http_error() as error:
+        except _no_answer() as error:
             # a private dataset that does not exist is answered with either, to its own owner as well
-            if error.response is not None and error.response.status_code in (403, 404):
+            response = getattr(error, "response", None)
+            if response is not None and response.status_code in (403, 404):
                 return None
             raise _explained("dataset status", error) from None
 
@@ -132,7 +147,7 @@ class Kaggle:
 
     def _wait(self, ask: Callable[[], str], good: set[str], bad: set[str], what: str, wait_s: float) -> None:
         end, last = time.monotonic() + wait_s, ""
-        while (status := ask()) not in good:
+        while (status := self._answer(ask)) not in good:
             if status in bad:
                 raise KernelError(f"{what}: Kaggle says {status}. Look at its page on kaggle.com. {AGAIN}")
             if time.monotonic() > end:
@@ -142,6 +157,20 @@ class Kaggle:
             last = status
             time.sleep(self.poll)
         self.say(f"{what}: {status}")
+
+    def _answer(self, ask: Callable[[], str]) -> str:
+        """The answer to a question that is asked again until there is one, for `patience` seconds."""
+        since, told = time.monotonic(), False
+        while True:
+            try:
+                return ask()
+            except Trouble as error:
+                if time.monotonic() - since > self.patience:
+                    raise
+                if not told:
+                    self.say(f"{error.happened}; asking again for up to {self.patience / 60:.0f} minutes")
+                told = True
+            time.sleep(self.poll)
 
     def _state(self) -> dict[str, Any]:
         path = self.build / "state.json"
@@ -180,10 +209,11 @@ def _client() -> Any:
     return api
 
 
-def _http_error() -> "type[RequestException]":
+def _no_answer() -> tuple[type[Exception], ...]:
+    """What the client raises where no good answer came: HTTP errors, broken connections, pages that are no JSON."""
     from requests.exceptions import RequestException  # comes with the client
 
-    return RequestException
+    return RequestException, json.JSONDecodeError
 
 
 def _called(what: str, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
@@ -192,7 +222,7 @@ def _called(what: str, function: Callable[..., Any], *arguments: Any, **named: A
         return function(*arguments, **named)
     except KernelError:
         raise
-    except _http_error() as error:
+    except _no_answer() as error:
         raise _explained(what, error) from None
     except (ValueError, OSError) as error:
         raise KernelError(f"{what}: {error}") from error
@@ -201,7 +231,8 @@ def _called(what: str, function: Callable[..., Any], *arguments: Any, **named: A
 def _explained(what: str, error: Any) -> KernelError:
     response = getattr(error, "response", None)
     if response is None:
-        return KernelError(f"{what}: Kaggle cannot be reached ({type(error).__name__}). {AGAIN}")
+        return Trouble(f"{what}: Kaggle cannot be reached ({type(error).__name__})", AGAIN)
     code = response.status_code
     hint = _HINTS.get(code, f"Kaggle has trouble. {AGAIN}" if code >= 500 else "Kaggle refuses the request.")
-    return KernelError(f"{what}: HTTP {code}, {error}. {hint}")
+    happened = f"{what}: HTTP {code}, {error}"
+    return Trouble(happened, hint) if code >= 500 or code == 429 else KernelError(f"{happened}. {hint}")

@@ -21,9 +21,11 @@ class Loopback:
         self.dataset_status = "READY"
         self.failing_upload = ""  # name of a file whose upload breaks, once
         self.cut_upload = ""  # name of a file in whose upload the connection ends, once
-        self.http: dict[str, int] = {}  # method -> status that it answers with, once
+        self.http: dict[str, list[int]] = {}  # method -> what its next calls meet: an HTTP status, 200 for a
+        # proper answer, 0 for a connection that ends without one
         self.unknown_sources: list[str] = []  # competitions that the next kernel push finds unknown
         self.kernel_error = ""  # answered to the next kernel push
+        self.running = 0  # questions after a kernel's status that are answered "running" ahead of what follows
         self.kernel_status, self.failure = "COMPLETE", ""
         self.outputs: dict[str, bytes] = {}
         self.log = "the log"
@@ -80,8 +82,14 @@ class Loopback:
                 if self.headers.get("Authorization") != f"Basic {known}":
                     self._send(401, {"code": 401, "message": "Unauthorized"})
                     return
-                if status := owner.http.pop(method, None):
+                status = owner.http[method].pop(0) if owner.http.get(method) else 200
+                if status == 0:
+                    self.close_connection = True
+                elif status >= 500:  # comes from in front of the service, as a page
+                    self._send(status, b"<html>Bad Gateway</html>")
+                elif status != 200:
                     self._send(status, {"code": status, "message": "refused"})
+                if status != 200:
                     return
                 self._send(*getattr(owner, f"_{method}", owner._unknown)(body))
 
@@ -147,6 +155,9 @@ class Loopback:
         return 200, {"ref": body["slug"], "url": "/code/x", "versionNumber": len(self.kernels)}
 
     def _GetKernelSessionStatus(self, body: dict):
+        if self.running:
+            self.running -= 1
+            return 200, {"status": "RUNNING"}
         return 200, {"status": self.kernel_status, "failureMessage": self.failure}
 
     def _ListKernelSessionOutput(self, body: dict):

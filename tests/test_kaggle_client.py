@@ -141,7 +141,7 @@ def test_a_connection_that_ends_in_an_upload_is_taken_up_again(kaggle, person, t
     ],
 )
 def test_a_step_that_the_server_refuses_is_named_and_the_next_run_goes_on(kaggle, person, method, status, message):
-    kaggle.http[method] = status
+    kaggle.http[method] = [status]
     code, said = person.does("push")
     assert code == 1 and f"HTTP {status}" in said and message in said
     assert not kaggle.kernels and len(kaggle.versions) == (method == "SaveKernel")
@@ -192,7 +192,7 @@ def test_submit_without_a_push_asks_for_one(kaggle, person):
 
 
 def test_a_refused_submission_names_the_competition_rules(kaggle, person):
-    kaggle.http["CreateCodeSubmission"] = 403
+    kaggle.http["CreateCodeSubmission"] = [403]
     code, said = person.does("submit", "--version", "3")
     assert code == 1 and f"rules of {COMPETITION}" in said
 
@@ -227,3 +227,39 @@ def test_all_goes_from_clone_to_submission(kaggle, person):
     code, said = person.does("all")
     assert code == 0, said
     assert len(kaggle.versions) == len(kaggle.kernels) == len(kaggle.submissions) == 1
+
+
+# waiting ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_wait_endures_trouble_on_kaggles_side_and_says_so_once(kaggle, person):
+    kaggle.unready, kaggle.running = 2, 2
+    kaggle.http["GetDatasetStatus"] = [200, 200, 502, 0, 429]  # twice ahead of the upload, then in the wait
+    kaggle.http["GetKernelSessionStatus"] = [200, 503, 0, 500, 429, 502]
+    code, said = person.does("all")
+    assert code == 0, said
+    assert not any(kaggle.http.values()) and len(kaggle.kernels) == len(kaggle.submissions) == 1
+    assert said.count("asking again for up to 15 minutes") == 2
+    assert "kernel status: HTTP 503" in said and "dataset status: HTTP 502" in said
+
+
+def test_trouble_that_lasts_ends_the_wait(kaggle, person):
+    kaggle.http["GetKernelSessionStatus"] = [502] * 10_000
+    code, said = person.does("all", "--patience", "0.2")
+    assert code == 1 and "HTTP 502" in said and "continues from here" in said and not kaggle.submissions
+    assert kaggle.calls.count("GetKernelSessionStatus") > 1
+
+
+def test_any_answer_renews_the_patience(kaggle, person):
+    """Every other question fails, for longer than one failure may last."""
+    kaggle.running, kaggle.http["GetKernelSessionStatus"] = 100, [502, 200] * 100
+    code, said = person.does("all", "--patience", "1")
+    assert code == 0 and not kaggle.running and len(kaggle.submissions) == 1, said
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_an_answer_that_will_stay_the_same_ends_the_wait_at_once(kaggle, person, status):
+    kaggle.http["GetKernelSessionStatus"] = [status]
+    code, said = person.does("all")
+    assert code == 1 and "asking again" not in said and not kaggle.submissions
+    assert kaggle.calls.count("GetKernelSessionStatus") == 1
