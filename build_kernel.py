@@ -2,13 +2,17 @@
 
     python build_kernel.py all --user NAME       build, push, wait for the run, submit
 
+Given again after it was cut off, `all` goes on with what it had pushed: the kernel is not pushed a second time while
+bundle and code are the same, until its run fails or is submitted. After that, `all` pushes, runs and submits anew.
+
 Each step can be run alone, in this order; `push` runs the steps before it where their results are missing or old.
 
     wheels    what Kaggle's image lacks, held to the hashes in wheels/*.lock; the repository holds them already
     dataset   build/dataset/: kitlib, configs, wheels, weights and a manifest with the sha256 of every file
     kernel    build/kernels/{train,infer}/: the notebooks with their first cell, and checked metadata
     twin      runs the infer kernel here, offline, as Kaggle would: no account is needed
-    push      dataset (created, or a new version), wait until Kaggle has it ready, then the kernel, which starts it
+    push      dataset (created, or a new version), wait until Kaggle has it ready, then the kernel, which starts it;
+              always a new version of the kernel, and a new run
     status    what Kaggle says about dataset and kernel
     submit    submits the pushed version of the infer kernel, once its run is complete
     fetch     downloads the kernel's output and log to build/output/
@@ -86,14 +90,9 @@ def run_twin(given: argparse.Namespace) -> None:
                 twin.clear(prefix)
 
 
-def push(given: argparse.Namespace) -> int:
-    """Build what is missing, push dataset and kernel; returns the kernel's version."""
-    make_wheels(given)
-    make_dataset(given)
-    make_kernel(given)
-    account = _account(given)
-    account.push_dataset(given.wait)
-    return account.push_kernel(given.kernel)
+def push(given: argparse.Namespace) -> None:
+    """Build what is missing, push dataset and kernel."""
+    _with_dataset(given).push_kernel(given.kernel)
 
 
 def status(given: argparse.Namespace) -> None:
@@ -105,7 +104,10 @@ def status(given: argparse.Namespace) -> None:
 
 def submit(given: argparse.Namespace) -> None:
     """Submit the infer kernel's output."""
-    _account(given).submit(given.message, given.version)
+    account = _account(given)
+    version = given.version or account.pushed_version("infer")
+    account.require_complete("infer")
+    account.submit(given.message, version)
 
 
 def fetch(given: argparse.Namespace) -> None:
@@ -115,11 +117,21 @@ def fetch(given: argparse.Namespace) -> None:
 
 
 def everything(given: argparse.Namespace) -> None:
-    """Push, wait until the run is complete, submit."""
-    version = push(given)
-    account = _account(given)
+    """Push unless that was done, wait until the run is complete, submit."""
+    account = _with_dataset(given)
+    version = account.unsubmitted("infer") or account.push_kernel("infer")
     account.wait_for_kernel("infer")
     account.submit(given.message, version)
+
+
+def _with_dataset(given: argparse.Namespace) -> Kaggle:
+    """The account, once everything is built and Kaggle has the dataset."""
+    make_wheels(given)
+    make_dataset(given)
+    make_kernel(given)
+    account = _account(given)
+    account.push_dataset(given.wait)
+    return account
 
 
 def _account(given: argparse.Namespace) -> Kaggle:
@@ -173,11 +185,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     twin.add_argument("--isolate", default="", choices=["", "namespace", "sockets"], help="default: the best there is")
     twin.add_argument("--prefix", type=Path, help="where the room is built and left (default: temporary, removed)")
-    pushed = add("push", push, "upload dataset and kernel; builds what is missing, and continues what was cut off")
+    pushed = add("push", push, "upload dataset and kernel; builds what is missing, and always starts a new run")
     stated = add("status", status, "what Kaggle says about dataset and kernel")
     submitted = add("submit", submit, "submit the last pushed version of the infer kernel")
     fetched = add("fetch", fetch, "download the kernel's output and log")
-    whole = add("all", everything, "push, wait for the run, submit: from clone to leaderboard")
+    whole = add("all", everything, "push, wait for the run, submit; again: goes on with what is not submitted yet")
     for sub in (pushed, stated, fetched):
         sub.add_argument("--kernel", default="infer", choices=kernels.KINDS, help="which kernel (default: infer)")
     for sub in (submitted, whole):

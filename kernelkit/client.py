@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kitlib.paths import COMPETITION
+from kitlib.provenance import sha256_file, sha256_json, write_atomic
 
 from . import KernelError
 from .bundle import read_manifest
@@ -19,6 +20,7 @@ from .metadata import DATASET, of_kernel
 
 AGAIN = "The same command again continues from here."
 PATIENCE_S = 15 * 60.0  # how long a wait endures that no question is answered
+FAILED = {"error", "cancel_requested", "cancel_acknowledged"}  # ends of a kernel's run
 _HINTS = {
     401: "Kaggle refused the credentials: make a new token on kaggle.com/settings/api, or run `kaggle auth login`.",
     403: f"Kaggle denies access: accept the rules of {COMPETITION} on its page, and check --user.",
@@ -102,39 +104,67 @@ class Kaggle:
 
     def push_kernel(self, kind: str) -> int:
         """Push one built kernel, which also starts it; returns its version number."""
-        name = self.kernel(kind)
+        name, built = self.kernel(kind), self._built(kind)
         result = _called("kernel push", self.api.kernels_push, str(self.build / "kernels" / kind))
         bad = [*result.invalid_dataset_sources, *result.invalid_competition_sources, *result.invalid_kernel_sources]
         if result.error or bad or not result.version_number:
             reason = result.error or (f"unknown sources {', '.join(bad)}" if bad else "no version number came back")
             raise KernelError(f"Kaggle did not take the kernel {name}: {reason}. {AGAIN}")
-        self._remember(**{kind: [name, result.version_number]})
+        pushed = {**built, "version": result.version_number, "submitted": False}
+        self._remember(pushed={**self._state().get("pushed", {}), kind: pushed})
         self.say(f"kernel {name}, version {result.version_number}: {result.url}")
         return result.version_number
 
+    def unsubmitted(self, kind: str) -> int | None:
+        """Version of the built kernel that was pushed from here and still has to be submitted; None: push one.
+
+        None where none was, where bundle, code or metadata were others, where it was submitted, where its run failed.
+        """
+        known, name = self._pushed(kind), self.kernel(kind)
+        if {**known, **self._built(kind)} != known:
+            return None
+        version = f"version {known['version']} of {name}"
+        if known["submitted"]:
+            self.say(f"{version} is the same and was submitted already: pushing another")
+            return None
+        status, failure = self._run(kind)
+        if failure or status in FAILED:
+            self.say(f"{version} is the same and failed ({failure or status}): pushing it anew")
+            return None
+        self.say(f"{version} is the same and was pushed already")
+        return known["version"]
+
     def kernel_status(self, kind: str) -> str:
         """Kaggle's word on the kernel's latest run: queued, running, complete, ... Raises KernelError on failure."""
-        answer = _called("kernel status", self.api.kernels_status, self.kernel(kind))
-        status = answer.status.name.lower()
-        if answer.failure_message:
-            raise KernelError(f"kernel {self.kernel(kind)}: {status}, {answer.failure_message}")
+        status, failure = self._run(kind)
+        if failure:
+            raise KernelError(f"kernel {self.kernel(kind)}: {status}, {failure}")
         return status
 
     def wait_for_kernel(self, kind: str, wait_s: float = 12 * 3600) -> None:
         """Wait until the kernel's run is complete. Raises KernelError when it fails, or takes longer than `wait_s`."""
-        failures = {"error", "cancel_requested", "cancel_acknowledged"}
-        self._wait(lambda: self.kernel_status(kind), {"complete"}, failures, f"kernel {self.kernel(kind)}", wait_s)
+        name, remedy = f"kernel {self.kernel(kind)}", "The same command again pushes it anew."
+        self._wait(lambda: self.kernel_status(kind), {"complete"}, FAILED, name, wait_s, remedy)
 
-    def submit(self, message: str, version: int | None = None) -> str:
-        """Submit the infer kernel's submission.csv, of its last pushed version unless one is given."""
+    def pushed_version(self, kind: str) -> int:
+        """Version of the kernel that was pushed last from here. Raises KernelError where none was."""
+        if not (known := self._pushed(kind)):
+            raise KernelError(f"no pushed version of {self.kernel(kind)} is known here: push first, or give --version")
+        return known["version"]
+
+    def require_complete(self, kind: str) -> None:
+        """Raise KernelError unless the kernel's latest run is complete."""
+        if (status := self.kernel_status(kind)) != "complete":
+            said = "`python build_kernel.py status` says complete"
+            raise KernelError(f"kernel {self.kernel(kind)} is {status}: submit when {said}")
+
+    def submit(self, message: str, version: int) -> str:
+        """Submit the submission.csv of a version of the infer kernel."""
         name = self.kernel("infer")
-        version = version or self._state().get("infer", [None, None])[1]
-        if not version:
-            raise KernelError(f"no pushed version of {name} is known here: push first, or give --version")
-        if (status := self.kernel_status("infer")) != "complete":
-            raise KernelError(f"kernel {name} is {status}: submit when `python build_kernel.py status` says complete")
         submit = self.api.competition_submit_code
         result = _called("submission", submit, "submission.csv", message, COMPETITION, name, version, True)
+        if (known := self._pushed("infer")).get("version") == version:
+            self._remember(pushed={**self._state()["pushed"], "infer": {**known, "submitted": True}})
         self.say(f"submitted version {version} of {name}: {result.message}")
         return result.message
 
@@ -145,11 +175,25 @@ class Kaggle:
             raise KernelError(f"kernel {self.kernel(kind)} has no output: look at `python build_kernel.py status`")
         return files
 
-    def _wait(self, ask: Callable[[], str], good: set[str], bad: set[str], what: str, wait_s: float) -> None:
+    def _run(self, kind: str) -> tuple[str, str]:
+        """Status of the kernel's latest run, and why it failed or ""."""
+        name = self.kernel(kind)
+        try:
+            answer = _called("kernel status", self.api.kernels_status, name)
+        except KernelError as error:
+            if isinstance(error.__cause__, ValueError):  # what the client makes of 401 and 403
+                shown = f"Kaggle shows {self.user} no kernel {name}"
+                raise KernelError(f"kernel status: {shown}. Push it first, or check --user and the token.") from None
+            raise
+        return answer.status.name.lower(), answer.failure_message
+
+    def _wait(
+        self, ask: Callable[[], str], good: set[str], bad: set[str], what: str, wait_s: float, remedy: str = AGAIN
+    ) -> None:
         end, last = time.monotonic() + wait_s, ""
         while (status := self._answer(ask)) not in good:
             if status in bad:
-                raise KernelError(f"{what}: Kaggle says {status}. Look at its page on kaggle.com. {AGAIN}")
+                raise KernelError(f"{what}: Kaggle says {status}. Look at its page on kaggle.com. {remedy}")
             if time.monotonic() > end:
                 raise KernelError(f"{what}: still {status} after {wait_s:.0f} s. {AGAIN}")
             if status != last:
@@ -177,7 +221,18 @@ class Kaggle:
         return json.loads(path.read_text()) if path.is_file() else {}
 
     def _remember(self, **known: Any) -> None:
-        (self.build / "state.json").write_text(json.dumps({**self._state(), **known}, indent=1) + "\n")
+        write_atomic(self.build / "state.json", json.dumps({**self._state(), **known}, indent=1) + "\n")
+
+    def _pushed(self, kind: str) -> dict[str, Any]:
+        """What was pushed last from here: `_built`, its version, whether that was submitted; {} where nothing was."""
+        known = self._state().get("pushed", {}).get(kind, {})
+        return known if known.get("kernel") == self.kernel(kind) else {}
+
+    def _built(self, kind: str) -> dict[str, Any]:
+        """What tells a built kernel from another: its name, the bundle that it needs, its code with its metadata."""
+        files = {path.name: sha256_file(path) for path in (self.build / "kernels" / kind).iterdir()}
+        bundle = read_manifest(self.build / "dataset")["bundle"]
+        return {"kernel": self.kernel(kind), "bundle": bundle, "code": sha256_json(files)}
 
 
 def _client() -> Any:

@@ -27,9 +27,11 @@ class Loopback:
         self.kernel_error = ""  # answered to the next kernel push
         self.running = 0  # questions after a kernel's status that are answered "running" ahead of what follows
         self.kernel_status, self.failure = "COMPLETE", ""
+        self.cured = False  # whether what is pushed from now on runs to its end
         self.outputs: dict[str, bytes] = {}
         self.log = "the log"
         self.kernels: list[dict] = []
+        self.elsewhere: set[str] = set()  # kernels that are there, but were not pushed by this test
         self.submissions: list[dict] = []
         self.calls: list[str] = []
         self._names: dict[str, str] = {}
@@ -152,9 +154,15 @@ class Loopback:
             unknown, self.unknown_sources = self.unknown_sources, []
             return 200, {"ref": body["slug"], "versionNumber": 1, "invalidCompetitionSources": unknown}
         self.kernels.append(body)
-        return 200, {"ref": body["slug"], "url": "/code/x", "versionNumber": len(self.kernels)}
+        if self.cured:
+            self.kernel_status, self.failure = "COMPLETE", ""
+        version = sum(kernel["slug"] == body["slug"] for kernel in self.kernels)
+        return 200, {"ref": body["slug"], "url": "/code/x", "versionNumber": version}
 
     def _GetKernelSessionStatus(self, body: dict):
+        name = f"{body['userName']}/{body['kernelSlug']}"
+        if name not in self.elsewhere and all(kernel["slug"] != name for kernel in self.kernels):
+            return 403, {"code": 403, "message": "Permission 'kernels.get' was denied"}
         if self.running:
             self.running -= 1
             return 200, {"status": "RUNNING"}

@@ -1,8 +1,10 @@
 """push, status, submit, fetch: the real `kaggle` client against a loopback server, as a person would run them."""
 
+import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -22,10 +24,16 @@ class Person:
     def __init__(self, kaggle: Loopback, home: Path):
         self.kaggle, self.home, self.build = kaggle, home, home / "build"
 
+    def line(self, step: str, *words: str, user: str = USER) -> list[str]:
+        build = ["--build", str(self.build), "--poll", "0.01"]
+        return [sys.executable, "build_kernel.py", step, "--user", user, *build, *words]
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, **self.kaggle.environment(self.home)}
+
     def does(self, step: str, *words: str, user: str = USER, **environment: str) -> tuple[int, str]:
-        line = [sys.executable, "build_kernel.py", step, "--user", user, "--build", str(self.build), "--poll", "0.01"]
-        env = {**os.environ, **self.kaggle.environment(self.home), **environment}
-        result = subprocess.run([*line, *words], cwd=ROOT, env=env, capture_output=True, text=True, timeout=280)
+        line, env = self.line(step, *words, user=user), {**self.environment(), **environment}
+        result = subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True, timeout=280)
         said = result.stdout + result.stderr
         assert KEY not in said
         assert "Traceback" not in said, said
@@ -192,12 +200,15 @@ def test_submit_without_a_push_asks_for_one(kaggle, person):
 
 
 def test_a_refused_submission_names_the_competition_rules(kaggle, person):
-    kaggle.http["CreateCodeSubmission"] = [403]
+    kaggle.elsewhere, kaggle.http["CreateCodeSubmission"] = {KERNEL}, [403]
     code, said = person.does("submit", "--version", "3")
     assert code == 1 and f"rules of {COMPETITION}" in said
 
 
 def test_status_fails_with_the_kernel(kaggle, person):
+    code, said = person.does("status")
+    assert code == 1 and f"no kernel {KERNEL}. Push it first" in said
+    kaggle.elsewhere = {KERNEL}
     kaggle.kernel_status, kaggle.failure = "ERROR", "Your notebook ran out of memory"
     code, said = person.does("status")
     assert code == 1 and "ran out of memory" in said
@@ -215,18 +226,6 @@ def test_fetch_without_output_is_an_error(kaggle, person):
     kaggle.log = ""
     code, said = person.does("fetch")
     assert code == 1 and "has no output" in said
-
-
-def test_all_submits_nothing_when_the_run_fails(kaggle, person):
-    kaggle.kernel_status, kaggle.failure = "ERROR", "Your notebook ran out of memory"
-    code, said = person.does("all")
-    assert code == 1 and "ran out of memory" in said and not kaggle.submissions
-
-
-def test_all_goes_from_clone_to_submission(kaggle, person):
-    code, said = person.does("all")
-    assert code == 0, said
-    assert len(kaggle.versions) == len(kaggle.kernels) == len(kaggle.submissions) == 1
 
 
 # waiting ------------------------------------------------------------------------------------------------------------
@@ -248,6 +247,8 @@ def test_trouble_that_lasts_ends_the_wait(kaggle, person):
     code, said = person.does("all", "--patience", "0.2")
     assert code == 1 and "HTTP 502" in said and "continues from here" in said and not kaggle.submissions
     assert kaggle.calls.count("GetKernelSessionStatus") > 1
+    kaggle.http = {}
+    assert person.does("all")[0] == 0 and len(kaggle.kernels) == len(kaggle.submissions) == 1
 
 
 def test_any_answer_renews_the_patience(kaggle, person):
@@ -263,3 +264,71 @@ def test_an_answer_that_will_stay_the_same_ends_the_wait_at_once(kaggle, person,
     code, said = person.does("all")
     assert code == 1 and "asking again" not in said and not kaggle.submissions
     assert kaggle.calls.count("GetKernelSessionStatus") == 1
+
+
+# all: from clone to submission ---------------------------------------------------------------------------------------
+
+
+def test_all_goes_from_clone_to_submission_and_then_once_more(kaggle, person):
+    code, said = person.does("all")
+    assert code == 0, said
+    assert len(kaggle.versions) == len(kaggle.kernels) == len(kaggle.submissions) == 1
+    code, said = person.does("all")  # the user wants another one
+    assert code == 0 and "was submitted already: pushing another" in said
+    assert [sent["kernelVersion"] for sent in kaggle.submissions] == [1, 2]
+    assert len(kaggle.versions) == 1 and len(kaggle.kernels) == 2
+
+
+def test_all_goes_on_with_what_it_had_pushed_when_it_was_killed(kaggle, person):
+    kaggle.running = 1_000_000
+    process = subprocess.Popen(person.line("all"), cwd=ROOT, env=person.environment(), stdout=subprocess.DEVNULL)
+    while "GetKernelSessionStatus" not in kaggle.calls and process.poll() is None:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    kaggle.running = 3
+    code, said = person.does("all")
+    assert code == 0 and "version 1" in said and "was pushed already" in said
+    assert len(kaggle.versions) == len(kaggle.kernels) == len(kaggle.submissions) == 1
+
+
+def test_all_submits_what_push_has_pushed(kaggle, person):
+    assert person.does("push")[0] == 0
+    assert person.does("push")[0] == 0
+    code, said = person.does("all")
+    assert code == 0 and len(kaggle.kernels) == 2 and kaggle.submissions[0]["kernelVersion"] == 2
+    assert person.does("submit")[0] == 0 and kaggle.submissions[1]["kernelVersion"] == 2
+
+
+def test_all_only_submits_again_what_was_refused(kaggle, person):
+    kaggle.http["CreateCodeSubmission"] = [429]
+    code, said = person.does("all")
+    assert code == 1 and "limit on requests or submissions" in said
+    assert person.does("all")[0] == 0 and len(kaggle.kernels) == len(kaggle.submissions) == 1
+
+
+@pytest.mark.parametrize("changed", ["bundle", "code", "kernel"])
+def test_all_pushes_anew_what_is_not_what_it_had_pushed(kaggle, person, changed):
+    assert person.does("push")[0] == 0
+    state = json.loads((person.build / "state.json").read_text())
+    state["pushed"]["infer"][changed] = "other"
+    (person.build / "state.json").write_text(json.dumps(state))
+    assert person.does("all")[0] == 0
+    assert len(kaggle.kernels) == 2 and [sent["kernelVersion"] for sent in kaggle.submissions] == [2]
+
+
+@pytest.mark.parametrize(
+    ("status", "failure", "message"),
+    [
+        ("ERROR", "Your notebook ran out of memory", "ran out of memory"),
+        ("CANCEL_ACKNOWLEDGED", "", "again pushes it anew"),
+    ],
+)
+def test_all_submits_nothing_when_the_run_fails_and_then_pushes_anew(kaggle, person, status, failure, message):
+    kaggle.kernel_status, kaggle.failure = status, failure
+    code, said = person.does("all")
+    assert code == 1 and message in said and not kaggle.submissions
+    kaggle.cured = True
+    code, said = person.does("all")
+    assert code == 0 and f"failed ({failure or status.lower()}): pushing it anew" in said
+    assert len(kaggle.kernels) == 2 and kaggle.submissions[0]["kernelVersion"] == 2
