@@ -72,7 +72,8 @@ def make_kernel(given: argparse.Namespace) -> None:
     for kind in kernels.KINDS:
         folder = given.build / "kernels" / kind
         metadata = kernels.build(kind, folder, given.user, content["bundle"])
-        print(f"{folder}: {metadata['id']}, internet off, {metadata['machine_shape']}")
+        machine = "CPU only" if metadata["machine_shape"] == "None" else metadata["machine_shape"]
+        print(f"{folder}: {metadata['id']}, internet off, {machine}")
 
 
 def run_twin(given: argparse.Namespace) -> None:

@@ -1,7 +1,8 @@
 """What may stand in a kernel-metadata.json. Kaggle ignores unknown keys, and turns the internet on where none is said.
 
-The file at the top of the repository describes the `infer` kernel; the `train` kernel differs in id, title and
-notebook. The owner is written `USER` there, and filled in by `--user`.
+The file at the top of the repository describes the `infer` kernel, which computes on the CPU alone; the `train` kernel
+differs in id, title, notebook and machine: it trains on GPUs. The owner is written `USER` there, and filled in by
+`--user`.
 """
 
 import json
@@ -15,7 +16,8 @@ from . import ROOT, KernelError
 
 DATASET = "spectramind-v50-kit"
 NOTEBOOKS = {"train": "02_train.ipynb", "infer": "03_infer.ipynb"}
-MACHINES = ("NvidiaTeslaT4", "None")  # "None": CPU only
+MACHINES = ("NvidiaTeslaT4", "None")  # two T4, from the weekly GPU quota; CPU only
+TRAIN_MACHINE = "NvidiaTeslaT4"
 MAX_CODE_BYTES = 1_000_000  # Kaggle: "The kernel source must be less than 1 megabytes in size"
 _TYPES: dict[str, type] = {
     "id": str,
@@ -98,10 +100,13 @@ def of_kernel(kind: str, user: str, source: Path = ROOT / "kernel-metadata.json"
     top = load(source)
     if not top["id"].endswith("-infer") or not top["title"].endswith(" infer"):
         raise KernelError(f"{source}: id and title must end in 'infer', from which the other kernel's are derived")
+    machine = TRAIN_MACHINE if kind == "train" else top["machine_shape"]
     return {
         **top,
         "id": f"{user}/{top['id'].partition('/')[2].removesuffix('infer')}{kind}",
         "title": top["title"].removesuffix("infer") + kind,
         "code_file": NOTEBOOKS[kind],
+        "enable_gpu": machine != "None",
+        "machine_shape": machine,
         "dataset_sources": [name.replace("USER/", f"{user}/", 1) for name in top["dataset_sources"]],
     }

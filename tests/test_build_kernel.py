@@ -141,7 +141,8 @@ def test_a_kernel_is_the_notebook_behind_one_first_cell(kind, tmp_path):
         ({"dataset_sources": []}, "dataset_sources"),
         ({"competition_sources": ["ariel-data-challenge-2024"]}, "competition_sources"),
         ({"machine_shape": "NvidiaTeslaP100"}, "machine_shape"),
-        ({"machine_shape": "None"}, "enable_gpu is True, must be False"),
+        ({"machine_shape": "NvidiaTeslaT4"}, "enable_gpu is False, must be True"),
+        ({"enable_gpu": True}, "enable_gpu is True, must be False"),
         ({"machine_shape": None}, "machine_shape is missing"),
         ({"title": "Another title"}, "stands for 'another-title'"),
         ({"id": "jane/spectramind-v50-infer"}, "must begin with USER/"),
@@ -160,12 +161,19 @@ def test_metadata_that_kaggle_would_misread_are_refused(tmp_path, change, messag
 def test_the_top_level_metadata_are_the_source_of_truth(checkout):
     assert problems(json.loads((ROOT / "kernel-metadata.json").read_text())) == []
     top = json.loads((checkout / "kernel-metadata.json").read_text())
-    top |= {"enable_gpu": False, "machine_shape": "None", "is_private": False}
+    top |= {"enable_gpu": True, "machine_shape": "NvidiaTeslaT4", "is_private": False}
     (checkout / "kernel-metadata.json").write_text(json.dumps(top))
     for kind in kernels.KINDS:
         derived = of_kernel(kind, "jane-doe", checkout / "kernel-metadata.json")
-        assert (derived["machine_shape"], derived["is_private"]) == ("None", False)
+        assert (derived["machine_shape"], derived["is_private"]) == ("NvidiaTeslaT4", False)
         assert problems(derived, "jane-doe") == []
+
+
+def test_gpu_quota_is_spent_on_training_alone():
+    """`predict` loads its models on the CPU, and its fits are numba's and numpy's."""
+    found = {kind: of_kernel(kind, "jane-doe") for kind in kernels.KINDS}
+    machines = {kind: (metadata["machine_shape"], metadata["enable_gpu"]) for kind, metadata in found.items()}
+    assert machines == {"train": ("NvidiaTeslaT4", True), "infer": ("None", False)}
 
 
 def test_a_notebook_over_kaggles_size_is_refused(checkout, tmp_path):

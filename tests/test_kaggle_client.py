@@ -70,7 +70,8 @@ def test_first_push_creates_the_dataset_waits_and_pushes_the_kernel(kaggle, pers
     content = verify(mounted(kaggle, tmp_path / "mount"))  # what Kaggle mounts is what the manifest says
     assert "kitlib/data/prior.safetensors" in content["files"]
     (kernel,) = kaggle.kernels
-    assert kernel["slug"] == KERNEL and kernel["enableInternet"] is False and kernel["machineShape"] == "NvidiaTeslaT4"
+    assert kernel["slug"] == KERNEL and kernel["enableInternet"] is False
+    assert kernel["machineShape"] == "None" and kernel["enableGpu"] is False
     assert kernel["datasetDataSources"] == [f"{USER}/spectramind-v50-kit"]
     assert kernel["competitionDataSources"] == [COMPETITION]
     assert content["bundle"] in kernel["text"]
@@ -99,10 +100,12 @@ def test_a_dataset_that_is_not_ready_in_time_is_waited_for_again(kaggle, person)
 
 def test_a_quota_error_is_told_and_the_next_run_only_pushes_the_kernel(kaggle, person):
     kaggle.kernel_error = "Maximum weekly GPU quota of 30.00 hours reached."
-    code, said = person.does("push")
+    code, said = person.does("push", "--kernel", "train")
     assert code == 1 and "weekly GPU quota" in said
-    assert person.does("push")[0] == 0
+    assert person.does("push", "--kernel", "train")[0] == 0
     assert len(kaggle.versions) == 1 and len(kaggle.kernels) == 1
+    (kernel,) = kaggle.kernels
+    assert kernel["machineShape"] == "NvidiaTeslaT4" and kernel["enableGpu"] is True
 
 
 def test_wrong_credentials_are_named_and_nothing_is_uploaded(kaggle, person):
