@@ -17,6 +17,13 @@ Each step can be run alone, in this order; `push` runs the steps before it where
     submit    submits the pushed version of the infer kernel, once its run is complete
     fetch     downloads the kernel's output and log to build/output/
 
+What the shipped prior, models and calibrators know, they know from simulations. To learn from the competition's own
+planets first, let the train kernel run, and give `--trained` to what follows:
+
+    python build_kernel.py push --kernel train --user NAME
+    python build_kernel.py status --kernel train --user NAME      again, until it says complete
+    python build_kernel.py all --trained --user NAME
+
 Kaggle's token is read by the official `kaggle` client alone: `kaggle auth login`, or ~/.kaggle/access_token.
 """
 
@@ -27,7 +34,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from kernelkit import MIB, ROOT, bundle, kernels, wheels
+from kernelkit import MIB, ROOT, KernelError, bundle, kernels, wheels
 from kernelkit.client import PATIENCE_S, Kaggle
 from kernelkit.metadata import checked_user
 from kitlib import __version__
@@ -71,9 +78,10 @@ def make_kernel(given: argparse.Namespace) -> None:
     content = bundle.read_manifest(given.build / "dataset")
     for kind in kernels.KINDS:
         folder = given.build / "kernels" / kind
-        metadata = kernels.build(kind, folder, given.user, content["bundle"])
+        metadata = kernels.build(kind, folder, given.user, content["bundle"], trained=given.trained)
         machine = "CPU only" if metadata["machine_shape"] == "None" else metadata["machine_shape"]
-        print(f"{folder}: {metadata['id']}, internet off, {machine}")
+        mounted = "".join(f", mounts {name}" for name in metadata["kernel_sources"])
+        print(f"{folder}: {metadata['id']}, internet off, {machine}{mounted}")
 
 
 def run_twin(given: argparse.Namespace) -> None:
@@ -127,10 +135,13 @@ def everything(given: argparse.Namespace) -> None:
 
 def _with_dataset(given: argparse.Namespace) -> Kaggle:
     """The account, once everything is built and Kaggle has the dataset."""
+    if given.trained and given.kernel != "infer":
+        raise KernelError(f"--trained is for the infer kernel, not for {given.kernel}")
     make_wheels(given)
     make_dataset(given)
     make_kernel(given)
     account = _account(given)
+    account.check_trained(given.kernel)
     account.push_dataset(given.wait)
     return account
 
@@ -169,9 +180,9 @@ def _parser() -> argparse.ArgumentParser:
 
     add("wheels", make_wheels, "fill wheels/ from the lock files and check every hash", user=None)
     add("dataset", make_dataset, "stage build/dataset/, the same bytes each time")
-    add("kernel", make_kernel, "render build/kernels/train and infer for the staged dataset")
+    rendered = add("kernel", make_kernel, "render build/kernels/train and infer for the staged dataset")
     twin = add("twin", run_twin, "run the infer kernel here as Kaggle would, offline; no account needed", user="twin")
-    twin.set_defaults(build=BUILD / "twin")
+    twin.set_defaults(build=BUILD / "twin", trained=False)
     twin.add_argument("--data", type=Path, help="a data root with a test set (default: simulate one)")
     twin.add_argument(
         "--size",
@@ -197,6 +208,12 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--message", default=f"SpectraMind V50 {__version__}", help="shown beside the submission")
     submitted.add_argument("--version", type=int, help="kernel version (default: the one pushed last from here)")
     whole.set_defaults(kernel="infer")
+    for sub in (rendered, pushed, whole):
+        sub.add_argument(
+            "--trained",
+            action="store_true",
+            help="the infer kernel mounts the output of your train kernel, whose run must be complete, and uses it",
+        )
     for sub in (pushed, whole):
         sub.add_argument(
             "--wait", type=float, default=1800, help="seconds to wait for the dataset (default: %(default)s)"

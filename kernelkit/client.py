@@ -102,6 +102,24 @@ class Kaggle:
                 return None
             raise _explained("dataset status", error) from None
 
+    def check_trained(self, kind: str) -> None:
+        """Raise KernelError where the built kernel mounts the train kernel's output, and that is not there yet."""
+        if not self._mounts_trained(kind):
+            return
+        name, words = self.kernel("train"), f"--kernel train --user {self.user}"
+        wait = f"wait until `python build_kernel.py status {words}` says complete"
+        remedy = f"Run `python build_kernel.py push {words}`, then {wait}."
+        try:
+            status, failure = self._run("train")
+        except Trouble:
+            raise
+        except KernelError as error:
+            raise KernelError(f"--trained: {error} {remedy}") from None
+        if status in ("queued", "running"):
+            raise KernelError(f"--trained: kernel {name} is {status}: {wait}.")
+        if failure or status != "complete":
+            raise KernelError(f"--trained: the latest run of {name} is no success: {failure or status}. {remedy}")
+
     def push_kernel(self, kind: str) -> int:
         """Push one built kernel, which also starts it; returns its version number."""
         name, built = self.kernel(kind), self._built(kind)
@@ -229,10 +247,18 @@ class Kaggle:
         return known if known.get("kernel") == self.kernel(kind) else {}
 
     def _built(self, kind: str) -> dict[str, Any]:
-        """What tells a built kernel from another: its name, the bundle that it needs, its code with its metadata."""
+        """What tells a built kernel from another: its name, the bundle that it needs, its code with its metadata.
+
+        And where it mounts the train kernel's output: the version of that which was pushed last from here.
+        """
         files = {path.name: sha256_file(path) for path in (self.build / "kernels" / kind).iterdir()}
         bundle = read_manifest(self.build / "dataset")["bundle"]
-        return {"kernel": self.kernel(kind), "bundle": bundle, "code": sha256_json(files)}
+        trained = self._pushed("train").get("version") if self._mounts_trained(kind) else None
+        return {"kernel": self.kernel(kind), "bundle": bundle, "code": sha256_json(files), "trained": trained}
+
+    def _mounts_trained(self, kind: str) -> bool:
+        metadata = json.loads((self.build / "kernels" / kind / "kernel-metadata.json").read_text())
+        return self.kernel("train") in metadata["kernel_sources"]
 
 
 def _client() -> Any:

@@ -36,13 +36,15 @@ def render(notebook: Path, bundle: str) -> bytes:
     return (json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode()
 
 
-def build(kind: str, out: Path, user: str, bundle: str, root: Path = ROOT) -> dict[str, Any]:
+def build(kind: str, out: Path, user: str, bundle: str, root: Path = ROOT, trained: bool = False) -> dict[str, Any]:
     """Write one kernel's folder, `train` or `infer`, which is emptied first; returns its metadata.
+
+    With `trained`, `infer` mounts the output of the user's `train` kernel.
 
     Raises:
         KernelError: metadata that Kaggle would misread, or a notebook over Kaggle's size.
     """
-    metadata = of_kernel(kind, user, root / "kernel-metadata.json")
+    metadata = of_kernel(kind, user, root / "kernel-metadata.json", trained)
     if found := problems(metadata, user):
         raise KernelError(f"{root / 'kernel-metadata.json'}, {kind} kernel: {'; '.join(found)}")
     source = root / "notebooks" / metadata["code_file"]

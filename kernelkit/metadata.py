@@ -2,7 +2,7 @@
 
 The file at the top of the repository describes the `infer` kernel, which computes on the CPU alone; the `train` kernel
 differs in id, title, notebook and machine: it trains on GPUs. The owner is written `USER` there, and filled in by
-`--user`.
+`--user`. The one kernel whose output may be mounted is the user's own `train` kernel, by `infer`: what it has learnt.
 """
 
 import json
@@ -63,13 +63,17 @@ def problems(metadata: Any, user: str = "USER") -> list[str]:
         "enable_tpu": False,
         "dataset_sources": [f"{user}/{DATASET}"],
         "competition_sources": [COMPETITION],
-        "kernel_sources": [],
         "model_sources": [],
         "enable_gpu": metadata["machine_shape"] != "None",
     }
     found += [
         f"{key} is {metadata[key]!r}, must be {value!r}" for key, value in fixed.items() if metadata[key] != value
     ]
+    sources: list[list[str]] = [[]]
+    if metadata["code_file"] == NOTEBOOKS["infer"]:
+        sources.append([metadata["id"].removesuffix("infer") + "train"])
+    if metadata["kernel_sources"] not in sources:
+        found.append(f"kernel_sources is {metadata['kernel_sources']!r}, must be {' or '.join(map(repr, sources))}")
     if metadata["machine_shape"] not in MACHINES:
         found.append(f"machine_shape is {metadata['machine_shape']!r}, must be one of {', '.join(MACHINES)}")
     owner, _, slug = metadata["id"].partition("/")
@@ -95,18 +99,27 @@ def load(path: Path, user: str = "USER") -> dict[str, Any]:
     return metadata
 
 
-def of_kernel(kind: str, user: str, source: Path = ROOT / "kernel-metadata.json") -> dict[str, Any]:
-    """Metadata of the `train` or `infer` kernel of `user`, derived from the file at the top."""
+def of_kernel(
+    kind: str, user: str, source: Path = ROOT / "kernel-metadata.json", trained: bool = False
+) -> dict[str, Any]:
+    """Metadata of the `train` or `infer` kernel of `user`, derived from the file at the top.
+
+    Args:
+        trained: whether `infer` mounts the output of `train`, also where the file does not say so.
+    """
     top = load(source)
     if not top["id"].endswith("-infer") or not top["title"].endswith(" infer"):
         raise KernelError(f"{source}: id and title must end in 'infer', from which the other kernel's are derived")
+    ids = {name: f"{user}/{top['id'].partition('/')[2].removesuffix('infer')}{name}" for name in NOTEBOOKS}
     machine = TRAIN_MACHINE if kind == "train" else top["machine_shape"]
+    mounts = kind == "infer" and (trained or top["kernel_sources"])
     return {
         **top,
-        "id": f"{user}/{top['id'].partition('/')[2].removesuffix('infer')}{kind}",
+        "id": ids[kind],
         "title": top["title"].removesuffix("infer") + kind,
         "code_file": NOTEBOOKS[kind],
         "enable_gpu": machine != "None",
         "machine_shape": machine,
         "dataset_sources": [name.replace("USER/", f"{user}/", 1) for name in top["dataset_sources"]],
+        "kernel_sources": [ids["train"]] if mounts else [],
     }

@@ -14,7 +14,8 @@ import pytest
 import build_kernel
 from kernelkit import KernelError, bundle, kernels
 from kernelkit.metadata import DATASET, MAX_CODE_BYTES, load, of_kernel, problems
-from kitlib.paths import COMPETITION
+from kitlib.config import compose
+from kitlib.paths import COMPETITION, KAGGLE_WORKING
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -147,7 +148,10 @@ def test_a_kernel_is_the_notebook_behind_one_first_cell(kind, tmp_path):
         ({"title": "Another title"}, "stands for 'another-title'"),
         ({"id": "jane/spectramind-v50-infer"}, "must begin with USER/"),
         ({"code_file": "../secrets.ipynb"}, "code_file"),
-        ({"kernel_sources": ["USER/x"]}, "kernel_sources"),
+        ({"kernel_sources": ["USER/x"]}, "must be [] or ['USER/spectramind-v50-train']"),
+        ({"kernel_sources": ["someone/spectramind-v50-train"]}, "kernel_sources"),
+        ({"kernel_sources": ["USER/spectramind-v50-train", "USER/x"]}, "kernel_sources"),
+        ({"kernel_sources": ["USER/spectramind-v50-infer"]}, "kernel_sources"),
     ],
 )
 def test_metadata_that_kaggle_would_misread_are_refused(tmp_path, change, message):
@@ -174,6 +178,26 @@ def test_gpu_quota_is_spent_on_training_alone():
     found = {kind: of_kernel(kind, "jane-doe") for kind in kernels.KINDS}
     machines = {kind: (metadata["machine_shape"], metadata["enable_gpu"]) for kind, metadata in found.items()}
     assert machines == {"train": ("NvidiaTeslaT4", True), "infer": ("None", False)}
+
+
+def test_infer_may_mount_what_train_has_learnt_and_train_mounts_nothing(checkout, tmp_path):
+    train = "jane-doe/spectramind-v50-train"
+    folders = {kind: tmp_path / "out" / kind for kind in kernels.KINDS}
+    built = {kind: kernels.build(kind, folders[kind], "jane-doe", "b" * 64, trained=True) for kind in kernels.KINDS}
+    assert {kind: metadata["kernel_sources"] for kind, metadata in built.items()} == {"train": [], "infer": [train]}
+    assert problems({**built["train"], "kernel_sources": [train]}, "jane-doe") == [
+        f"kernel_sources is ['{train}'], must be []"
+    ]
+    top = json.loads((checkout / "kernel-metadata.json").read_text())
+    top["kernel_sources"] = ["USER/spectramind-v50-train"]  # for good
+    (checkout / "kernel-metadata.json").write_text(json.dumps(top))
+    built = {kind: of_kernel(kind, "jane-doe", checkout / "kernel-metadata.json") for kind in kernels.KINDS}
+    assert {kind: metadata["kernel_sources"] for kind, metadata in built.items()} == {"train": [], "infer": [train]}
+
+
+def test_train_leaves_its_results_where_kaggle_keeps_a_kernels_output():
+    assert compose("train", ["env=kaggle"]).run.out == str(KAGGLE_WORKING)
+    assert 'compose("train", [f"env={environment()}", *overrides])' in (ROOT / "notebooks/02_train.py").read_text()
 
 
 def test_a_notebook_over_kaggles_size_is_refused(checkout, tmp_path):
@@ -213,6 +237,10 @@ def test_steps_build_a_dataset_and_kernels_that_belong_together(tmp_path, capsys
     hashed = bundle.read_manifest(tmp_path / "dataset")["bundle"]
     assert hashed in (tmp_path / "kernels" / "infer" / "03_infer.ipynb").read_text()
     assert json.loads((tmp_path / "dataset" / "dataset-metadata.json").read_text())["id"] == f"jane-doe/{DATASET}"
+    described = tmp_path / "kernels" / "infer" / "kernel-metadata.json"
+    assert json.loads(described.read_text())["kernel_sources"] == []
+    assert build_kernel.main(["kernel", *words, "--trained"]) == 0
+    assert json.loads(described.read_text())["kernel_sources"] == ["jane-doe/spectramind-v50-train"]
 
 
 @pytest.mark.parametrize("user", ["jane doe", "../x", "", "kaggle.com/jane"])

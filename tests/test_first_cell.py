@@ -59,6 +59,10 @@ def test_the_first_cell_finds_its_kit_among_others_in_every_layout(dataset, tmp_
     (old / bundle.MANIFEST).write_text(json.dumps({**content, "bundle": "1" * 64}))
     kit = tmp_path / LAYOUTS[layout][0]
     shutil.copytree(dataset, kit)
+    for form in ("", "notebooks/jane-doe/"):  # what the train kernel left, which holds no kit
+        trained = tmp_path / f"{form}spectramind-v50-train"
+        (trained / "products" / "lightcurves" / "train").mkdir(parents=True)
+        (trained / "prior.safetensors").write_bytes(b"")
     result = first_cell(tmp_path, content["bundle"])
     assert result.stdout.strip() == str(kit), result.stderr
     assert kit in list(mounted_folders(tmp_path))  # kitlib looks for data in the same places

@@ -15,7 +15,7 @@ from kernelkit.start import verify
 from kitlib.paths import COMPETITION
 
 ROOT = Path(__file__).resolve().parent.parent
-KERNEL = f"{USER}/spectramind-v50-infer"
+KERNEL, TRAIN = f"{USER}/spectramind-v50-infer", f"{USER}/spectramind-v50-train"
 
 
 class Person:
@@ -335,3 +335,51 @@ def test_all_submits_nothing_when_the_run_fails_and_then_pushes_anew(kaggle, per
     code, said = person.does("all")
     assert code == 0 and f"failed ({failure or status.lower()}): pushing it anew" in said
     assert len(kaggle.kernels) == 2 and kaggle.submissions[0]["kernelVersion"] == 2
+
+
+# all --trained: what the train kernel has learnt ---------------------------------------------------------------------
+
+
+def test_infer_mounts_what_the_train_kernel_has_left(kaggle, person):
+    assert person.does("push", "--kernel", "train")[0] == 0
+    kaggle.http["CreateCodeSubmission"] = [429]
+    assert person.does("all", "--trained")[0] == 1
+    train, infer = kaggle.kernels
+    assert (train["slug"], train.get("kernelDataSources", [])) == (TRAIN, [])
+    assert (infer["slug"], infer["kernelDataSources"]) == (KERNEL, [TRAIN])
+    assert person.does("push", "--kernel", "train")[0] == 0  # by now it has learnt something else
+    code, said = person.does("all", "--trained")
+    assert code == 0, said
+    assert [kernel["slug"] for kernel in kaggle.kernels] == [TRAIN, KERNEL, TRAIN, KERNEL]
+    (sent,) = kaggle.submissions
+    assert (sent["kernelSlug"], sent["kernelVersion"]) == ("spectramind-v50-infer", 2)
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        ({}, f"no kernel {TRAIN}"),
+        ({"http": {"GetKernelSessionStatus": [404]}}, "HTTP 404"),
+        ({"kernel_status": "ERROR", "failure": "out of memory", "elsewhere": {TRAIN}}, "no success: out of memory"),
+        ({"kernel_status": "CANCEL_ACKNOWLEDGED", "elsewhere": {TRAIN}}, "no success: cancel_acknowledged"),
+    ],
+)
+def test_trained_asks_for_a_train_kernel_that_has_run(kaggle, person, run, message):
+    vars(kaggle).update(run)
+    code, said = person.does("all", "--trained")
+    assert code == 1 and message in said
+    assert f"Run `python build_kernel.py push --kernel train --user {USER}`, then wait until `python" in said
+    assert f"status --kernel train --user {USER}` says complete" in said
+    assert kaggle.calls == ["GetKernelSessionStatus"]
+
+
+def test_trained_asks_to_wait_for_a_train_kernel_that_runs(kaggle, person):
+    kaggle.elsewhere, kaggle.running = {TRAIN}, 1
+    code, said = person.does("push", "--trained")
+    assert code == 1 and f"{TRAIN} is running: wait until" in said and "push --kernel train" not in said
+    assert kaggle.calls == ["GetKernelSessionStatus"]
+
+
+def test_train_does_not_mount_itself(kaggle, person):
+    code, said = person.does("push", "--kernel", "train", "--trained")
+    assert code == 1 and "--trained is for the infer kernel" in said and not kaggle.calls

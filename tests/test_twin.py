@@ -85,6 +85,9 @@ def test_the_room_holds_the_image_and_nothing_of_the_wheelhouse_or_the_kit(room)
 def test_kit_and_data_are_found_in_every_mount_layout(campaign, build, room, layout):
     twin.empty(room.input)
     kit = room.mount(build / "dataset", campaign / "data", layout)
+    trained = room.input / "notebooks" / "twin" / "spectramind-v50-train"  # beside them, the output of another kernel
+    (trained / "manifests").mkdir(parents=True)
+    (trained / "prior.safetensors").write_bytes(b"")
     code = kernels.first_cell(bundle.read_manifest(build / "dataset")["bundle"])
     code += "\nimport kitlib.pipeline, kitlib.config, kitlib.paths as paths\nprint('kitlib', kitlib.pipeline.__file__)"
     code += "\nprint('data', paths.find_data_root())\nkitlib.config.compose('predict', ['env=kaggle'])"
