@@ -17,8 +17,8 @@ Each step can be run alone, in this order; `push` runs the steps before it where
     submit    submits the pushed version of the infer kernel, once its run is complete
     fetch     downloads the kernel's output and log to build/output/
 
-What the shipped prior, models and calibrators know, they know from simulations. To learn from the competition's own
-planets first, let the train kernel run, and give `--trained` to what follows:
+The shipped prior, models and calibrators have seen simulated planets alone. To learn from the competition's own first,
+run the train kernel, which takes GPUs from the weekly quota, and have infer mount what it leaves:
 
     python build_kernel.py push --kernel train --user NAME
     python build_kernel.py status --kernel train --user NAME      again, until it says complete
