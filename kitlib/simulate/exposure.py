@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import correlate1d
-from scipy.signal import lfilter
 
 from ..instruments import AIRS, FGS1, Instrument
 from ..products import Array
@@ -22,13 +21,10 @@ from .optics import (
     star_columns,
 )
 from .systems import Systems
-from .visits import Visit, pair_times_h
+from .visits import JITTER_PX, PX_PER_FGS1_PX, Visit, autoregressive, pair_times_h
 
 CHUNK_PIXELS = 1_000_000  # pixels x pairs that are simulated at once
-FGS1_JITTER_PX = 0.1  # rms per axis of a .1 s frame; correlation .9 after .1 s and .3 after .4 s [M]
-FGS1_JITTER_WITHIN_PAIR, FGS1_JITTER_NEXT_PAIR = 0.9, 0.3
-AIRS_JITTER_PX = (0.013, 0.007)  # rms of a 4.5 s mean: spatial, spectral [M]
-AIRS_PER_FGS1_PX = 0.1  # a slow slip of the telescope in AIRS pixels per FGS1 pixel
+FGS1_JITTER_WITHIN_PAIR, FGS1_JITTER_NEXT_PAIR = 0.9, 0.3  # correlation after .1 s and .4 s [M]
 COSMIC_RAYS_PER_PIXEL_S = 6e-7  # none among the 25 real pairs of AIRS frames, where .8 are expected
 COSMIC_RAY_LN_E = (7.3, 1.3)  # mean and sd of ln electrons
 FOREGROUND_FRACTION = 0.005
@@ -112,9 +108,10 @@ def _airs_light(
     shapes = np.stack([middle, (up - down) / (2 * h), (up + down - 2 * middle) / (2 * h * h)])
     shapes = shapes.transpose(0, 2, 1).astype(np.float32)  # (3, rows, cols), powers of the row offset
     slope = -np.gradient(columns) / columns  # spectral offset of one pixel
-    slow = visit.offset(time_h)[:, 0] * AIRS_PER_FGS1_PX
-    row = (slow + AIRS_JITTER_PX[0] * rng.standard_normal(len(time_h))).astype(np.float32)
-    column = AIRS_JITTER_PX[1] * rng.standard_normal(len(time_h))
+    slow = visit.offset(time_h)[:, 0] * PX_PER_FGS1_PX[AIRS.name]
+    row_px, column_px = JITTER_PX[AIRS.name]
+    row = (slow + row_px * rng.standard_normal(len(time_h))).astype(np.float32)
+    column = column_px * rng.standard_normal(len(time_h))
     extra = np.broadcast_to(background_columns(), (AIRS.rows, AIRS.cols))
     if foreground is not None:
         extra = extra + foreground.flux * columns * airs_psf(foreground.offset_px[0]).T
@@ -147,10 +144,10 @@ def _fgs1_light(
     coarse = time_h if len(time_h) <= 2_000 else np.linspace(time_h[0], time_h[-1], 4_501)
     transit = transit_model(system, depth, visit.t0_h[FGS1.name], coarse, slice(0, 1))[:, 0]
     flux = star * np.interp(time_h, coarse, transit) * visit.drift[FGS1.name].gain(time_h, 1)[:, 0]
-    slow = visit.offset(time_h)
-    second = slow + FGS1_JITTER_PX * _autoregressive(len(time_h), FGS1_JITTER_NEXT_PAIR, rng)
+    slow, jitter = visit.offset(time_h), np.array(JITTER_PX[FGS1.name])
+    second = slow + jitter * autoregressive(slow.shape, FGS1_JITTER_NEXT_PAIR, rng)
     keep = FGS1_JITTER_WITHIN_PAIR
-    loose = FGS1_JITTER_PX * np.sqrt(1 - keep**2) * rng.standard_normal(second.shape)
+    loose = jitter * np.sqrt(1 - keep**2) * rng.standard_normal(second.shape)
     first = slow + keep * (second - slow) + loose
     still = np.zeros(2)
     wings = (fgs1_psf(still) - FGS1_CORE_FRACTION * _fgs1_core(still[None])[0]).astype(np.float32)
@@ -181,14 +178,6 @@ def _fgs1_core(offset: Array) -> Array:
         for axis in (0, 1)
     )
     return rows.astype(np.float32)[:, :, None] * cols.astype(np.float32)[:, None, :]
-
-
-def _autoregressive(n: int, keep: float, rng: np.random.Generator) -> Array:
-    """(n, 2) unit normal deviates with correlation `keep` from one to the next."""
-    scale = np.sqrt(1 - keep**2)
-    kicks = rng.standard_normal((n, 2))
-    kicks[0] /= scale
-    return lfilter([scale], [1, -keep], kicks, axis=0)
 
 
 def _cosmic_rays(instrument: Instrument, pairs: int, rng: np.random.Generator) -> Array:

@@ -11,13 +11,12 @@ from typing import Any
 import batman
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 from ..instruments import AIRS, FGS1, INSTRUMENTS, N_BINS, Instrument
 from ..products import Array, LightCurve, PlanetLightCurves
 from .optics import BACKGROUND_FGS1_E, airs_psf, background_columns, fgs1_psf, star_flux
 from .systems import Systems, limb_darkening
-from .visits import Visit, draw_visits, pair_times_h
+from .visits import JITTER_PX, PX_PER_FGS1_PX, Visit, autoregressive, draw_visits, pair_times_h
 
 BATMAN_STEP = 0.008  # batman's integration step factor: .1 ppm of the whole, two discs of five being integrated
 # Discs that shine as mu^(m/2), m = 0..4, in batman's laws. Its quadratic law is a closed formula, 40 times as fast as
@@ -38,7 +37,6 @@ RED_NOISE_TIME_H = 0.15
 OUTLIER_RATE = 2e-5  # per sample and bin: what survives cleaning, up to 50 % high
 READ_NOISE_E, DARK_E_PER_S = 13.0, 0.0065
 MASKED = {False: 0.010, True: 0.025}  # dead and hot pixels, ordinary and degraded detectors
-CENTROID_SD_PX = {AIRS.name: 0.013, FGS1.name: 0.1}  # per pair
 
 
 @dataclass(frozen=True)
@@ -277,18 +275,15 @@ def _batman_discs(system: Systems, radius: float, hours: Array) -> Array:
 def _red_noise(time_h: Array, rms: float, rng: np.random.Generator) -> Array:
     """First-order autoregressive noise of the given rms and correlation time on an even time grid, (T,)."""
     keep = np.exp(-(time_h[-1] - time_h[0]) / max(len(time_h) - 1, 1) / RED_NOISE_TIME_H)
-    scale = np.sqrt(1 - keep**2)
-    kicks = rng.standard_normal(len(time_h))
-    kicks[0] /= scale
-    return rms * lfilter([scale], [1, -keep], kicks)
+    return rms * autoregressive(time_h.shape, keep, rng)
 
 
 def _centroid(
     instrument: Instrument, visit: Visit, time_h: Array, counts: NDArray[np.int32], rng: np.random.Generator
 ) -> Array:
     """Centroid of each sample against the visit's mean, (T, 2) pixels; AIRS has no second axis."""
-    slow = visit.offset(time_h) * (1.0 if instrument is FGS1 else 0.1)
-    track = slow + rng.standard_normal((len(time_h), 2)) * CENTROID_SD_PX[instrument.name] / np.sqrt(counts)[:, None]
+    slow = visit.offset(time_h) * PX_PER_FGS1_PX[instrument.name]
+    track = slow + rng.standard_normal((len(time_h), 2)) * JITTER_PX[instrument.name] / np.sqrt(counts)[:, None]
     if instrument is AIRS:
         track[:, 1] = 0
     return (track - track.mean(axis=0)).astype(np.float32)

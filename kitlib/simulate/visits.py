@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.polynomial import polynomial
 from numpy.typing import NDArray
+from scipy.signal import lfilter
 
 from ..instruments import AIRS, FGS1, INSTRUMENTS, VISIT_HOURS, Instrument
 from ..products import Array
@@ -16,6 +17,8 @@ MID_TRANSIT_H = (3.0, 4.5)
 MAX_TIMING_OFFSET_H = 0.015  # FGS1 against AIRS
 PARTIAL_TRANSITS = 0.008  # visits moved so that ingress or egress is lost; long transits lose one anyway: 2 % in all
 EXCURSIONS = 0.03  # visits with a late pointing excursion
+JITTER_PX = {AIRS.name: (0.013, 0.007), FGS1.name: (0.1, 0.1)}  # rms of 4.5 and .1 s exposures: rows, columns [M]
+PX_PER_FGS1_PX = {AIRS.name: 0.1, FGS1.name: 1.0}  # a slow slip of the telescope, in pixels of each
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,14 @@ def pair_times_h(instrument: Instrument, pairs: int) -> Array:
     # Stamps are starts of sub-exposures: first read .1 s after the pair's slot begins, second .1 s later.
     seconds = kept_pairs(instrument, pairs) * instrument.cadence_s + 0.2 + instrument.cds_s / 2
     return seconds / 3600
+
+
+def autoregressive(shape: tuple[int, ...], keep: float, rng: np.random.Generator) -> Array:
+    """Unit normal deviates with correlation `keep` from one to the next along the first axis."""
+    scale = np.sqrt(1 - keep**2)
+    kicks = rng.standard_normal(shape)
+    kicks[0] /= scale
+    return lfilter([scale], [1, -keep], kicks, axis=0)
 
 
 def _draw_visit(duration_h: float, rng: np.random.Generator, drift_scale: float, partial: float) -> Visit:
