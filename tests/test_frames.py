@@ -157,7 +157,8 @@ def test_a_wrong_signal_is_refused(planet, problem, expected):
         changed[problem]().write_parquet(path)
     with pytest.raises(FrameError, match=expected) as caught:
         read_signal(folder, FGS1, 0, 8)
-    assert str(path) in str(caught.value) and "Download" in str(caught.value) or "axis_info" in str(caught.value)
+    said = str(caught.value)
+    assert str(path) in said and ("Download" in said or "axis_info" in said)
 
 
 def test_damage_inside_the_pages_is_refused(planet):

