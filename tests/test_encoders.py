@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_features import WL
+from spectra import WL
 
 from kitlib.encoders import PATCH, AirsEncoder, Fgs1Encoder, over_visits, wavelength_graph
 from kitlib.features import AIRS_PHASES, FGS1_PHASES, GROUP, GROUPS, NODE_CHANNELS

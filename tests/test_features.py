@@ -25,7 +25,6 @@ from kitlib.instruments import AIRS, FGS1, N_BINS
 from kitlib.prior import shipped_prior
 from kitlib.products import Catalogue, Posterior
 
-WL = np.concatenate([[0.7], np.linspace(1.952, 3.895, N_BINS - 1)])
 DEPTH = np.full(N_BINS, 0.01)
 PRIOR = (np.full(N_BINS, 0.014), np.full(N_BINS, 0.01))
 

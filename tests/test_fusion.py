@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from test_features import WL, toy_catalogue, toy_features, toy_posterior
+from spectra import NAIVE, WL
+from test_features import toy_catalogue, toy_features, toy_posterior
 
 from kitlib.calibrator import apply
 from kitlib.ensemble import fold_of, matched, out_of_fold, split
@@ -183,15 +184,15 @@ def test_checkpointing_gives_the_same_gradients():
 
 def test_direct_regression_does_not_see_the_posterior():
     posterior, features, _ = toy_features(4)
-    base = population_base(features.planet_id.numpy(), (0.0146, 0.0106))
+    base = population_base(features.planet_id.numpy(), NAIVE)
     model = stirred(small(base="population"))
     answer = model(features.with_base(base))
     nodes = features.nodes.clone()
     nodes[..., :6] += 100.0
     assert torch.equal(model(dataclasses.replace(features, nodes=nodes).with_base(base)).mu, answer.mu)
     untrained = small(base="population").eval()(features.with_base(base))
-    assert (untrained.mu == 0.0146).all()
-    np.testing.assert_allclose(untrained.sigma.detach(), 0.0106, rtol=1e-3)
+    assert (untrained.mu == NAIVE[0]).all()
+    np.testing.assert_allclose(untrained.sigma.detach(), NAIVE[1], rtol=1e-3)
 
 
 def test_the_default_model_is_small():

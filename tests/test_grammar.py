@@ -6,12 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spectra import WL
 
 from kitlib import grammar
 from kitlib.instruments import N_BINS
 from kitlib.rules import RuleError, parse
 
-WL = [0.7, *torch.linspace(1.952, 3.895, N_BINS - 1).tolist()]
 PLANETS = 3
 MU = SIGMA = torch.linspace(0.01, 0.02, PLANETS * N_BINS, dtype=torch.float64).reshape(PLANETS, N_BINS)
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from spectra import WL
 
 from kitlib.__main__ import main
 from kitlib.calibrate import calibrate_cds
@@ -37,7 +38,6 @@ from kitlib.schema import Config, InjectConfig, LightCurveConfig
 from kitlib.signals import BAND_CENTRES_UM, SIGNALS, Scene, band_profile, factor, in_burst, into_lightcurves
 from kitlib.tables import Adc, FrameError, read_adc_info
 
-WL = np.concatenate([[0.7], np.linspace(1.952, 3.895, 282)])
 TIME = np.linspace(0, 7.5, 376)
 SCENE = Scene(
     planet_id=7,

@@ -4,14 +4,12 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import norm
+from spectra import NAIVE, WL
 
 from kitlib import metric
 from kitlib.instruments import FGS1_WEIGHT, N_BINS
 from kitlib.losses import Loss, gll_per_bin, gll_score
 from kitlib.rules import parse
-
-WL = np.concatenate([[0.7], np.linspace(1.952, 3.895, N_BINS - 1)])
-NAIVE = (0.0146, 0.0106)
 
 
 def _batch(planets=5, seed=0):

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
+from spectra import NAIVE
 
 from kitlib.metric import Score, gll_per_bin, gll_score, naive_statistics
 
-NAIVE = (0.0146, 0.0106)
 SIGMA_TRUE = np.append(1e-6, np.full(282, 1e-5))
 WEIGHTS = np.append(57.846, np.ones(282))
 

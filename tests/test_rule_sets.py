@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from spectra import WL
 
 from kitlib import rules
 from kitlib.config import compose
@@ -10,7 +11,6 @@ from kitlib.instruments import N_BINS
 from kitlib.rules import RuleError, parse
 from kitlib.schema import LossConfig
 
-WL = np.concatenate([[0.7], np.linspace(1.952, 3.895, N_BINS - 1)])
 PLANETS = 3
 MU = torch.linspace(0.01, 0.02, PLANETS * N_BINS, dtype=torch.float64).reshape(PLANETS, N_BINS)
 SIGMA = MU / 100

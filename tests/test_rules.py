@@ -5,12 +5,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spectra import WL
 
 from kitlib import rules
 from kitlib.instruments import MOLECULAR_BANDS_UM, N_BINS
 from kitlib.rules import parse
 
-WL = np.concatenate([[0.7], np.linspace(1.952, 3.895, N_BINS - 1)])
 PLANETS = 3
 
 
