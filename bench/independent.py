@@ -39,7 +39,8 @@ def independent_bins(
         for w in range(transit.shape[1]):
             powers = np.stack([transit[:, w] * tau**k for k in range(BASELINE_ORDER + 1)], axis=1)
             slope = (deeper - transit)[:, w] / DEPTH_STEP
-            root, residual = _without_outliers(np.sqrt(one.weight[:, w]), powers, (one.flux - transit)[:, w])
+            residual = (one.flux - transit)[:, w]
+            root = _without_outliers(np.sqrt(one.weight[:, w]), powers, residual)
             baseline, _ = np.linalg.qr(root[:, None] * powers)
             slope = root * slope - baseline @ (baseline.T @ (root * slope))
             data = root * residual - baseline @ (baseline.T @ (root * residual))
@@ -52,9 +53,9 @@ def independent_bins(
     return base + shift / information, information**-0.5
 
 
-def _without_outliers(root: Array, powers: Array, residual: Array) -> tuple[Array, Array]:
-    """Weight 0 for the samples that lie 5 robust standard deviations from the baseline: (root weights, residual)."""
+def _without_outliers(root: Array, powers: Array, residual: Array) -> Array:
+    """Root weights (T,), 0 for the samples that lie 5 robust standard deviations from the baseline."""
     baseline, _ = np.linalg.qr(root[:, None] * powers)
     left = root * residual - baseline @ (baseline.T @ (root * residual))
     spread = 1.4826 * np.median(np.abs(left[root > 0])) if (root > 0).any() else 1.0
-    return np.where(np.abs(left) < 5 * spread, root, 0.0), residual
+    return np.where(np.abs(left) < 5 * spread, root, 0.0)

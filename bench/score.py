@@ -14,7 +14,7 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -90,8 +90,7 @@ def trained_on(
 
 def row_of(mu: Array, sigma: Array, truth: Array, naive: tuple[float, float], cov: Array | None = None) -> dict:
     """One row of the table: scores, errors, and the spread of z-scores by part where there is a covariance."""
-    score = gll_score(mu, sigma, truth, *naive)
-    row = {"total": score.total, "fgs1": score.fgs1, "airs": score.airs}
+    row = asdict(gll_score(mu, sigma, truth, *naive))
     row |= dict(zip(("fgs1_ppm", "level_ppm", "shape_ppm"), absolute_errors_ppm(mu, truth), strict=True))
     if cov is not None:
         for part, summary in reliability_by_part(mu, cov, truth).items():
