@@ -59,15 +59,19 @@ def restricted(layout: Layout, blocks: Blocks) -> tuple[Array, NDArray[np.bool_]
     return sd, free
 
 
-class _Evidence:
+class Evidence:
     """Log evidence of choices around one fit: at its depths, or these marginalised with the prior that it was run with.
 
-    `known` depths stay where they are.
+    `known` depths stay where they are. `shared` (S, S) and `gradient` (S,) are the likelihood's.
     """
 
     def __init__(self, fit: Fit, layout: Layout, known: bool):
         self.fit, self.layout = fit, layout
-        self.shared, self.gradient = _gauged(fit, layout), fit.system.gradient_shared
+        # The scale that p and q of an AIRS drift may exchange is held fixed: linearised, dropping coefficients could
+        # otherwise be undone along that direction at no cost.
+        directions = gauge(layout, fit.state.shared) / layout.sd
+        self.shared = fit.system.shared + GAUGE * directions.T @ directions
+        self.gradient = fit.system.gradient_shared
         if known:
             return
         system, root = fit.system, fit.depth_root
@@ -101,15 +105,6 @@ class _Evidence:
         return left_out + inside - np.log(np.diagonal(root, axis1=1, axis2=2)).sum(1)
 
 
-def _gauged(fit: Fit, layout: Layout) -> Array:
-    """Likelihood's shared block (S, S) with the scale that p and q of an AIRS drift may exchange held fixed.
-
-    Linearised, dropping coefficients could otherwise be undone along that direction at no cost.
-    """
-    directions = gauge(layout, fit.state.shared) / layout.sd
-    return fit.system.shared + GAUGE * directions.T @ directions
-
-
 def _factor(matrix: Array) -> tuple[Array, bool]:
     try:
         return cho_factor(matrix, lower=True)
@@ -122,9 +117,9 @@ def _options(name: str, layout: Layout) -> list[Choice]:
     return [Choice(*o) for o in product(range(1, layout.drift_order + 1), colours, SCALES)]
 
 
-def best_choice(fit: Fit, layout: Layout) -> tuple[Blocks, dict[str, list[tuple[float, Choice]]]]:
+def best_choice(evidence: Evidence) -> tuple[Blocks, dict[str, list[tuple[float, Choice]]]]:
     """Most probable choice by coordinate ascent over blocks; each block's options with log evidence, best first."""
-    evidence, blocks = _Evidence(fit, layout, known=False), full_choice(layout)
+    blocks = full_choice(evidence.layout)
     ranked: dict[str, list[tuple[float, Choice]]] = {}
     ranked_beside: dict[str, Blocks] = {}  # the other blocks' choices at that time
     for _ in range(2):
@@ -133,7 +128,7 @@ def best_choice(fit: Fit, layout: Layout) -> tuple[Blocks, dict[str, list[tuple[
             if ranked_beside.get(name) == others:
                 continue
             ranked_beside[name] = others
-            options = _options(name, layout)
+            options = _options(name, evidence.layout)
             logs = evidence([blocks | {name: option} for option in options])
             ranked[name] = sorted(zip(logs.tolist(), options, strict=True), key=lambda pair: -pair[0])
             blocks = blocks | {name: ranked[name][0][1]}
@@ -145,21 +140,22 @@ def averaged(fit: Fit, layout: Layout) -> Likelihood:
 
     Which ones these are is judged with the prior that the fit was run with; what each counts for, by `combine`.
     """
-    _, ranked = best_choice(fit, layout)
+    marginal, known = (Evidence(fit, layout, known) for known in (False, True))
+    _, ranked = best_choice(marginal)
     most = MOST_ORDERS if len(ranked) <= 2 else MOST_ORDERS_TWO_VISITS
     options = [_scales_summed(scored)[: most[name.split("_")[0]]] for name, scored in ranked.items()]
     combinations = list(product(*options))
     candidates = [dict(zip(ranked, (option for _, option in chosen), strict=True)) for chosen in combinations]
     bonus = np.array([sum(bonus for bonus, _ in chosen) for chosen in combinations])
-    logs = _Evidence(fit, layout, known=False)(candidates) + bonus
+    logs = marginal(candidates) + bonus
     kept = np.flatnonzero(logs >= logs.max() + np.log(NEGLIGIBLE))
     supported = [candidates[i] for i in kept]
-    weights = _Evidence(fit, layout, known=True)(supported) + bonus[kept]
-    system, shared = fit.system, _gauged(fit, layout)
+    weights = known(supported) + bonus[kept]
     hypotheses = tuple(
-        _hypothesis(float(weight), fit, shared, layout, blocks)
+        _hypothesis(float(weight), fit, known.shared, layout, blocks)
         for weight, blocks in zip(weights - weights.max(), supported, strict=True)
     )
+    system = fit.system
     return Likelihood(fit.state.depth, system.depth, system.cross, system.gradient_depth, hypotheses)
 
 
@@ -177,7 +173,7 @@ def _scales_summed(scored: list[tuple[float, Choice]]) -> list[tuple[float, Choi
 
 
 def _hypothesis(log_weight: float, fit: Fit, shared: Array, layout: Layout, blocks: Blocks) -> Hypothesis:
-    """The choice's free parameters with its priors, the others zero; `shared` of the likelihood, `_gauged`.
+    """The choice's free parameters with its priors, the others zero; `shared` of the evidence at known depths.
 
     Shared parameters are counted from the fit's.
     """

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .driftorder import best_choice, restricted
+from .driftorder import Evidence, best_choice, restricted
 from .gaussnewton import Fit, FitError, gauss_newton
 from .instruments import FGS1, N_BINS
 from .limbdarkening import Measured
@@ -37,7 +37,7 @@ def joint_fit(
     start, cleaned = _joint_start(series, layout, white, period, float(np.sqrt(np.diag(cov - cov.mean()).mean())))
     fit = gauss_newton(cleaned, layout, start, period, mean, cov, config.max_iterations)
     cleaned, _ = without(fit.series, fit.system.residuals, config.outlier_sigma)
-    blocks, _ = best_choice(fit, layout)
+    blocks, _ = best_choice(Evidence(fit, layout, known=False))
     sd, free = restricted(layout, blocks)
     sd[~free] = FIXED * layout.sd[~free]
     start = State(np.where(free, fit.state.shared, 0.0), fit.state.depth)
