@@ -16,7 +16,7 @@ from .limbdarkening import COEFFICIENTS
 from .parameters import Layout, State, limb_coefficients
 from .products import Array
 from .series import Series
-from .transit import overlap_integrals
+from .transit import brightness_coefficients, overlap_integrals
 
 GEOMETRY = 5  # local columns between the depth and the drift: ln a/Rs, b, t0, u1, u2
 _EXPOSURE_NODES = np.polynomial.legendre.leggauss(2)  # samples are short against ingress
@@ -26,9 +26,8 @@ _EXPOSURE_NODES = np.polynomial.legendre.leggauss(2)  # samples are short agains
 class Parts:
     """Factors of a channel's model and of its derivatives."""
 
-    interpolation: Array  # (W, 3, J): limb coefficient n times weight of radius node j; J = 1 for a single channel
-    integrals: Array  # (5, 3 integrals, J, T): value, and derivatives by k, ln a/Rs, b, t0
-    node_weights: Array  # (W, J)
+    interpolation: Array  # (W, 3, 3, J): value and derivatives by u1, u2, of limb coefficient n times weight of node j
+    integrals: Array  # (5, 3 integrals, J, T): value, and derivatives by k, ln a/Rs, b, t0; J = 1 for a single channel
     u1: Array  # (W,)
     u2: Array
     powers: Array  # (T, order) of time
@@ -44,7 +43,7 @@ class Parts:
     @property
     def transit(self) -> Array:
         """Relative flux during the transit, (W, T)."""
-        return 1 - np.tensordot(self.interpolation, self.integrals[0], 2)
+        return 1 - np.tensordot(self.interpolation[:, 0], self.integrals[0], 2)
 
 
 def _limb_bases(one: Series) -> tuple[Array, Array]:
@@ -67,6 +66,7 @@ def channel_parts(one: Series, layout: Layout, state: State, period_days: float)
     steps = np.array([-1.0, 0.0, 1.0]) if len(radius) > 1 else np.zeros(1)
     nodes = np.clip(centre + spread * steps, 1e-4, 0.95)
     weights = _lagrange(radius, nodes)
+    brightness = torch.stack(brightness_coefficients(torch.from_numpy(u1), torch.from_numpy(u2)), 1).numpy()
     tau = one.time_h / max(one.time_h[-1], 1e-9) * 2 - 1
     if fgs1:
         drift, basis = state.shared[layout[f"fgs1_drift_{one.visit}"]], np.ones((1, 1))
@@ -76,9 +76,8 @@ def channel_parts(one: Series, layout: Layout, state: State, period_days: float)
         basis = np.vander(np.asarray(one.position, np.float64), layout.colour_order + 1, increasing=True)
         colour = basis @ state.shared[layout[f"airs_colour_{one.visit}"]]
     return Parts(
-        interpolation=_brightness(u1, u2)[0][:, :, None] * weights[:, None, :],
+        interpolation=brightness[..., None] * weights[:, None, None],
         integrals=_integrals(one, layout, state, period_days, nodes),
-        node_weights=weights,
         u1=u1,
         u2=u2,
         powers=np.vander(tau, layout.drift_order + 1, increasing=True)[:, 1:],
@@ -129,8 +128,7 @@ def linearise(one: Series, layout: Layout, state: State, period_days: float) -> 
     """
     parts = channel_parts(one, layout, state, period_days)
     width, size = len(parts.colour), 1 + GEOMETRY + layout.drift_order
-    slopes = [slope[:, :, None] * parts.node_weights[:, None, :] for slope in _brightness(parts.u1, parts.u2)[1:]]
-    factors = np.stack([parts.interpolation, *slopes], axis=1).reshape(width, 3, -1)
+    factors = parts.interpolation.reshape(width, 3, -1)
     integrals = np.ascontiguousarray(parts.integrals.reshape(5, factors.shape[2], -1).swapaxes(0, 1))
     flux, weight = (np.ascontiguousarray(array.T) for array in (one.flux, one.weight))
     gram, right, residual = np.empty((width, size, size)), np.empty((width, size)), np.empty(flux.shape)
@@ -193,15 +191,6 @@ def _channel_systems(flux, weight, radius, colour, drift, powers, factors, integ
             for b in range(a + 1):  # F0 eliminated: less the part along the model
                 gram[w, a, b] = gram[w, b, a] = _dot(rows[a], rows[b]) - along[a] * along[b]
         residual[w] = rows[size + 1]
-
-
-def _brightness(u1: Array, u2: Array) -> tuple[Array, Array, Array]:
-    """`transit.brightness_coefficients`, and their derivatives with respect to u1 and u2, each (W, 3)."""
-    total = np.pi * (1 - u1 / 3 - u2 / 6)[:, None]
-    value = np.stack([1 - u1 - 2 * u2, u1 + 2 * u2, u2], -1) / total
-    by_u1 = np.array([-1.0, 1.0, 0.0]) / total + value * (np.pi / 3) / total
-    by_u2 = np.array([-2.0, 2.0, 1.0]) / total + value * (np.pi / 6) / total
-    return value, by_u1, by_u2
 
 
 def _design(one: Series, layout: Layout, state: State, parts: Parts) -> Array:

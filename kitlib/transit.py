@@ -97,17 +97,24 @@ class _Overlap(torch.autograd.Function):
         return (gradient * by_d).sum(-1).sum_to_size(to_d), (gradient * by_k).sum(-1).sum_to_size(to_k)
 
 
-def brightness_coefficients(u1: Tensor, u2: Tensor) -> Tensor:
-    """Quadratic limb darkening 1 - u1 (1 - mu) - u2 (1 - mu)^2 as factors of (1, mu, r^2), unit total flux; (*S, 3)."""
+def brightness_coefficients(u1: Tensor, u2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Quadratic limb darkening 1 - u1 (1 - mu) - u2 (1 - mu)^2 as factors of (1, mu, r^2), unit total flux.
+
+    Arguments broadcast to a common shape S. Returns the factors and their derivatives by u1 and u2, each (*S, 3).
+    """
+    u1, u2 = (u[..., None] for u in torch.broadcast_tensors(u1, u2))
     total = math.pi * (1 - u1 / 3 - u2 / 6)
-    return torch.stack(torch.broadcast_tensors(1 - u1 - 2 * u2, u1 + 2 * u2, u2), -1) / total[..., None]
+    value = torch.cat([1 - u1 - 2 * u2, u1 + 2 * u2, u2], -1) / total
+    by_u1 = value.new_tensor([-1, 1, 0]) / total + value * (math.pi / 3) / total
+    by_u2 = value.new_tensor([-2, 2, 1]) / total + value * (math.pi / 6) / total
+    return value, by_u1, by_u2
 
 
 def relative_flux(separation: Tensor, radius_ratio: Tensor, u1: Tensor, u2: Tensor) -> Tensor:
     """Flux of star and planet over the star's alone; arguments broadcast; differentiable in all four."""
     shape = torch.broadcast_shapes(separation.shape, radius_ratio.shape)
     hidden = _Overlap.apply(separation.expand(shape), radius_ratio.expand(shape))
-    return 1 - (hidden * brightness_coefficients(u1, u2)).sum(-1)
+    return 1 - (hidden * brightness_coefficients(u1, u2)[0]).sum(-1)
 
 
 def projected_separation(

@@ -67,6 +67,13 @@ def test_gradients_equal_finite_differences(d, k):
     assert inputs[1].grad.item() == pytest.approx((value(d, k + h) - value(d, k - h)) / (2 * h), abs=2e-5)
 
 
+def test_derivatives_of_the_brightness_are_autograds():
+    limb = _t([0.4, 0.2])
+    by_autograd = torch.autograd.functional.jacobian(lambda u: transit.brightness_coefficients(*u)[0], limb)
+    by_hand = torch.stack(transit.brightness_coefficients(*limb)[1:], -1)
+    assert torch.allclose(by_hand, by_autograd, rtol=1e-14, atol=0)
+
+
 @given(k=st.floats(0.01, 0.5), d=st.floats(0.0, 0.49))
 def test_uniform_disc_hides_k_squared(k, d):
     assert transit.relative_flux(_t(d), _t(k), _t(0.0), _t(0.0)).item() == pytest.approx(1 - k * k, abs=1e-9)
