@@ -1,7 +1,8 @@
 # make run    simulate a small campaign, run the four notebooks, print score table, submission and report
-# make test   all tests
+# make test   all tests but three that take minutes (make bench-long)
 # make dev    .venv, and the git hook that runs `make lint` on what is committed
-# make lint   style and types; make docs the site, strictly; make bench all benchmarks; make clean removes results
+# make lint   style and types; make docs the site, strictly; make clean removes results
+# make bench  bench-score, -speed, -scale, -train and -twin; only by their own names: bench-inject, -ablation, -dvc, -long
 # Everything needs python3 alone: the first target that is asked for builds .venv from requirements-dev.txt, each package
 # but torch checked against its hash in requirements-dev.lock (make lock writes it anew).
 SHELL := bash

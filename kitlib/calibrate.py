@@ -1,7 +1,6 @@
 """Detector calibration: each step as a pure function on arrays, and the same steps fused in one float32 kernel.
 
 The order is `STEPS`. Shapes: `reads` (..., 2, rows, cols) are pairs (first, last read); `electrons` are e- per read or,
-from typing import Any
 from `cds` on, e- per CDS pair. Masked pixels keep a number through every step and get no weight in the extraction.
 The fused kernel works on one pixel's time series, and takes the difference of reads before any rounding can hurt:
 c1 (e2 - e1) + N(e2) - N(e1), with N the non-linear part of the correction, a few per cent of the signal.

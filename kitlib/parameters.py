@@ -35,7 +35,7 @@ class State:
 
 
 def parameter_layout(visits: int, drift_order: int, colour_order: int) -> Layout:
-    """State vector of a planet with neutral priors; `physfit` sets the planet's own means and widths."""
+    """State vector of a planet with neutral priors; `whitefit.layout_for` sets the planet's own means and widths."""
     sizes = {"ln_a": 1, "b": 1, "fgs1_delay": 1, "limb": len(COEFFICIENTS)}
     for visit in range(visits):
         sizes |= {f"t0_{visit}": 1, f"fgs1_drift_{visit}": drift_order}

@@ -108,7 +108,8 @@ def _airs_background(image: Array, outer: NDArray[np.bool_], level: Array, dista
 def airs_profile(mean: Array, good: NDArray[np.bool_], instrument: Instrument) -> tuple[Array, Array, Array]:
     """Profile (rows, cols) summing to 1 along rows, flux (cols,) and background (cols,) of a mean image (rows, cols).
 
-    The background is the constant beneath a wing ~ distance^-2 in the outer rows: these hold 20-90 e- of the star.
+    The background, a constant plus a share of the light around each column, is what lies beneath a wing ~ distance^-2
+    in the outer rows: these hold 20-90 e- of the star.
     Columns that hold no light take the profile of the nearest column that does.
     """
     image = np.where(good, mean, 0.0).astype(np.float64)

@@ -56,8 +56,8 @@ class LightCurveConfig:
 class PhysfitConfig:
     """Physical transit fit."""
 
-    drift_order: int = 5  # highest Legendre order of the gain drift in time
-    colour_order: int = 5  # highest Legendre order of the drift's colour dependence
+    drift_order: int = 5  # highest power of time in the gain drift
+    colour_order: int = 5  # highest power of a channel's place along the spectrum in the drift's colour dependence
     max_iterations: int = 8  # Gauss-Newton steps of the joint fit
     outlier_sigma: float = 5.0
 

@@ -1,4 +1,4 @@
-"""The spectral prior: closed-form combination against brute force, learning, files."""
+"""The spectral prior: learning, shapes, what it refuses, files. Its algebra: test_combination.py."""
 
 from dataclasses import replace
 

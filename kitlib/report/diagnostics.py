@@ -23,8 +23,8 @@ from .data import ReportData
 CURVE_LEVELS = np.linspace(0.0, 1.0, 41)  # of the expected-against-observed curve
 PPM = 1e6
 
-# Physical-fit diagnostics that tell of trouble: name -> (what it is, its value on a clean planet). A planet is suspect
-# where the value is far from its fellows' (robust z above 4) on the high side.
+# Physical-fit diagnostics that tell of trouble: name -> what it is. A planet is suspect where the value is far from
+# its fellows' (robust z above 4) on the high side.
 _SUSPECT = {
     "chi2_white": "chi2 per sample of the white fit",
     "chi2_joint": "chi2 per sample of the joint fit",
