@@ -34,12 +34,12 @@ BLOCK_VALUES = 1 << 17  # reads in a block of pixels: half a megabyte in float32
 
 
 def frames_of(instrument, pixels: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Reads (pixels, 2n) uint16, kernel parameters (pixels, 10), weights (pixels,)."""
+    """Reads (pixels, 2n) uint16, kernel parameters (pixels, 9), weights (pixels,)."""
     signal = rng.uniform(500, 60_000, (pixels, 1)).astype(np.float32)
     electrons = 13 * rng.standard_normal((pixels, 2 * instrument.pairs_per_visit), np.float32)
     electrons[:, 1::2] += signal
     reads = ((electrons - ADC_OFFSET_E) * ADC_GAIN).astype(np.uint16)
-    table = np.zeros((pixels, 10))
+    table = np.zeros((pixels, 9))
     table[:, 0], table[:, 5], table[:, 6] = 1 / ADC_GAIN, 1 / ADC_GAIN, ADC_OFFSET_E
     table[:, 1:5] = [1e-8, 1.2e-11, -6e-17, 1.3e-22]
     table[:, 7], table[:, 8] = 0.03, 1 / (1 + 0.012 * rng.standard_normal(pixels))

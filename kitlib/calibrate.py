@@ -26,7 +26,7 @@ STEPS = ("adc_to_electrons", "linearise", "subtract_dark", "cds", "divide_flat")
 SATURATED_ADU = 65_535
 BLOCK_PAIRS = 16  # adjacent pairs that `image_statistics` takes at a time: 64 bytes, a cache line
 _MAD_TO_SIGMA = 1.4826
-_PARAMETERS = 10
+_PARAMETERS = 9
 
 
 def calibration_maps(raw: RawCalibration, instrument: Instrument, hot_sigma: float) -> CalibrationMaps:
@@ -93,9 +93,9 @@ def calibrate_cds(reads_adu: NDArray[Any], maps: CalibrationMaps, axis: Axis, ad
 
 
 def kernel_parameters(maps: CalibrationMaps, axis: Axis, adc: Adc) -> NDArray[np.float32]:
-    """The numbers of each pixel that the kernel needs, (rows * cols, 10) float32.
+    """The numbers of each pixel that the kernel needs, (rows * cols, 9) float32.
 
-    0: c1 / gain; 1-4: c2..c5; 5: 1 / gain; 6: offset; 7: dark of a pair; 8: 1 / flat; 9: unused.
+    0: c1 / gain; 1-4: c2..c5; 5: 1 / gain; 6: offset; 7: dark of a pair; 8: 1 / flat.
     """
     table = np.zeros((maps.instrument.n_pixels, _PARAMETERS))
     coefficients = maps.linear_corr.reshape(len(maps.linear_corr), -1)

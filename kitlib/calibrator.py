@@ -6,8 +6,8 @@ part has a factor of its own. With the level L = mean_b d_b and the shape S_b = 
     var_b = f_L^2 var L + f_S^2 var S_b + 2 f_L f_S cov(L, S_b) + a_L^2 + a_S^2,        FGS1: f_F^2 var + a_F^2,
 
 where each f is a factor times planet-wise terms for residual quality (a power of chi2), a second visit and a missing
-contact, and each a is a floor in ppm added in quadrature. The mean is corrected by an offset of FGS1, an offset or a
-scale of the level, and a scale of the shape around its level.
+contact, and each a is a floor in ppm added in quadrature. The mean is corrected by an offset of FGS1, an offset of the
+level, and a scale of the shape around its level.
 
 A planet whose fit failed (diagnostics["fallback"] >= 2) carries the population prior, which no residual of a fit can
 judge: it keeps its mean and covariance.
@@ -54,7 +54,6 @@ class Calibrator:
     offset_fgs1_ppm: float = 0.0  # added to the mean
     offset_level_ppm: float = 0.0
     shape_scale: float = 1.0  # multiplies the mean shape around its level
-    level_scale: float = 1.0  # multiplies the mean level
     chi2_reference: float = 1.0  # median chi2_white of the planets that it was fitted on
     quality: tuple[str, ...] = ()  # diagnostics that it uses, of QUALITY
     fitted_on: tuple[int, ...] = ()  # planet ids; a score or a reliability on these is not an honest one
@@ -206,7 +205,7 @@ def calibrated_moments(parts: Parts, c: Calibrator) -> tuple[Array, Array]:
         [floors[:, :1], np.repeat(floors[:, 1:].sum(axis=1, keepdims=True), N_AIRS_BINS, axis=1)]
     )
     on = parts.fitted.astype(float)
-    mean_level = parts.level * np.where(parts.fitted, c.level_scale, 1.0) + on * c.offset_level_ppm * PPM
+    mean_level = parts.level + on * c.offset_level_ppm * PPM
     mean_shape = parts.shape * np.where(parts.fitted, c.shape_scale, 1.0)[:, None]
     mean_fgs1 = parts.fgs1 + on * c.offset_fgs1_ppm * PPM
     return np.hstack([mean_fgs1[:, None], mean_level[:, None] + mean_shape]), np.maximum(variance, MIN_SIGMA**2)
@@ -218,7 +217,7 @@ def _refuse_constant(name: str) -> float:
 
 _POSITIVE = (
     *("factor_fgs1", "factor_level", "factor_shape", "two_visit_factor", "missing_contact_factor"),
-    *("shape_scale", "level_scale", "chi2_reference"),
+    *("shape_scale", "chi2_reference"),
 )
 
 

@@ -61,7 +61,6 @@ class AxisInfo:
 
     fgs1: Axis
     airs: Axis
-    airs_wavelength_um: Array  # (356,) float64, wavelength of each detector column, descending
 
     def of(self, instrument: Instrument) -> Axis:
         """The time axis of one instrument."""
@@ -106,14 +105,6 @@ class Signal:
             raise ValueError(f"every column must be a contiguous uint16 array of shape {shape}")
         return np.array([c.ctypes.data for c in self.columns], np.uint64)
 
-    @classmethod
-    def from_frames(
-        cls, instrument: Instrument, frames: NDArray[np.uint16], pixels: NDArray[np.integer] | None = None
-    ) -> "Signal":
-        """From a (frames, rows * cols) uint16 array; `pixels` (flat, ascending) limits what is kept."""
-        wanted = np.arange(instrument.n_pixels) if pixels is None else np.asarray(pixels, np.int64)
-        return cls(instrument, wanted, list(np.ascontiguousarray(frames.T[wanted])))
-
 
 def read_axis_info(root: Path) -> AxisInfo:
     """Read `axis_info.parquet`: mid-exposure times of the CDS pairs, exposures of the two reads. Raises FrameError.
@@ -129,9 +120,8 @@ def read_axis_info(root: Path) -> AxisInfo:
         raise FrameError(path, f"{wrong[0]} is {table[wrong[0]].dtype}, not numeric", "Download the file again.")
     columns = {name: table[name].drop_nulls().cast(pl.Float64).to_numpy() for name in names}
     integration = columns["AIRS-CH0-integration_time"]
-    wavelength = columns["AIRS-CH0-axis2-um"]
-    if len(wavelength) != AIRS.cols:
-        raise FrameError(path, f"{len(wavelength)} wavelengths, not {AIRS.cols}", "Download the file again.")
+    if (wavelengths := len(columns["AIRS-CH0-axis2-um"])) != AIRS.cols:
+        raise FrameError(path, f"{wavelengths} wavelengths, not {AIRS.cols}", "Download the file again.")
     if len(integration) != len(columns[AIRS.time_column]) or len(integration) < 2:
         raise FrameError(path, "AIRS-CH0 times and integration times differ in number", "Download the file again.")
     first, second = float(integration[0]), float(integration[1])
@@ -150,7 +140,7 @@ def read_axis_info(root: Path) -> AxisInfo:
                 "Download the file again.",
             )
         axes[instrument.name] = Axis(stamps[1::2] + (end - start) / 2 / 3600, start, end)
-    return AxisInfo(axes[FGS1.name], axes[AIRS.name], wavelength)
+    return AxisInfo(axes[FGS1.name], axes[AIRS.name])
 
 
 def list_visits(planet_dir: Path) -> list[int]:
@@ -161,11 +151,11 @@ def list_visits(planet_dir: Path) -> list[int]:
     return sorted({int(match[1] or match[2]) for match in matches if match})
 
 
-def _read_parquet(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
+def _read_parquet(path: Path) -> pl.DataFrame:
     if not path.is_file():
         raise FrameError(path, "file is missing")
     try:
-        return pl.read_parquet(path, columns=columns)
+        return pl.read_parquet(path)
     except (Exception, pl.exceptions.PanicException) as error:  # its own, OS and Rust's errors, for damaged files
         raise FrameError(path, f"is truncated or damaged ({short_reason(error)})") from error
 

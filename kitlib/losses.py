@@ -4,7 +4,6 @@ The score's definition is `metric.py`; this is the same formula on tensors, and 
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,13 +59,12 @@ class Loss:
     wl: Array  # (283,) um
     rules: Rule | None = None  # e.g. `rules.from_config(config.loss)`
 
-    def __call__(self, mu: Tensor, sigma: Tensor, truth: Tensor, weight: Any = None) -> Losses:
-        """Mean over planets; mu, sigma, truth (P, 283), `weight` (P,) of each planet or None for equal weights."""
+    def __call__(self, mu: Tensor, sigma: Tensor, truth: Tensor) -> Losses:
+        """Mean over planets; mu, sigma, truth (P, 283)."""
         score = gll_score(mu, sigma, truth, self.naive_mean, self.naive_sigma)
         penalty = torch.zeros_like(score)
         if self.rules is not None:
             penalty = self.rules.penalty(mu.double(), sigma.double(), self.wl)
-        share = torch.full_like(score, 1.0) if weight is None else torch.as_tensor(weight).to(score)
-        share = share / share.sum()
+        share = torch.full_like(score, 1 / len(score))
         score, penalty = share @ score, share @ penalty
         return Losses(penalty - score, score, penalty)

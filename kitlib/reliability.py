@@ -17,6 +17,7 @@ from .products import Array
 COVERAGE = (0.50, 0.68, 0.90, 0.95)  # central intervals
 QUANTILES = (0.01, 0.05, 0.16, 0.25, 0.50, 0.75, 0.84, 0.95, 0.99)
 PIT_CELLS = 10
+QUANTILE_PAIRS = 99
 
 
 def summarise(z: Array) -> dict[str, float | int | dict[str, float]]:
@@ -58,11 +59,11 @@ def pit_histogram(z: Array) -> Array:
     return np.bincount(cells, minlength=PIT_CELLS) / (len(flat) or np.nan)
 
 
-def quantile_pairs(z: Array, most: int = 99) -> tuple[Array, Array]:
-    """Quantile-quantile plot: quantiles of a unit Gaussian and of z, at most `most` pairs, NaN left out."""
+def quantile_pairs(z: Array) -> tuple[Array, Array]:
+    """Quantile-quantile plot: quantiles of a unit Gaussian and of z, at most QUANTILE_PAIRS of them, NaN left out."""
     flat = np.asarray(z, np.float64).ravel()
     flat = flat[np.isfinite(flat)]
-    count = min(len(flat), most)
+    count = min(len(flat), QUANTILE_PAIRS)
     levels = (np.arange(count) + 0.5) / max(count, 1)
     return ndtri(levels), np.quantile(flat, levels) if count else levels
 

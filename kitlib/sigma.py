@@ -49,29 +49,20 @@ __all__ = [
 PART_WEIGHT = 0.3  # of the tie-breaker, beside the score
 
 
-def fit_calibrator(
-    posterior: Posterior,
-    truth: Spectra,
-    naive: tuple[float, float] | None = None,
-    level_scale: bool = False,
-    strength: float = 1.0,
-) -> Calibrator:
+def fit_calibrator(posterior: Posterior, truth: Spectra, naive: tuple[float, float] | None = None) -> Calibrator:
     """Fit the calibration of `posterior` to the mean competition score against `truth`.
 
     The posteriors must be out of fold: their priors learnt from other planets. Maximised is the score (and the
-    tie-breaker) minus strength / (2 P) * sum over parameters of nat_i ((theta_i - theta0_i) / tau_i)^2, where nat_i is
-    the score that one unit of log-likelihood of the parts that it acts on is worth: at strength 1 the prior of each
-    parameter weighs as much as one Gaussian measurement of width tau_i beside P planets. tau: .5 for ln of the three
-    factors and for the chi2 exponent, .3 for ln of the other factors, 30 ppm for floors and offsets, .1 for the shape's
-    scale, .005 for the level's.
+    tie-breaker) minus 1 / (2 P) * sum over parameters of nat_i ((theta_i - theta0_i) / tau_i)^2, where nat_i is the
+    score that one unit of log-likelihood of the parts that it acts on is worth: the prior of each parameter weighs as
+    much as one Gaussian measurement of width tau_i beside P planets. tau: .5 for ln of the three factors and for the
+    chi2 exponent, .3 for ln of the other factors, 30 ppm for floors and offsets, .1 for the shape's scale.
 
     Args:
         posterior: of P planets, uncalibrated; diagnostics `chi2_white`, `visits`, `missing_contact` are used where
             present (NaN: neutral), `fallback` >= 2 leaves a planet out.
         truth: their true spectra, same ids in the same order.
         naive: the metric's naive mean and sigma; None: those of `truth`.
-        level_scale: correct the AIRS level by a scale instead of by an offset.
-        strength: of the priors.
 
     Raises:
         ValueError: other ids, no fitted planet, values that are not finite.
@@ -93,19 +84,18 @@ def fit_calibrator(
         fitted_on=tuple(map(int, fitted.planet_id)),
     )
     weight = score_per_nat(depth, *(naive or naive_statistics(depth)))[use] * bin_weights() / bin_weights().sum()
-    problem = _Problem(take_apart(fitted, start), depth[use], weight / use.sum(), strength / use.sum())
-    parameters = [p for p in _PARAMETERS if p.field != ("offset_level_ppm" if level_scale else "level_scale")]
+    problem = _Problem(take_apart(fitted, start), depth[use], weight / use.sum())
     result = minimize(
-        lambda u: problem.loss(parameters, u, start),
-        [p.start for p in parameters],
+        lambda u: problem.loss(u, start),
+        [p.start for p in _PARAMETERS],
         jac=True,
         method="L-BFGS-B",
-        bounds=[(p.low, p.high) for p in parameters],
+        bounds=[(p.low, p.high) for p in _PARAMETERS],
         options={"maxiter": 500, "ftol": 1e-11, "gtol": 1e-8},
     )
     if not np.isfinite(result.fun):
         raise ValueError(f"the calibration did not converge: {result.message}")
-    return _with_values(start, parameters, result.x)
+    return _with_values(start, result.x)
 
 
 def cross_calibrate(
@@ -167,12 +157,11 @@ _PARAMETERS = (
     _Parameter("offset_fgs1_ppm", "plain", 30.0, -20, 20, True, False),
     _Parameter("offset_level_ppm", "plain", 30.0, -20, 20, False, True),
     _Parameter("shape_scale", "plain", 0.1, -8, 8, False, True, 1.0),
-    _Parameter("level_scale", "plain", 0.005, -10, 10, False, True, 1.0),
 )
 
 
-def _with_values(start: Calibrator, parameters: list[_Parameter], units: Array) -> Calibrator:
-    values: dict[str, Any] = {p.field: p.value(float(u)) for p, u in zip(parameters, units, strict=True)}
+def _with_values(start: Calibrator, units: Array) -> Calibrator:
+    values: dict[str, Any] = {p.field: p.value(float(u)) for p, u in zip(_PARAMETERS, units, strict=True)}
     return replace(start, **values)
 
 
@@ -198,16 +187,15 @@ class _Problem:
     parts: Parts
     truth: Array  # (P, 283)
     weight: Array  # (P, 283) mean score per nat
-    strength: float  # of the priors, over P
 
-    def loss(self, parameters: list[_Parameter], units: Array, start: Calibrator) -> tuple[float, Array]:
+    def loss(self, units: Array, start: Calibrator) -> tuple[float, Array]:
         """Minus the score (up to a constant) plus the priors' penalty, and its gradient by `units`."""
-        c = _with_values(start, parameters, units)
+        c = _with_values(start, units)
         score, slopes = self._score(c)
         nat_fgs1, nat_airs = self.weight[:, 0].sum(), self.weight[:, 1:].sum()
-        penalty, gradient = 0.0, np.empty(len(parameters))
-        for index, (p, u) in enumerate(zip(parameters, units, strict=True)):
-            nat = self.strength * (p.fgs1 * nat_fgs1 + p.airs * nat_airs)
+        share, penalty, gradient = 1 / len(self.truth), 0.0, np.empty(len(_PARAMETERS))
+        for index, (p, u) in enumerate(zip(_PARAMETERS, units, strict=True)):
+            nat = share * (p.fgs1 * nat_fgs1 + p.airs * nat_airs)
             unit = (p.width * PPM) ** 2 if p.kind == "variance" else p.width
             penalty += nat * 0.5 * (u if p.kind == "variance" else u * u)
             gradient[index] = nat * (0.5 if p.kind == "variance" else u) - slopes[p.field] * unit
@@ -235,7 +223,6 @@ class _Problem:
         of_level = (airs_var * (level_var[:, None] + mixed)).sum(axis=1) + level.by_variance * level_var
         of_shape = (airs_var * (shape_var + mixed) + shape.by_variance * shape_var).sum(axis=1)
         chi2, visits, contact = (of_fgs1 + of_level + of_shape) @ parts.quality
-        by_level = airs_mean.sum(axis=1) + level.by_mean
         return bins.score + level.score + shape.score, {
             "factor_fgs1": of_fgs1.sum(),
             "factor_level": of_level.sum(),
@@ -247,7 +234,6 @@ class _Problem:
             "floor_level_ppm": airs_var.sum() + level.by_variance.sum(),
             "floor_shape_ppm": airs_var.sum() + shape.by_variance.sum(),
             "offset_fgs1_ppm": bins.by_mean[:, 0].sum() * PPM,
-            "offset_level_ppm": by_level.sum() * PPM,
+            "offset_level_ppm": (airs_mean.sum(axis=1) + level.by_mean).sum() * PPM,
             "shape_scale": ((airs_mean + shape.by_mean) * parts.shape).sum(),
-            "level_scale": by_level @ parts.level,
         }

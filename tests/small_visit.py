@@ -2,6 +2,7 @@
 
 Physics by hand, with coefficients chosen here: Gaussian core and power-law wings, constant background, quadratic-free
 trapezoid transit, known dark, flat, linearity (inverted by fixed-point iteration), read and photon noise, floor ADC.
+`signal_of` hands frames in memory to the solver.
 """
 
 from dataclasses import dataclass
@@ -9,6 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+
+from kitlib.frames import Signal
+from kitlib.instruments import Instrument
 
 SHAPES = {"FGS1": (32, 32), "AIRS-CH0": (32, 356)}
 EXPOSURES = {"FGS1": (0.1, 0.2), "AIRS-CH0": (0.1, 4.6)}
@@ -103,6 +107,12 @@ def frames(name: str, frames_maps: dict[str, np.ndarray], visit: Visit) -> tuple
         read += 13.0 * rng.standard_normal(read.shape)
         out[t] = np.clip(np.floor((read - OFFSET) * GAIN), 0, 65535)
     return out.reshape(2 * n, -1), {"curve": curve, "hits": hits}
+
+
+def signal_of(instrument: Instrument, frames: np.ndarray, pixels: np.ndarray | None = None) -> Signal:
+    """What `read_signal` gives of (frames, rows * cols) uint16; `pixels` (flat, ascending) limits what is kept."""
+    wanted = np.arange(instrument.n_pixels) if pixels is None else np.asarray(pixels, np.int64)
+    return Signal(instrument, wanted, list(np.ascontiguousarray(frames.T[wanted])))
 
 
 def write_calibration(folder: Path, maps: dict[str, np.ndarray]) -> None:

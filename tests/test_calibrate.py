@@ -83,7 +83,7 @@ def test_kernel_equals_the_float64_reference_within_1_ppm_of_the_light_curve(tmp
     first = last / 45 + 13 * rng.standard_normal(last.shape)
     adu = np.clip((np.stack([first, last], 1) + 1000) * 0.4369, 0, 65535).astype(np.uint16)
     reference = calibrate_cds(adu, maps, axis, ADC)
-    signal = Signal.from_frames(instrument, adu.reshape(2 * n, -1))
+    signal = sv.signal_of(instrument, adu.reshape(2 * n, -1))
     parameters = kernel_parameters(maps, axis, ADC)
     weights = (star / (star + 338)).astype(np.float32)
     axis_sum = 0 if instrument is AIRS else (0, 1)
@@ -112,7 +112,7 @@ def test_kernel_equals_the_reference_on_real_frames(real_dir, instrument):
     frames = pl.read_parquet(folder / instrument.signal_file(0)).to_numpy().reshape(-1, instrument.n_pixels)
     axis = AXES[instrument.name]
     reference = calibrate_cds(frames.reshape(-1, 2, instrument.rows, instrument.cols), maps, axis, ADC)
-    signal = Signal.from_frames(instrument, frames)
+    signal = sv.signal_of(instrument, frames)
     parameters = kernel_parameters(maps, axis, ADC)
     out = np.empty((instrument.n_pixels, signal.n_pairs), np.float32)
     for pixel, raw in zip(signal.pixels, signal.columns, strict=True):

@@ -10,7 +10,7 @@ import small_visit as sv
 from kitlib.calibrate import calibrate_cds, calibration_maps
 from kitlib.cleaning import decorrelate_jitter, excess_variance, outlying_samples
 from kitlib.extraction import extract, needed_pixels
-from kitlib.frames import Adc, Axis, FrameError, Signal, read_adc_info, read_axis_info, read_calibration
+from kitlib.frames import Adc, Axis, FrameError, read_adc_info, read_axis_info, read_calibration
 from kitlib.instruments import AIRS, FGS1, INSTRUMENTS
 from kitlib.lightcurves import calibrate_planets, planet_lightcurves, read_lightcurves, write_lightcurves
 from kitlib.provenance import EventLog
@@ -34,7 +34,7 @@ def visit_signal(instrument, visit, tmp_path):
 def curve_of(instrument, visit, tmp_path, samples=1000, frames=None, pixels=True, **options):
     maps, stored, truth = visit_signal(instrument, visit, tmp_path)
     chosen = needed_pixels(instrument) if pixels else None
-    signal = Signal.from_frames(instrument, stored if frames is None else frames, chosen)
+    signal = sv.signal_of(instrument, stored if frames is None else frames, chosen)
     axis = Axis(np.linspace(0, 7.49, signal.n_pairs), *sv.EXPOSURES[instrument.name])
     return extract(signal, maps, axis, Adc(), LightCurveConfig(samples=samples, **options)), truth
 
@@ -106,7 +106,7 @@ def test_light_curve_equals_a_float64_extraction_within_1_ppm(tmp_path, instrume
     from kitlib.profile import good_pixels, plan_extraction
 
     maps, frames, _ = visit_signal(instrument, QUIET, tmp_path)
-    signal = Signal.from_frames(instrument, frames)
+    signal = sv.signal_of(instrument, frames)
     axis = Axis(np.linspace(0, 7.49, 160), *sv.EXPOSURES[instrument.name])
     mean, noise, saturated = image_statistics(
         signal, kernel_parameters(maps, axis, Adc()), 512 if instrument is FGS1 else 128
@@ -159,7 +159,7 @@ def test_a_bad_pixel_costs_noise_and_not_flux(tmp_path):
     broken[:, 16, 100] = 436
     from dataclasses import replace
 
-    signal = Signal.from_frames(AIRS, broken.reshape(-1, AIRS.n_pixels))
+    signal = sv.signal_of(AIRS, broken.reshape(-1, AIRS.n_pixels))
     axis = Axis(np.linspace(0, 7.49, 160), 0.1, 4.6)
     curve = extract(signal, replace(maps, dead=dead), axis, Adc(), LightCurveConfig(samples=1000))
     for col in (200, 100):
@@ -257,7 +257,7 @@ def test_real_fragment_gives_the_published_levels(real_dir):
         frames = pl.read_parquet(folder / instrument.signal_file(0)).to_numpy().reshape(-1, instrument.n_pixels)
         axis = Axis(np.arange(25.0), *sv.EXPOSURES[instrument.name])
         for pixels in (np.arange(instrument.n_pixels), needed_pixels(instrument)):
-            curve = extract(Signal.from_frames(instrument, frames, pixels), maps, axis, Adc(), LightCurveConfig())
+            curve = extract(sv.signal_of(instrument, frames, pixels), maps, axis, Adc(), LightCurveConfig())
             levels[instrument.name] = np.nanmean(curve.flux_e.astype(float), axis=0)
             image = calibrate_cds(frames.reshape(-1, 2, instrument.rows, instrument.cols), maps, axis, Adc()).mean(
                 axis=0

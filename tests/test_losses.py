@@ -99,14 +99,6 @@ def test_loss_is_penalty_minus_score():
     assert Loss(*NAIVE, WL)(mu, sigma, truth).penalty.item() == 0
 
 
-def test_planets_can_be_weighted():
-    mu, sigma, truth = _batch()
-    weight = [0.0, 2.0, 0.0, 2.0, 0.0]
-    losses = Loss(*NAIVE, WL, parse("mu >= 0.0150"))(mu, sigma, truth, weight)
-    chosen = Loss(*NAIVE, WL, parse("mu >= 0.0150"))(mu[[1, 3]], sigma[[1, 3]], truth[[1, 3]])
-    assert losses.total.item() == pytest.approx(chosen.total.item(), rel=1e-12)
-
-
 def test_descent_finds_the_truth_and_the_size_of_the_error():
     """Minimising the loss over a shared sigma and an offset a planet recovers both (maximum likelihood)."""
     generator = np.random.default_rng(4)

@@ -5,7 +5,6 @@ import io
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from ..instruments import MOLECULAR_BANDS_UM, bin_weights
 from ..reliability import PIT_CELLS, quantile_band
@@ -107,17 +106,14 @@ def light_curve_figure(data: ReportData, planet_id: int) -> Figure:
     return figure
 
 
-def reliability_figure(data: ReportData, members: NDArray[np.bool_] | None = None) -> Figure:
+def reliability_figure(data: ReportData) -> Figure:
     """Coverage and quantiles of all parts, and the probability integral transform of each.
-
-    Args:
-        members: (P,) bool, the planets to judge (`groups.groups`); all of them by default.
 
     Raises:
         ValueError: the truth is not known.
     """
     _need_truth(data)
-    parts = all_parts(data, members)
+    parts = all_parts(data)
     planets = len(parts[0].z)
     figure = NotebookFigure(figsize=(11, 6), layout="constrained")
     grid = figure.add_gridspec(2, 1)
