@@ -33,12 +33,13 @@ from kitlib.instruments import N_BINS  # noqa: E402
 from kitlib.losses import Loss  # noqa: E402
 from kitlib.metric import gll_score, naive_statistics  # noqa: E402
 from kitlib.physfit import fit_planets  # noqa: E402
-from kitlib.pretraining import make_pretraining_set, wavelengths_um  # noqa: E402
+from kitlib.pretraining import make_pretraining_set  # noqa: E402
 from kitlib.prior import SpectralPrior, shipped_prior  # noqa: E402
 from kitlib.products import Catalogue, Posterior, Spectra  # noqa: E402
 from kitlib.provenance import write_atomic  # noqa: E402
 from kitlib.schema import PhysfitConfig  # noqa: E402
 from kitlib.sigma import cross_calibrate  # noqa: E402
+from kitlib.simulate.optics import wavelengths_um  # noqa: E402
 from kitlib.train import train_folds, train_one  # noqa: E402
 
 SEEDS = {"training": 1001, "held-out": 8606, "shifted": 8303}

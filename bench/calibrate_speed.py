@@ -37,11 +37,12 @@ from speed_rows import planet_of  # noqa: E402
 from kitlib.calibrate import calibration_maps, image_statistics, kernel_parameters  # noqa: E402
 from kitlib.cleaning import decorrelate_jitter  # noqa: E402
 from kitlib.extraction import BLOCKS, extract, needed_pixels  # noqa: E402
-from kitlib.frames import read_adc_info, read_axis_info, read_calibration, read_signal  # noqa: E402
+from kitlib.frames import read_axis_info, read_calibration, read_signal  # noqa: E402
 from kitlib.instruments import INSTRUMENTS, Instrument  # noqa: E402
 from kitlib.profile import good_pixels, plan_extraction  # noqa: E402
 from kitlib.schema import LightCurveConfig, SimulateConfig  # noqa: E402
 from kitlib.simulate.observatory import simulate_campaign  # noqa: E402
+from kitlib.tables import read_adc_info  # noqa: E402
 
 SEED = 20251124
 FAST = ("decode, polars", "decode, pyarrow", "decode needed columns", "kit")

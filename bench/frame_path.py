@@ -17,7 +17,6 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from kitlib.frames import read_catalogue  # noqa: E402
 from kitlib.instruments import AIRS, FGS1  # noqa: E402
 from kitlib.lightcurves import calibrate_planets, read_lightcurves  # noqa: E402
 from kitlib.physfit import fit_planets  # noqa: E402
@@ -27,6 +26,7 @@ from kitlib.provenance import EventLog, write_atomic  # noqa: E402
 from kitlib.schema import LightCurveConfig, PhysfitConfig, SimulateConfig  # noqa: E402
 from kitlib.simulate.lightcurves import simulate_with_truth  # noqa: E402
 from kitlib.simulate.observatory import plan_campaign, simulate_campaign  # noqa: E402
+from kitlib.tables import read_catalogue  # noqa: E402
 
 SEED = 505
 

@@ -54,10 +54,11 @@ def decode_needed(root: Path, threads: int) -> Callable[[], object]:
 
 def kit(root: Path, threads: int) -> Callable[[], object]:
     """Frames and calibration frames to light curves of both instruments, as the `calibrate` stage does."""
-    from kitlib.frames import read_adc_info, read_axis_info
+    from kitlib.frames import read_axis_info
     from kitlib.lightcurves import planet_lightcurves
     from kitlib.provenance import EventLog
     from kitlib.schema import LightCurveConfig
+    from kitlib.tables import read_adc_info
 
     axis, adc, config = read_axis_info(root), read_adc_info(root), LightCurveConfig(threads=threads)
     events = EventLog(root.parent / "events.jsonl")

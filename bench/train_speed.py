@@ -30,9 +30,10 @@ from kitlib.config import compose  # noqa: E402
 from kitlib.features import read_set, write_set  # noqa: E402
 from kitlib.losses import Loss  # noqa: E402
 from kitlib.metric import naive_statistics  # noqa: E402
-from kitlib.pretraining import draw_planets, fitted_shard, wavelengths_um  # noqa: E402
+from kitlib.pretraining import draw_planets, fitted_shard  # noqa: E402
 from kitlib.prior import shipped_prior  # noqa: E402
 from kitlib.schema import Config  # noqa: E402
+from kitlib.simulate.optics import wavelengths_um  # noqa: E402
 from kitlib.train import Run, TrainingSet  # noqa: E402
 
 DISTINCT = 16

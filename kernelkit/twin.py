@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 
 from kitlib.instruments import AIRS
 from kitlib.provenance import EventLog
-from kitlib.submission import read_expected_ids, validate_submission
+from kitlib.submission import read_expected_ids
+from kitlib.validation import validate_submission
 
 from . import MIB, KernelError
 from .metadata import NOTEBOOKS

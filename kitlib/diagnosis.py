@@ -10,7 +10,6 @@ import numpy as np
 import yaml
 
 from .calibrator import Calibrator, apply, calibrated_covariance
-from .frames import read_spectra_csv
 from .fusion import Fusion
 from .inputs import catalogue_of, check_choices, latents_of, match, run_calibrator, run_models, trained_run
 from .metric import Score, gll_score, naive_statistics
@@ -21,8 +20,8 @@ from .report import ReportData
 from .rules import from_config
 from .schema import Config
 from .stage import PRODUCTS, Stage
-from .submission import read_submission
-from .tables import read_wavelengths
+from .tables import read_spectra_csv, read_wavelengths
+from .validation import read_submission
 from .verify import VerifyError, check_stage
 
 ROUTINE = ("start", "end", "pace", "computed")  # events that say nothing of a planet or of what went wrong

@@ -1,7 +1,6 @@
 """Reader of the competition's parquet files: time axes, calibration frames, raw frames. It validates strictly.
 
-Every refusal is a `FrameError` that names the file, what is wrong with it and what to do. The CSV tables' readers are
-in `tables` and are offered here too, so that this module reads the whole layout.
+Every refusal is a `FrameError` that names the file, what is wrong with it and what to do. CSV tables: `tables`.
 """
 
 import re
@@ -24,11 +23,7 @@ from .instruments import (
     Instrument,
 )
 from .products import Array
-from .tables import Adc as Adc
 from .tables import FrameError, require_columns, short_reason
-from .tables import read_adc_info as read_adc_info
-from .tables import read_catalogue as read_catalogue
-from .tables import read_spectra_csv as read_spectra_csv
 
 # A pixel outside of these limits is unusable. Real detectors hold dark -.024..12 e-/s, live flats down to .57, read
 # noise 12..153 e- and corrections of .88..1.2 at 30 ke-, but for single pixels (one of the real FGS1) that are broken.

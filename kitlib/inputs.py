@@ -12,7 +12,6 @@ from . import rules
 from .calibrator import Calibrator
 from .ensemble import matched
 from .features import features_of
-from .frames import read_catalogue, read_spectra_csv
 from .fusion import Fusion, load_model, predict
 from .limbdarkening import Measured, learn_limb_darkening
 from .paths import mounted_folders
@@ -20,7 +19,9 @@ from .prior import SpectralPrior, learn_prior, shipped_prior
 from .products import Catalogue, Posterior, Prediction, Spectra
 from .provenance import EventLog
 from .schema import PRECISIONS, Config, ModelConfig, PriorConfig
-from .submission import SubmissionError, read_expected_ids, read_planet_ids
+from .submission import read_expected_ids, read_planet_ids
+from .tables import read_catalogue, read_spectra_csv
+from .validation import SubmissionError
 from .verify import check_stage
 
 _SHIPPED = Path(str(resources.files("kitlib") / "data"))

@@ -111,7 +111,8 @@ def pretrain(config: Config) -> Path:
 
     Needs batman. This is how the shipped model is made. A killed run goes on where it stopped.
     """
-    from .pretraining import make_pretraining_set, wavelengths_um  # bring the simulator along
+    from .pretraining import make_pretraining_set  # both bring the simulator along
+    from .simulate.optics import wavelengths_um
 
     with running("pretrain", config) as stage:
         check_choices(config)

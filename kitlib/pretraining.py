@@ -20,12 +20,9 @@ from .products import Catalogue, PlanetLightCurves
 from .provenance import sha256_json
 from .schema import Config
 from .simulate.lightcurves import simulate_lightcurves
-from .simulate.optics import wavelengths_um
 from .simulate.spectra import TRAINING, draw_spectra, random_chemistry
 from .simulate.systems import draw_systems, observed_catalogue
 from .simulate.visits import draw_visits
-
-__all__ = ["draw_planets", "fitted_shard", "make_pretraining_set", "wavelengths_um"]
 
 TWO_VISITS, PARTIAL = 0.15, 0.06  # shares in the randomised part; elsewhere those of the competition
 LN_DRIFT_SD = 0.5  # scatter of the drift's size in the randomised part

@@ -89,7 +89,7 @@ def level_shape_z(mean: Array, cov: Array, truth: Array) -> dict[str, Array]:
     """z-scores by part from full covariances.
 
     Args:
-        mean, truth: (P, 283); cov: (P, 283, 283), e.g. `sigma.calibrated_covariance`.
+        mean, truth: (P, 283); cov: (P, 283, 283), e.g. `calibrator.calibrated_covariance`.
 
     Returns:
         {"fgs1": (P,), "level": (P,) of the mean over AIRS bins, "shape": (P, 282) of the bins minus their mean}.

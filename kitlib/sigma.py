@@ -20,10 +20,8 @@ from .calibrator import (
     PPM,
     QUALITY,
     Calibrator,
-    CalibratorError,
     Parts,
     apply,
-    calibrated_covariance,
     calibrated_moments,
     is_population,
     quality_factors,
@@ -35,16 +33,6 @@ from .ensemble import fold_of
 from .instruments import N_BINS, bin_weights
 from .metric import naive_statistics, score_per_nat
 from .products import Array, Posterior, Prediction, Spectra
-
-__all__ = [
-    "Calibrator",
-    "CalibratorError",
-    "apply",
-    "calibrated_covariance",
-    "cross_calibrate",
-    "fit_calibrator",
-    "select",
-]
 
 PART_WEIGHT = 0.3  # of the tie-breaker, beside the score
 

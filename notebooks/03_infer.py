@@ -33,8 +33,8 @@ from kitlib.config import compose
 from kitlib.diagnosis import latest_events
 from kitlib.paths import environment, find_data_root
 from kitlib.posterior import read_posterior
-from kitlib.submission import read_submission
 from kitlib.tables import read_wavelengths
+from kitlib.validation import read_submission
 
 config = compose("predict", [f"env={environment()}", *overrides])
 submission = pipeline.predict(config)

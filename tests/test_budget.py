@@ -30,7 +30,7 @@ from kitlib.budget import (
     settings_of,
 )
 from kitlib.config import ConfigError, compose
-from kitlib.submission import read_submission, validate_submission
+from kitlib.validation import read_submission, validate_submission
 from kitlib.workers import Ended, Workers
 
 FULL, SHORT, COARSE = Setting("full", 1.0), Setting("short", 0.5), Setting("coarse", 0.1)

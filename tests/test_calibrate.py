@@ -23,8 +23,9 @@ from kitlib.calibrate import (
     pixel_cds,
     subtract_dark,
 )
-from kitlib.frames import Adc, Axis, Signal, read_calibration
+from kitlib.frames import Axis, Signal, read_calibration
 from kitlib.instruments import AIRS, FGS1
+from kitlib.tables import Adc
 
 ADC = Adc()
 AXES = {"FGS1": Axis(np.zeros(1), 0.1, 0.2), "AIRS-CH0": Axis(np.zeros(1), 0.1, 4.6)}

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from kitlib.driftorder import averaged
-from kitlib.frames import read_catalogue, read_spectra_csv
 from kitlib.jointfit import joint_fit
 from kitlib.lightcurves import calibrate_planets, read_lightcurves
 from kitlib.physfit import fit_planet
 from kitlib.prior import shipped_prior
 from kitlib.provenance import EventLog
 from kitlib.schema import LightCurveConfig, PhysfitConfig
+from kitlib.tables import read_catalogue, read_spectra_csv
 from kitlib.whitefit import white_fit
 
 WHITE_TRUTH_PPM, FGS1_TRUTH_PPM = 1123.4, 1101.0  # flux-weighted AIRS mean and FGS1, as its README states

@@ -7,17 +7,9 @@ import polars as pl
 import pytest
 import small_visit as sv
 
-from kitlib.frames import (
-    FrameError,
-    list_visits,
-    read_adc_info,
-    read_axis_info,
-    read_calibration,
-    read_catalogue,
-    read_signal,
-    read_spectra_csv,
-)
+from kitlib.frames import list_visits, read_axis_info, read_calibration, read_signal
 from kitlib.instruments import AIRS, FGS1
+from kitlib.tables import FrameError, read_adc_info, read_catalogue, read_spectra_csv
 
 HEADER = "planet_id,Rs,Ms,Ts,Mp,e,P,sma,i\n"
 ROW = ",1.0,1.0,5800.0,1.0,0.0,4.0,10.0,89.0\n"

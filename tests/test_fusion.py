@@ -8,7 +8,7 @@ import torch
 from spectra import NAIVE, WL
 from test_features import toy_catalogue, toy_features, toy_posterior
 
-from kitlib.calibrator import apply
+from kitlib.calibrator import Calibrator, apply
 from kitlib.ensemble import fold_of, matched, out_of_fold, split
 from kitlib.features import features_of, no_inputs
 from kitlib.fusion import (
@@ -23,7 +23,6 @@ from kitlib.fusion import (
 )
 from kitlib.instruments import N_AIRS_BINS, N_BINS
 from kitlib.schema import ModelConfig
-from kitlib.sigma import Calibrator
 
 SMALL = {"width": 16, "fgs1_layers": 1, "state": 8, "airs_channels": 8, "graph_layers": 1}
 

@@ -21,7 +21,8 @@ from kitlib import budget, pipeline, planets
 from kitlib.config import compose
 from kitlib.posterior import read_posterior
 from kitlib.provenance import EventLog
-from kitlib.submission import read_expected_ids, read_submission, validate_submission
+from kitlib.submission import read_expected_ids
+from kitlib.validation import read_submission, validate_submission
 
 HOUR = 3_600.0
 

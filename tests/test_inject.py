@@ -18,7 +18,7 @@ from kitlib.calibrate import calibrate_cds
 from kitlib.combination import Hypothesis, Likelihood
 from kitlib.config import compose
 from kitlib.frameinject import Exposure, hot_pixel, inject_frames, injected, read_exposure, rewrite
-from kitlib.frames import Axis, AxisInfo, read_axis_info, read_catalogue
+from kitlib.frames import Axis, AxisInfo, read_axis_info
 from kitlib.inject import Answers, InjectError, Setting, Trial, chosen_planets, experiment, trials
 from kitlib.inputs import run_calibrator
 from kitlib.instruments import AIRS, AIRS_OVER_FGS1_JITTER, FGS1, MOLECULAR_BANDS_UM, N_BINS, Instrument
@@ -36,7 +36,7 @@ from kitlib.recovery import (
 )
 from kitlib.schema import Config, InjectConfig, LightCurveConfig
 from kitlib.signals import BAND_CENTRES_UM, SIGNALS, Scene, band_profile, factor, in_burst, into_lightcurves
-from kitlib.tables import Adc, FrameError, read_adc_info
+from kitlib.tables import Adc, FrameError, read_adc_info, read_catalogue
 
 TIME = np.linspace(0, 7.5, 376)
 SCENE = Scene(

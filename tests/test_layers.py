@@ -20,10 +20,8 @@ ASSEMBLY = (
 )
 # what runs both, and knows nothing of either
 MAY_SIMULATE = {
-    "kitlib.pipeline": {"kitlib.simulate.observatory"},
-    "kitlib.pretraining": {
-        f"kitlib.simulate.{name}" for name in ("lightcurves", "optics", "spectra", "systems", "visits")
-    },
+    "kitlib.pipeline": {"kitlib.simulate.observatory", "kitlib.simulate.optics"},
+    "kitlib.pretraining": {f"kitlib.simulate.{name}" for name in ("lightcurves", "spectra", "systems", "visits")},
 }
 SHARED_WITH_SIMULATOR = {"kitlib", *(f"kitlib.{name}" for name in VOCABULARY)}
 

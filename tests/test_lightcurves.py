@@ -10,11 +10,12 @@ import small_visit as sv
 from kitlib.calibrate import calibrate_cds, calibration_maps
 from kitlib.cleaning import decorrelate_jitter, excess_variance, outlying_samples
 from kitlib.extraction import extract, needed_pixels
-from kitlib.frames import Adc, Axis, FrameError, read_adc_info, read_axis_info, read_calibration
+from kitlib.frames import Axis, read_axis_info, read_calibration
 from kitlib.instruments import AIRS, FGS1, INSTRUMENTS
 from kitlib.lightcurves import calibrate_planets, planet_lightcurves, read_lightcurves, write_lightcurves
 from kitlib.provenance import EventLog
 from kitlib.schema import LightCurveConfig
+from kitlib.tables import Adc, FrameError, read_adc_info
 
 NAMES = {instrument.name: instrument for instrument in INSTRUMENTS}
 _cache: dict = {}

@@ -9,18 +9,11 @@ from scipy.optimize import approx_fprime
 from scipy.stats import norm
 
 from kitlib import sigma as sigma_module
+from kitlib.calibrator import Calibrator, CalibratorError, apply, calibrated_covariance, select
 from kitlib.metric import gll_score, naive_statistics
 from kitlib.products import Posterior, Spectra
 from kitlib.reliability import level_shape_z, reliability, reliability_by_part, summarise
-from kitlib.sigma import (
-    Calibrator,
-    CalibratorError,
-    apply,
-    calibrated_covariance,
-    cross_calibrate,
-    fit_calibrator,
-    select,
-)
+from kitlib.sigma import cross_calibrate, fit_calibrator
 
 PPM = 1e-6
 PLANETS = 240

@@ -15,15 +15,8 @@ from scipy.stats import norm
 
 from kitlib.instruments import submission_columns
 from kitlib.products import Prediction
-from kitlib.submission import (
-    SubmissionError,
-    package,
-    read_expected_ids,
-    read_submission,
-    score_files,
-    validate_submission,
-    write_submission,
-)
+from kitlib.submission import package, read_expected_ids, score_files, write_submission
+from kitlib.validation import SubmissionError, read_submission, validate_submission
 
 IDS = np.array([342072318, 1103775, 9007199254740993, 24135240], np.int64)  # not sorted; one above 2^53
 COLUMNS = ["planet_id", *(f"wl_{i}" for i in range(1, 284)), *(f"sigma_{i}" for i in range(1, 284))]

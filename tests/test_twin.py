@@ -16,7 +16,8 @@ from kernelkit.wheels import wanted
 from kitlib import pipeline
 from kitlib.instruments import AIRS
 from kitlib.provenance import EventLog
-from kitlib.submission import read_expected_ids, read_submission
+from kitlib.submission import read_expected_ids
+from kitlib.validation import read_submission
 
 ISOLATIONS = ["sockets", *(["namespace"] if namespaces() else [])]
 PROBE = """

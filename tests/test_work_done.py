@@ -13,6 +13,7 @@ from kitlib.calibrate import BLOCK_PAIRS
 from kitlib.instruments import INSTRUMENTS
 from kitlib.provenance import EventLog
 from kitlib.schema import LightCurveConfig
+from kitlib.tables import read_adc_info
 
 PAIRS = 3_000  # a cube of the AIRS pixels in float32 is 92 MB
 DECODED = {"FGS1": 0.40, "AIRS-CH0": 0.56}  # largest share of a visit's frames that may be decoded
@@ -78,7 +79,7 @@ def work_of(folder, tmp_path, monkeypatch, before_extraction=lambda signal: None
     monkeypatch.setattr(lightcurves, "read_signal", watched_read)
     monkeypatch.setattr(extraction, "image_statistics", watched_statistics)
     monkeypatch.setattr(extraction, "accumulate_pixels", watched_accumulate)
-    axis, adc = frames.read_axis_info(folder.parents[1]), frames.read_adc_info(folder.parents[1])
+    axis, adc = frames.read_axis_info(folder.parents[1]), read_adc_info(folder.parents[1])
     tracemalloc.start()
     try:
         lightcurves.planet_lightcurves(folder, axis, adc, LightCurveConfig(), EventLog(tmp_path / "events.jsonl"))

@@ -13,7 +13,7 @@ import pytest
 
 from kitlib.lightcurves import read_lightcurves
 from kitlib.provenance import EventLog, sha256_file
-from kitlib.submission import validate_submission
+from kitlib.validation import validate_submission
 from kitlib.verify import verify
 
 pytestmark = pytest.mark.timeout(1800)

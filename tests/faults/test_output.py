@@ -21,7 +21,8 @@ from kitlib.paths import OutputError
 from kitlib.products import Prediction
 from kitlib.provenance import EventLog, write_atomic
 from kitlib.stage import running
-from kitlib.submission import read_planet_ids, validate_submission, write_submission
+from kitlib.submission import read_planet_ids, write_submission
+from kitlib.validation import validate_submission
 
 IDS = np.arange(1, 9)
 ANSWER = Prediction(IDS, np.full((8, N_BINS), 0.01), np.full((8, N_BINS), 0.001))

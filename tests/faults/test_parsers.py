@@ -16,13 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kitlib.config import ConfigError, compose, keys
-from kitlib.frames import FrameError, read_axis_info, read_calibration, read_signal
+from kitlib.frames import read_axis_info, read_calibration, read_signal
 from kitlib.instruments import FGS1, submission_columns
 from kitlib.provenance import EventLog
 from kitlib.schema import Config
-from kitlib.submission import SubmissionError, read_planet_ids
-from kitlib.tables import read_catalogue, read_spectra_csv
-from kitlib.validation import validate_bytes
+from kitlib.submission import read_planet_ids
+from kitlib.tables import FrameError, read_catalogue, read_spectra_csv
+from kitlib.validation import SubmissionError, validate_bytes
 
 few = functools.partial(settings, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 PAIRS = 4

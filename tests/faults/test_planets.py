@@ -27,7 +27,7 @@ from kitlib.lightcurves import read_lightcurves
 from kitlib.posterior import read_posterior
 from kitlib.prior import shipped_prior
 from kitlib.provenance import EventLog
-from kitlib.submission import read_submission, validate_submission
+from kitlib.validation import read_submission, validate_submission
 
 pytestmark = pytest.mark.timeout(1800)  # for all planets, on a machine that others use
 

@@ -16,9 +16,9 @@ import pytest
 from kitlib.__main__ import main
 from kitlib.instruments import submission_columns
 from kitlib.provenance import EventLog
-from kitlib.submission import read_planet_ids, validate_submission
+from kitlib.submission import read_planet_ids
 from kitlib.tables import FrameError, read_spectra_csv, read_wavelengths
-from kitlib.validation import validate_bytes
+from kitlib.validation import validate_bytes, validate_submission
 
 
 @dataclass(frozen=True)
