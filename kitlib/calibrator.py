@@ -21,12 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .instruments import N_AIRS_BINS, N_BINS
+from .instruments import N_AIRS_BINS, N_BINS, PPM
 from .posterior import airs_variances
 from .products import Array, Posterior, Prediction
 
 VERSION = 1
-PPM = 1e-6
 MIN_SIGMA = 1e-8  # far below any real sigma (> 1e-6); keeps rounding of a float32 covariance from reaching zero
 MIN_DEPTH = 1e-6  # the score refuses negative depths; real ones are above .003
 LN_CHI2_RANGE = 2.0  # |ln(chi2 / reference)| is cut here: a wild fit is not extrapolated without end

@@ -20,11 +20,11 @@ from scipy.ndimage import shift, spline_filter
 from .calibrate import SATURATED_ADU, adc_to_electrons, calibration_maps, image_statistics, kernel_parameters, linearise
 from .extraction import BLOCKS, needed_pixels
 from .frames import Axis, AxisInfo, list_visits, read_calibration, read_signal
-from .instruments import AIRS_OVER_FGS1_JITTER, FGS1, INSTRUMENTS, Instrument
+from .instruments import AIRS_OVER_FGS1_JITTER, FGS1, INSTRUMENTS, PPM, Instrument
 from .products import Array, CalibrationMaps
 from .profile import airs_profile, fgs1_profile, good_pixels
 from .schema import LightCurveConfig
-from .signals import PPM, SIGNALS, Scene, factor, in_burst
+from .signals import SIGNALS, Scene, factor, in_burst
 from .tables import Adc, FrameError, short_reason
 
 HOT_OFFSET_ROWS = 3  # of the hot pixel, from the middle of the trace

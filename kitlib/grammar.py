@@ -37,7 +37,7 @@ from .expression import (
     Variable,
     spread,
 )
-from .instruments import MOLECULAR_BANDS_UM
+from .instruments import MOLECULAR_BANDS_UM, PPM
 
 MAX_LENGTH = 2_000  # characters of one rule
 MAX_DEPTH = 64  # nested operations
@@ -67,7 +67,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 PAIRWISE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"min": torch.minimum, "max": torch.maximum}
 VARIABLES = ("mu", "sigma", "wl")
-CONSTANTS = {"ppm": 1e-6}
+CONSTANTS = {"ppm": PPM}
 CALLS = sorted({*REDUCTIONS, *FUNCTIONS, *PAIRWISE, "diff", "band"})
 
 

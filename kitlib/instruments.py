@@ -97,6 +97,8 @@ SIGMA_TRUE_FGS1 = 1e-6
 SIGMA_TRUE_AIRS = 1e-5
 FGS1_WEIGHT = 57.846
 
+PPM = 1e-6  # a depth in ppm times this is the pure number that all arrays hold
+
 # Molecular bands inside 1.95-3.90 um: (low, high) in um. HITRAN band centres; widths as seen at R ~ 100.
 MOLECULAR_BANDS_UM: dict[str, tuple[tuple[float, float], ...]] = {
     "H2O": ((2.45, 2.95),),

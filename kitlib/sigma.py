@@ -17,7 +17,6 @@ from scipy.optimize import minimize
 
 from .calibrator import (
     MIN_SIGMA,
-    PPM,
     QUALITY,
     Calibrator,
     Parts,
@@ -30,7 +29,7 @@ from .calibrator import (
     unusable,
 )
 from .ensemble import fold_of
-from .instruments import N_BINS, bin_weights
+from .instruments import N_BINS, PPM, bin_weights
 from .metric import naive_statistics, score_per_nat
 from .products import Array, Posterior, Prediction, Spectra
 

@@ -11,8 +11,7 @@ import torch
 from scipy.constants import c, h, k
 from scipy.special import expm1
 
-from .calibrator import PPM
-from .instruments import AIRS, FGS1, INSTRUMENTS, MOLECULAR_BANDS_UM, N_BINS, VISIT_HOURS, Instrument
+from .instruments import AIRS, FGS1, INSTRUMENTS, MOLECULAR_BANDS_UM, N_BINS, PPM, VISIT_HOURS, Instrument
 from .products import Array, LightCurve, PlanetLightCurves
 from .transit import transit_flux
 

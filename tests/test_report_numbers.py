@@ -126,7 +126,11 @@ def test_panel_statistics_of_a_known_series():
     panel = LightCurveFit(1, 0, "FGS1", np.arange(n), np.array([1, 1, 1, np.nan]), 1 - np.array([1, -1, 2, 0]) * 1e-4,
                             np.full(n, 2e-4))  # fmt: skip
     found = panel_statistics(panel)
-    assert found["samples"] == 3 and found["rms_ppm"] == pytest.approx(100 * np.sqrt(2)) and found["sigma_ppm"] == 200
+    assert (
+        found["samples"] == 3
+        and found["rms_ppm"] == pytest.approx(100 * np.sqrt(2))
+        and found["sigma_ppm"] == pytest.approx(200)
+    )
     assert found["chi2"] == pytest.approx(0.5) and found["autocorrelation"] == pytest.approx(-3 / 6)
 
 

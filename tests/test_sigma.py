@@ -10,12 +10,12 @@ from scipy.stats import norm
 
 from kitlib import sigma as sigma_module
 from kitlib.calibrator import Calibrator, CalibratorError, apply, calibrated_covariance, select
+from kitlib.instruments import PPM
 from kitlib.metric import gll_score, naive_statistics
 from kitlib.products import Posterior, Spectra
 from kitlib.reliability import level_shape_z, reliability, reliability_by_part, summarise
 from kitlib.sigma import cross_calibrate, fit_calibrator
 
-PPM = 1e-6
 PLANETS = 240
 KERNEL = np.exp(-0.5 * ((np.arange(282)[:, None] - np.arange(282)) / 15.0) ** 2) + 0.05 * np.eye(282)
 KERNEL /= KERNEL[0, 0]

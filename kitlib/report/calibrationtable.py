@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from ..decomposition import Decomposition, bin_factors, decompose, honest_loss, weighted
+from ..instruments import PPM
 from ..products import Array
 from .data import ReportData
-from .diagnostics import PPM, PartReliability, all_parts, worst_planets
+from .diagnostics import PartReliability, all_parts, worst_planets
 from .groups import groups
 
 _RANGES = 8  # wavelength ranges that the table by bin sums up
@@ -79,8 +80,8 @@ def by_bin(data: ReportData) -> dict[str, Array]:
         "accuracy": found.accuracy.mean(0),
         "loss": found.loss.mean(0),
         "factor": bin_factors(data.prediction.mu, data.prediction.sigma, truth, *naive),
-        "rms_error_ppm": PPM * np.sqrt((error**2).mean(0)),
-        "median_sigma_ppm": PPM * np.median(data.prediction.sigma, axis=0),
+        "rms_error_ppm": np.sqrt((error**2).mean(0)) / PPM,
+        "median_sigma_ppm": np.median(data.prediction.sigma, axis=0) / PPM,
     }
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from ..decomposition import weighted
-from ..instruments import N_AIRS_BINS, bin_weights
+from ..instruments import N_AIRS_BINS, PPM, bin_weights
 from ..metric import gll_per_bin
 from ..products import Array, LightCurveFit
 from ..reliability import COVERAGE, level_shape_z, pit_histogram, quantile_pairs, summarise
@@ -21,7 +21,6 @@ from ..rules import text_of
 from .data import ReportData
 
 CURVE_LEVELS = np.linspace(0.0, 1.0, 41)  # of the expected-against-observed curve
-PPM = 1e6
 
 # Physical-fit diagnostics that tell of trouble: name -> what it is. A planet is suspect where the value is far from
 # its fellows' (robust z above 4) on the high side.
@@ -137,8 +136,8 @@ def panel_statistics(panel: LightCurveFit) -> dict[str, float]:
     power = float(residual @ residual)
     return {
         "samples": int(good.sum()),
-        "rms_ppm": float(np.sqrt(power / len(residual))) * PPM if len(residual) else float("nan"),
-        "sigma_ppm": float(np.median(sigma)) * PPM if len(residual) else float("nan"),
+        "rms_ppm": float(np.sqrt(power / len(residual))) / PPM if len(residual) else float("nan"),
+        "sigma_ppm": float(np.median(sigma)) / PPM if len(residual) else float("nan"),
         "chi2": float(np.mean((residual / sigma) ** 2)) if len(residual) else float("nan"),
         "autocorrelation": float(residual[1:] @ residual[:-1]) / power if power > 0 else float("nan"),
     }
@@ -221,7 +220,7 @@ def _errors(data: ReportData) -> list[tuple[str, Array, Array]]:
     """Errors of FGS1 and of the AIRS bins (rms) in ppm and over their median, (P,) each; empty without truth."""
     if data.truth is None:
         return []
-    error = PPM * np.abs(data.prediction.mu - data.truth)
+    error = np.abs(data.prediction.mu - data.truth) / PPM
     sizes = {"FGS1": error[:, 0], "AIRS": np.sqrt((error[:, 1:] ** 2).mean(1))}
     return [(name, size, size / max(float(np.median(size)), 1e-9)) for name, size in sizes.items()]
 

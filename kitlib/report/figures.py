@@ -6,11 +6,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..instruments import MOLECULAR_BANDS_UM, bin_weights
+from ..instruments import MOLECULAR_BANDS_UM, PPM, bin_weights
 from ..reliability import PIT_CELLS, quantile_band
 from .calibrationtable import by_bin, cells
 from .data import ReportData
-from .diagnostics import CURVE_LEVELS, PPM, all_parts, panel_statistics, planet_scores, usable
+from .diagnostics import CURVE_LEVELS, all_parts, panel_statistics, planet_scores, usable
 from .heavy import latent_map, residual_powers
 
 # Okabe & Ito's palette: told apart by colour-blind readers and in grey
@@ -37,8 +37,8 @@ def spectrum_figure(data: ReportData, planet_id: int) -> Figure:
     """
     row = data.index(planet_id)
     wavelength = np.asarray(data.wavelengths_um)
-    mu, sigma = data.prediction.mu[row] * PPM, data.prediction.sigma[row] * PPM
-    truth = None if data.truth is None else data.truth[row] * PPM
+    mu, sigma = data.prediction.mu[row] / PPM, data.prediction.sigma[row] / PPM
+    truth = None if data.truth is None else data.truth[row] / PPM
     figure = NotebookFigure(figsize=(10, 4.2 if truth is None else 5.2), layout="constrained")
     grid = {"width_ratios": [1, 12], "height_ratios": [1] if truth is None else [3, 1]}
     axes = figure.subplots(len(grid["height_ratios"]), 2, sharex="col", sharey="row", gridspec_kw=grid, squeeze=False)
@@ -96,7 +96,7 @@ def light_curve_figure(data: ReportData, planet_id: int) -> Figure:
         top.plot(time, 100 * flux, ".", ms=2.5, color=_POINTS)
         top.plot(time, 100 * model, color=_TRUTH)
         top.set_title(f"{panel.instrument}, visit {panel.visit}", fontsize=10)
-        bottom.plot(time, (flux - model) * PPM, ".", ms=2.5, color=_POINTS)
+        bottom.plot(time, (flux - model) / PPM, ".", ms=2.5, color=_POINTS)
         bottom.axhline(0, color=_TRUTH)
         words = f"time, h\nresiduals {statistics['rms_ppm']:.0f} ppm rms, expected {statistics['sigma_ppm']:.0f}"
         bottom.set_xlabel(f"{words}; chi2 per sample {statistics['chi2']:.2f}", fontsize=9)

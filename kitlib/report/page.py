@@ -14,12 +14,12 @@ from typing import Any
 import jinja2
 import numpy as np
 
+from ..instruments import PPM
 from ..products import Array
 from ..provenance import write_atomic
 from .calibrationtable import by_range, calibration, loss_of_planets
 from .data import ReportData
 from .diagnostics import (
-    PPM,
     all_parts,
     event_groups,
     events_by_planet,
@@ -64,7 +64,7 @@ def render(data: ReportData) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["ppm"] = lambda depth: f"{depth * PPM:,.0f}".replace(",", "\u202f")
+    environment.filters["ppm"] = lambda depth: f"{depth / PPM:,.0f}".replace(",", "\u202f")
     style = (_FOLDER / "page.css").read_text(encoding="utf-8")
     scripts = [(_FOLDER / name).read_text(encoding="utf-8") for name in _SCRIPTS]
     scores = planet_scores(data)

@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from ..instruments import MOLECULAR_BANDS_UM
+from ..instruments import MOLECULAR_BANDS_UM, PPM
 from ..products import Array, LightCurveFit
 from ..reliability import quantile_band
 from .calibrationtable import by_bin, cells
 from .data import ReportData
 from .diagnostics import (
     CURVE_LEVELS,
-    PPM,
     PartReliability,
     all_parts,
     events_by_planet,
@@ -86,12 +85,12 @@ def _planets(data: ReportData) -> list[dict[str, Any]]:
 
 def _planet(data: ReportData, row: int, scores: Array | None, events: list[Mapping[str, Any]]) -> dict[str, Any]:
     planet = int(data.prediction.planet_id[row])
-    sigma = np.maximum(np.rint(data.prediction.sigma[row] * PPM * SPECTRUM_STEPS), 1)
+    sigma = np.maximum(np.rint(data.prediction.sigma[row] / PPM * SPECTRUM_STEPS), 1)
     return {
         "id": str(planet),
-        "mu": steps(data.prediction.mu[row], PPM * SPECTRUM_STEPS),
+        "mu": steps(data.prediction.mu[row], SPECTRUM_STEPS / PPM),
         "sigma": sigma.astype(np.int64).tolist(),
-        "truth": None if data.truth is None else steps(data.truth[row], PPM * SPECTRUM_STEPS),
+        "truth": None if data.truth is None else steps(data.truth[row], SPECTRUM_STEPS / PPM),
         "score": None if scores is None else [_finite(value, 4) for value in scores[row]],
         "curves": [_curve(panel) for panel in data.panels_of(planet) if usable(panel).any()],
         "events": [[str(e.get(key) or "") for key in ("stage", "event", "reason")] for e in events[:MAX_PLANET_EVENTS]],
@@ -112,8 +111,8 @@ def _curve(panel: LightCurveFit) -> dict[str, Any]:
         "visit": int(panel.visit),
         "instrument": str(panel.instrument),
         "time": steps(time, TIME_STEPS),
-        "model": steps(model - 1, PPM),
-        "residual": _whole(flux - model, PPM),
+        "model": steps(model - 1, 1 / PPM),
+        "residual": _whole(flux - model, 1 / PPM),
         "averaged": averaged,
         "statistics": {name: _finite(value, 3) for name, value in statistics.items()},
     }
