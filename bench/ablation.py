@@ -99,8 +99,7 @@ def held_out(count: int, prior: SpectralPrior, workers: int) -> dict[str, HeldOu
 
 def row_of(answer: Posterior, one: HeldOut, naive: tuple[float, float]) -> dict[str, float]:
     """Score of an answer as it is, and calibrated out of fold."""
-    sigma = np.sqrt(np.diagonal(answer.cov, axis1=1, axis2=2).astype(np.float64))
-    plain = gll_score(np.maximum(answer.mean, 1e-6), sigma, one.truth.depth, *naive)
+    plain = gll_score(np.maximum(answer.mean, 1e-6), answer.sigma, one.truth.depth, *naive)
     better = cross_calibrate(answer, one.truth, naive=naive)
     calibrated = gll_score(better.mu, better.sigma, one.truth.depth, *naive)
     return {"plain": plain.total, "calibrated": calibrated.total}

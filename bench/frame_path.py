@@ -71,7 +71,7 @@ def main() -> None:
     found = {}
     for name, planets in (("frames", framed), ("direct", direct)):
         posterior, _ = fit_planets(planets, catalogue, shipped_prior(), PhysfitConfig(), progress=False)
-        error, sigma = posterior.mean - truth, np.sqrt(np.diagonal(posterior.cov, axis1=1, axis2=2))
+        error, sigma = posterior.mean - truth, posterior.sigma
         level = error[:, 1:].mean(1)
         level_sigma = np.sqrt(posterior.cov[:, 1:, 1:].mean(axis=(1, 2), dtype=np.float64))
         found[name] = [

@@ -36,7 +36,7 @@ from kitlib.physfit import fit_planets, measure_stars  # noqa: E402
 from kitlib.posterior import join  # noqa: E402
 from kitlib.pretraining import draw_planets  # noqa: E402
 from kitlib.prior import Shapes, SpectralPrior, learn_prior  # noqa: E402
-from kitlib.products import Array, Posterior, Spectra  # noqa: E402
+from kitlib.products import Array, Spectra  # noqa: E402
 from kitlib.provenance import write_atomic  # noqa: E402
 from kitlib.reliability import reliability_by_part  # noqa: E402
 from kitlib.schema import PhysfitConfig, PriorConfig  # noqa: E402
@@ -99,11 +99,6 @@ def row_of(mu: Array, sigma: Array, truth: Array, naive: tuple[float, float], co
     return row
 
 
-def uncalibrated(posterior: Posterior) -> Array:
-    """Sigma as the fit gives it, (P, 283)."""
-    return np.sqrt(np.diagonal(posterior.cov, axis1=1, axis2=2)).astype(np.float64)
-
-
 def judged(
     held_out: Population,
     prior: SpectralPrior,
@@ -132,7 +127,7 @@ def judged(
     answers = {"physics": posterior, "v50": answered(models, posterior, catalogue)}
     print(f"physical fit {seconds:.2f} s a planet, model {(time.perf_counter() - start) / count:.4f} s", flush=True)
     for kind, found in answers.items():
-        rows[f"{kind}, uncalibrated"] = row_of(found.mean, uncalibrated(found), depth, naive, found.cov)
+        rows[f"{kind}, uncalibrated"] = row_of(found.mean, found.sigma, depth, naive, found.cov)
         answer, cov = apply(calibrators[kind], found), calibrated_covariance(calibrators[kind], found)
         rows[kind] = row_of(answer.mu, answer.sigma, depth, naive, cov) | {"fallbacks": fallbacks}
     for name, given in (("oracle, stars unknown", singles), ("oracle", [None] * count)):

@@ -9,7 +9,7 @@ where each f is a factor times planet-wise terms for residual quality (a power o
 contact, and each a is a floor in ppm added in quadrature. The mean is corrected by an offset of FGS1, an offset of the
 level, and a scale of the shape around its level.
 
-A planet whose fit failed (diagnostics["fallback"] >= 2) carries the population prior, which no residual of a fit can
+A planet whose fit failed (`Posterior.is_population`) carries the population prior, which no residual of a fit can
 judge: it keeps its mean and covariance.
 """
 
@@ -29,7 +29,6 @@ VERSION = 1
 MIN_SIGMA = 1e-8  # far below any real sigma (> 1e-6); keeps rounding of a float32 covariance from reaching zero
 MIN_DEPTH = 1e-6  # the score refuses negative depths; real ones are above .003
 LN_CHI2_RANGE = 2.0  # |ln(chi2 / reference)| is cut here: a wild fit is not extrapolated without end
-POPULATION = 2  # diagnostics["fallback"] from here on: no fit, the population prior
 QUALITY = ("chi2_white", "visits", "missing_contact")  # the diagnostics that a calibrator may use
 
 
@@ -117,13 +116,6 @@ def calibrated_covariance(calibrator: Calibrator, posterior: Posterior) -> Array
     return out
 
 
-def select(posterior: Posterior, index: NDArray[Any]) -> Posterior:
-    """The posterior of a subset of planets, by boolean mask or integer index."""
-    diagnostics = {name: values[index] for name, values in posterior.diagnostics.items()}
-    inputs = {name: values[index] for name, values in posterior.inputs.items()}
-    return Posterior(posterior.planet_id[index], posterior.mean[index], posterior.cov[index], diagnostics, inputs)
-
-
 @dataclass(frozen=True)
 class Parts:
     """A posterior of P planets taken apart; variances are depth squared."""
@@ -144,7 +136,7 @@ def take_apart(posterior: Posterior, calibrator: Calibrator) -> Parts:
     level_var, cross, shape_var = airs_variances(posterior.cov)
     mean = np.asarray(posterior.mean, np.float64)
     level = mean[:, 1:].mean(axis=1)
-    fitted = ~is_population(posterior)
+    fitted = ~posterior.is_population
     return Parts(
         fgs1=mean[:, 0],
         level=level,
@@ -175,11 +167,6 @@ def _quality(posterior: Posterior, calibrator: Calibrator, fitted: NDArray[np.bo
         else:
             columns[:, index] = values > (1.5 if name == "visits" else 0.5)
     return np.where(fitted[:, None], columns, 0.0)
-
-
-def is_population(posterior: Posterior) -> NDArray[np.bool_]:
-    """(P,) planets that carry the population prior instead of a fit."""
-    return np.asarray(posterior.diagnostics.get("fallback", np.zeros(len(posterior.planet_id)))) >= POPULATION
 
 
 def quality_factors(parts: Parts, c: Calibrator) -> Array:

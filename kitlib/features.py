@@ -23,7 +23,6 @@ from safetensors.torch import load, save
 from torch import Tensor
 from tqdm import tqdm
 
-from .calibrator import is_population
 from .instruments import AIRS, FGS1, N_AIRS_BINS, N_BINS
 from .products import Array, Catalogue, Posterior
 from .provenance import write_atomic
@@ -215,7 +214,7 @@ def features_of(posterior: Posterior, catalogue: Catalogue, inputs: dict[str, Ar
         present=torch.as_tensor(np.asarray(inputs["present"]) > 0.5),
         nodes=_nodes(base, inputs),
         meta=_metadata(posterior, catalogue, base),
-        fitted=torch.as_tensor(~is_population(posterior)),
+        fitted=torch.as_tensor(~posterior.is_population),
         **base,
     )
 

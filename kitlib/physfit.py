@@ -26,7 +26,7 @@ from .instruments import AIRS
 from .jointfit import joint_fit, measure_limb_darkening
 from .limbdarkening import Measured
 from .prior import SpectralPrior, ln_scale_height_depth
-from .products import Array, Catalogue, LightCurveFit, PlanetLightCurves, Posterior
+from .products import POPULATION, Array, Catalogue, LightCurveFit, PlanetLightCurves, Posterior
 from .provenance import EventLog
 from .schema import PhysfitConfig
 from .transit import transit_duration_h
@@ -100,7 +100,8 @@ def _combined(
 
 def _population(planet: PlanetLightCurves, prior: SpectralPrior, reason: str) -> PlanetFit:
     mean, cov = prior.population()
-    return PlanetFit(mean, cov, {"fallback": 2.0, "visits": float(len(planet.visits))}, [], no_inputs(), reason)
+    diagnostics = {"fallback": float(POPULATION), "visits": float(len(planet.visits))}
+    return PlanetFit(mean, cov, diagnostics, [], no_inputs(), reason)
 
 
 def _fitted_series(fit: Fit, period_days: float) -> list[FittedSeries]:

@@ -327,8 +327,8 @@ def _files(folder: Path) -> list[Path]:
 
 def _report_fallbacks(stage: Stage, posterior: Posterior) -> None:
     """Count the planets without a full fit in the event log, and say so aloud: a valid file can be a worthless one."""
-    level = posterior.diagnostics["fallback"]
-    counts = {"planets": len(level), "reduced_fit": int((level == 1).sum()), "population": int((level >= 2).sum())}
+    level, population = posterior.diagnostics["fallback"], int(posterior.is_population.sum())
+    counts = {"planets": len(level), "reduced_fit": int((level == 1).sum()), "population": population}
     stage.events.emit(stage.name, "summary", **counts)
     if counts["population"]:
         warnings.warn(

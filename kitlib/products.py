@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .instruments import Instrument
 
 Array = NDArray[np.floating]
+POPULATION = 2  # diagnostics["fallback"] from here on: no fit, the population prior
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,22 @@ class Posterior:
     cov: Array  # (P, 283, 283) float32, symmetric positive definite
     diagnostics: dict[str, Array]  # name -> (P,): chi2, fallback level, visits, missing egress, ...
     inputs: dict[str, Array] = field(default_factory=dict)  # name -> (P, ...): what the fusion model sees, `features`
+
+    def take(self, index: NDArray[np.bool_] | NDArray[np.integer] | slice) -> "Posterior":
+        """The same for a subset of planets, in the order of `index`."""
+        diagnostics = {name: values[index] for name, values in self.diagnostics.items()}
+        inputs = {name: values[index] for name, values in self.inputs.items()}
+        return Posterior(self.planet_id[index], self.mean[index], self.cov[index], diagnostics, inputs)
+
+    @property
+    def sigma(self) -> Array:
+        """(P, 283) float64 standard deviation of each bin."""
+        return np.sqrt(np.diagonal(self.cov, axis1=1, axis2=2).astype(np.float64))
+
+    @property
+    def is_population(self) -> NDArray[np.bool_]:
+        """(P,) planets that carry the population prior instead of a fit."""
+        return np.asarray(self.diagnostics.get("fallback", np.zeros(len(self.planet_id)))) >= POPULATION
 
 
 @dataclass(frozen=True)

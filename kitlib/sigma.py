@@ -22,9 +22,7 @@ from .calibrator import (
     Parts,
     apply,
     calibrated_moments,
-    is_population,
     quality_factors,
-    select,
     take_apart,
     unusable,
 )
@@ -47,7 +45,7 @@ def fit_calibrator(posterior: Posterior, truth: Spectra, naive: tuple[float, flo
 
     Args:
         posterior: of P planets, uncalibrated; diagnostics `chi2_white`, `visits`, `missing_contact` are used where
-            present (NaN: neutral), `fallback` >= 2 leaves a planet out.
+            present (NaN: neutral); planets without a fit of their own are left out.
         truth: their true spectra, same ids in the same order.
         naive: the metric's naive mean and sigma; None: those of `truth`.
 
@@ -61,10 +59,10 @@ def fit_calibrator(posterior: Posterior, truth: Spectra, naive: tuple[float, flo
         )
     if not np.array_equal(posterior.planet_id, truth.planet_id):
         raise ValueError("posterior and truth do not hold the same planets in the same order; align them by planet_id")
-    use = ~is_population(posterior)
+    use = ~posterior.is_population
     if not use.any():
         raise ValueError("no planet with a fit of its own to calibrate on: see the fallbacks in events.jsonl")
-    fitted, depth = select(posterior, use), np.asarray(truth.depth, np.float64)
+    fitted, depth = posterior.take(use), np.asarray(truth.depth, np.float64)
     start = Calibrator(
         chi2_reference=_chi2_reference(fitted),
         quality=tuple(name for name in QUALITY if name in fitted.diagnostics),
@@ -96,8 +94,8 @@ def cross_calibrate(
     for held_out in range(folds):
         inside = fold != held_out
         spectra = Spectra(truth.planet_id[inside], truth.depth[inside])
-        calibrator = fit_calibrator(select(posterior, inside), spectra, naive)
-        calibrated = apply(calibrator, select(posterior, ~inside))
+        calibrator = fit_calibrator(posterior.take(inside), spectra, naive)
+        calibrated = apply(calibrator, posterior.take(~inside))
         mu[~inside], sigma[~inside] = calibrated.mu, calibrated.sigma
     return Prediction(posterior.planet_id.copy(), mu, sigma)
 

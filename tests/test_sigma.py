@@ -9,7 +9,7 @@ from scipy.optimize import approx_fprime
 from scipy.stats import norm
 
 from kitlib import sigma as sigma_module
-from kitlib.calibrator import Calibrator, CalibratorError, apply, calibrated_covariance, select
+from kitlib.calibrator import Calibrator, CalibratorError, apply, calibrated_covariance
 from kitlib.instruments import PPM
 from kitlib.metric import gll_score, naive_statistics
 from kitlib.products import Posterior, Spectra
@@ -65,8 +65,8 @@ def campaign(seed, planets=PLANETS, fgs1=1.0, level=1.0, shape=1.0, offset=(0.0,
 def halves(posterior, truth):
     half = len(truth.planet_id) // 2
     return (
-        (select(posterior, slice(0, half)), Spectra(truth.planet_id[:half], truth.depth[:half])),
-        (select(posterior, slice(half, None)), Spectra(truth.planet_id[half:], truth.depth[half:])),
+        (posterior.take(slice(0, half)), Spectra(truth.planet_id[:half], truth.depth[:half])),
+        (posterior.take(slice(half, None)), Spectra(truth.planet_id[half:], truth.depth[half:])),
     )
 
 
@@ -119,8 +119,8 @@ def test_held_out_z_scores_are_unit_by_part(misscaled):
 def test_fifty_well_calibrated_planets_are_left_alone():
     """No overfit: on a posterior that is already right, calibrating on 50 planets costs held-out planets < .004."""
     posterior, truth = campaign(2, planets=200)
-    fit = select(posterior, slice(0, 50)), Spectra(truth.planet_id[:50], truth.depth[:50])
-    held_out, depth = select(posterior, slice(50, None)), truth.depth[50:]
+    fit = posterior.take(slice(0, 50)), Spectra(truth.planet_id[:50], truth.depth[:50])
+    held_out, depth = posterior.take(slice(50, None)), truth.depth[50:]
     calibrator, naive = fit_calibrator(*fit), naive_statistics(truth.depth)
     loss = score(apply(Calibrator(), held_out), Spectra(held_out.planet_id, depth), naive) - score(
         apply(calibrator, held_out), Spectra(held_out.planet_id, depth), naive
@@ -206,6 +206,25 @@ def test_calibrated_covariance_agrees_with_an_explicit_matrix_and_with_apply():
         np.linalg.multi_dot([np.ones(282), c[0, 1:, 1:].astype(float), np.ones(282)]) / 282**2 for c in (expected, cov)
     )
     assert after - before == pytest.approx((30 * PPM) ** 2, rel=1e-3), "only the level's floor moves the level"
+
+
+def test_a_posterior_tells_its_sigma_its_subsets_and_who_has_no_fit():
+    posterior, _ = campaign(7, planets=4)
+    assert not posterior.is_population.any()
+    posterior = replace(
+        posterior,
+        diagnostics={"fallback": np.array([0.0, 1.0, 2.0, np.nan])},
+        inputs={"present": np.arange(8).reshape(4, 2)},
+    )
+    assert posterior.is_population.tolist() == [False, False, True, False]
+    assert posterior.sigma.dtype == np.float64
+    np.testing.assert_allclose(posterior.sigma[3, 7] ** 2, posterior.cov[3, 7, 7], rtol=1e-12)
+    for index in (np.array([2, 0]), slice(2, None, -2)):
+        some = posterior.take(index)
+        assert some.planet_id.tolist() == posterior.planet_id[[2, 0]].tolist()
+        assert some.inputs["present"].tolist() == [[4, 5], [0, 1]] and some.is_population.tolist() == [True, False]
+        np.testing.assert_array_equal(some.cov, posterior.cov[[2, 0]])
+    assert posterior.take(posterior.is_population).mean.tolist() == posterior.mean[[2]].tolist()
 
 
 def test_failed_fits_keep_the_population_prior_and_are_not_learnt_from():

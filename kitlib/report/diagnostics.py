@@ -15,7 +15,7 @@ from scipy.stats import norm
 from ..decomposition import weighted
 from ..instruments import N_AIRS_BINS, PPM, bin_weights
 from ..metric import gll_per_bin
-from ..products import Array, LightCurveFit
+from ..products import POPULATION, Array, LightCurveFit
 from ..reliability import COVERAGE, level_shape_z, pit_histogram, quantile_pairs, summarise
 from ..rules import text_of
 from .data import ReportData
@@ -29,7 +29,10 @@ _SUSPECT = {
     "chi2_joint": "chi2 per sample of the joint fit",
     "autocorrelation": "autocorrelation of the white residuals",
 }
-_FALLBACKS = {1: "joint fit at the catalogue's geometry", 2: "population prior, the light curves were not used"}
+_FALLBACKS = {
+    1: "joint fit at the catalogue's geometry",
+    POPULATION: "population prior, the light curves were not used",
+}
 
 
 @dataclass(frozen=True)
