@@ -105,7 +105,8 @@ def _likelihood(planet: PlanetLightCurves, truth: Truth, system: Systems, row: C
             if instrument is not AIRS:
                 columns[known.index("delay", MAX_TIMING_OFFSET_H / np.sqrt(3))] = gain * slopes["t0"]
             if row is not None:
-                for part, sd, offset, slope in _limb_slopes(system, truth.depth, t0_h, curve, bins):
+                stars = _limb_slopes(system, row.stellar_temperature_k, truth.depth, t0_h, curve, bins)
+                for part, sd, offset, slope in stars:
                     columns[known.index(part, sd, offset)] = gain * slope
             for k, (basis, sd) in enumerate(_drift_slopes(visit.visit.drift[name], curve.time_h, instrument.n_bins)):
                 columns[known.index(f"{name}_{number}_{k}", sd)] = basis * transit
@@ -127,13 +128,16 @@ def _catalogue_errors(row: Catalogue, system: Systems) -> tuple[float, float]:
 
 
 def _limb_slopes(
-    system: Systems, depth: Array, t0_h: float, curve: LightCurve, bins: slice
+    system: Systems, temperature_k: Array, depth: Array, t0_h: float, curve: LightCurve, bins: slice
 ) -> list[tuple[str, float, float, Array]]:
-    """For each of a star's twelve limb-darkening numbers: name, prior sd, prior mean less truth, derivative (T, W)."""
+    """For each of a star's twelve limb-darkening numbers: name, prior sd, prior mean less truth, derivative (T, W).
+
+    The numbers are counted from what is usual at the catalogue's temperature.
+    """
     fine = sample_times(curve.instrument, int(curve.pairs.sum()), len(curve.time_h))[2]
 
     def star(numbers: Array) -> Systems:
-        known = limb_darkening_fields(system.stellar_temperature_k, numbers[:8, None], numbers[None, 8:])
+        known = limb_darkening_fields(temperature_k, numbers[:8, None], numbers[None, 8:])
         return replace(system, **known)
 
     def flat(one: Systems) -> Array:

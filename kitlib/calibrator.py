@@ -6,8 +6,9 @@ part has a factor of its own. With the level L = mean_b d_b and the shape S_b = 
     var_b = f_L^2 var L + f_S^2 var S_b + 2 f_L f_S cov(L, S_b) + a_L^2 + a_S^2,        FGS1: f_F^2 var + a_F^2,
 
 where each f is a factor times planet-wise terms for residual quality (a power of chi2), a second visit and a missing
-contact, and each a is a floor in ppm added in quadrature. The mean is corrected by an offset of FGS1, an offset of the
-level, and a scale of the shape around its level.
+contact, and each a is a floor in ppm added in quadrature. The mean is corrected by a scale
+of FGS1, of the level, and of the shape around it: limb darkening that is not quite the star's is wrong by a fraction of
+the depth.
 
 A planet whose fit failed (`Posterior.is_population`) carries the population prior, which no residual of a fit can
 judge: it keeps its mean and covariance.
@@ -49,9 +50,9 @@ class Calibrator:
     floor_fgs1_ppm: float = 0.0  # added in quadrature, after the factors
     floor_level_ppm: float = 0.0
     floor_shape_ppm: float = 0.0
-    offset_fgs1_ppm: float = 0.0  # added to the mean
-    offset_level_ppm: float = 0.0
-    shape_scale: float = 1.0  # multiplies the mean shape around its level
+    scale_fgs1: float = 1.0  # multiplies the mean of each part; the shape around its level
+    scale_level: float = 1.0
+    scale_shape: float = 1.0
     chi2_reference: float = 1.0  # median chi2_white of the planets that it was fitted on
     quality: tuple[str, ...] = ()  # diagnostics that it uses, of QUALITY
     fitted_on: tuple[int, ...] = ()  # planet ids; a score or a reliability on these is not an honest one
@@ -190,11 +191,9 @@ def calibrated_moments(parts: Parts, c: Calibrator) -> tuple[Array, Array]:
     variance = np.hstack([fgs1**2 * parts.fgs1_var[:, None], airs_var]) + np.hstack(
         [floors[:, :1], np.repeat(floors[:, 1:].sum(axis=1, keepdims=True), N_AIRS_BINS, axis=1)]
     )
-    on = parts.fitted.astype(float)
-    mean_level = parts.level + on * c.offset_level_ppm * PPM
-    mean_shape = parts.shape * np.where(parts.fitted, c.shape_scale, 1.0)[:, None]
-    mean_fgs1 = parts.fgs1 + on * c.offset_fgs1_ppm * PPM
-    return np.hstack([mean_fgs1[:, None], mean_level[:, None] + mean_shape]), np.maximum(variance, MIN_SIGMA**2)
+    scales = np.where(parts.fitted, np.array([[c.scale_fgs1], [c.scale_level], [c.scale_shape]]), 1.0)[:, :, None]
+    mean_airs = scales[1] * parts.level[:, None] + scales[2] * parts.shape
+    return np.hstack([scales[0] * parts.fgs1[:, None], mean_airs]), np.maximum(variance, MIN_SIGMA**2)
 
 
 def _refuse_constant(name: str) -> float:
@@ -203,7 +202,7 @@ def _refuse_constant(name: str) -> float:
 
 _POSITIVE = (
     *("factor_fgs1", "factor_level", "factor_shape", "two_visit_factor", "missing_contact_factor"),
-    *("shape_scale", "chi2_reference"),
+    *("scale_fgs1", "scale_level", "scale_shape", "chi2_reference"),
 )
 
 

@@ -41,7 +41,8 @@ def fit_calibrator(posterior: Posterior, truth: Spectra, naive: tuple[float, flo
     tie-breaker) minus 1 / (2 P) * sum over parameters of nat_i ((theta_i - theta0_i) / tau_i)^2, where nat_i is the
     score that one unit of log-likelihood of the parts that it acts on is worth: the prior of each parameter weighs as
     much as one Gaussian measurement of width tau_i beside P planets. tau: .5 for ln of the three factors and for the
-    chi2 exponent, .3 for ln of the other factors, 30 ppm for floors and offsets, .1 for the shape's scale.
+    chi2 exponent, .3 for ln of the other factors, 30 ppm for floors, .002 for the
+    scales of FGS1 and of the level, .1 for that of the shape.
 
     Args:
         posterior: of P planets, uncalibrated; diagnostics `chi2_white`, `visits`, `missing_contact` are used where
@@ -139,9 +140,9 @@ _PARAMETERS = (
     _Parameter("floor_fgs1_ppm", "variance", 30.0, 0, 100, True, False),
     _Parameter("floor_level_ppm", "variance", 30.0, 0, 100, False, True),
     _Parameter("floor_shape_ppm", "variance", 30.0, 0, 100, False, True),
-    _Parameter("offset_fgs1_ppm", "plain", 30.0, -20, 20, True, False),
-    _Parameter("offset_level_ppm", "plain", 30.0, -20, 20, False, True),
-    _Parameter("shape_scale", "plain", 0.1, -8, 8, False, True, 1.0),
+    _Parameter("scale_fgs1", "plain", 2e-3, -25, 25, True, False, 1.0),
+    _Parameter("scale_level", "plain", 2e-3, -25, 25, False, True, 1.0),
+    _Parameter("scale_shape", "plain", 0.1, -8, 8, False, True, 1.0),
 )
 
 
@@ -218,7 +219,7 @@ class _Problem:
             "floor_fgs1_ppm": bins.by_variance[:, 0].sum(),
             "floor_level_ppm": airs_var.sum() + level.by_variance.sum(),
             "floor_shape_ppm": airs_var.sum() + shape.by_variance.sum(),
-            "offset_fgs1_ppm": bins.by_mean[:, 0].sum() * PPM,
-            "offset_level_ppm": (airs_mean.sum(axis=1) + level.by_mean).sum() * PPM,
-            "shape_scale": ((airs_mean + shape.by_mean) * parts.shape).sum(),
+            "scale_fgs1": bins.by_mean[:, 0] @ parts.fgs1,
+            "scale_level": (airs_mean.sum(axis=1) + level.by_mean) @ parts.level,
+            "scale_shape": ((airs_mean + shape.by_mean) * parts.shape).sum(),
         }

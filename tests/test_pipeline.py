@@ -156,7 +156,7 @@ def test_a_new_calibrator_beside_an_old_submission_is_said(campaign, run, tmp_pa
     assert main(["diagnose", *words(campaign, out), "model=physics"]) == 2
     assert "predict.yaml says v50" in capsys.readouterr().err
     calibrator = json.loads((out / "calibrator_v50.json").read_text())
-    (out / "calibrator_v50.json").write_text(json.dumps(calibrator | {"offset_level_ppm": 1.0}))
+    (out / "calibrator_v50.json").write_text(json.dumps(calibrator | {"scale_level": 1.001}))
     with pytest.warns(UserWarning, match="calibrator_v50.json is not what `predict` read"):
         pipeline.diagnose(compose("diagnose", [*words(campaign, out), "report.heavy=false"]), what="calibration")
     assert main(["predict", *words(campaign, out)]) == 2  # a `train` that was killed would look like this

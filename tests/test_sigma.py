@@ -44,8 +44,8 @@ def rescaled(cov, fgs1, level, shape):
     return np.einsum("ij,pjk,lk->pil", matrix, cov, matrix, optimize=True)
 
 
-def campaign(seed, planets=PLANETS, fgs1=1.0, level=1.0, shape=1.0, offset=(0.0, 0.0), extra=None):
-    """A posterior that states `cov` while truth - mean has the rescaled covariance and a bias, independent of the mean.
+def campaign(seed, planets=PLANETS, fgs1=1.0, level=1.0, shape=1.0, scale=(1.0, 1.0), extra=None):
+    """A posterior that states `cov` while truth - mean has the rescaled covariance, and a bias in proportion to mean.
 
     `extra(rng, planets)` gives a factor per planet on every error and the diagnostics that betray it.
     """
@@ -57,7 +57,7 @@ def campaign(seed, planets=PLANETS, fgs1=1.0, level=1.0, shape=1.0, offset=(0.0,
     error = factor[:, None] * np.einsum("pij,pj->pi", chol, rng.standard_normal((planets, 283)))
     wave = np.sin(np.arange(283) / 40 + rng.uniform(0, 6, (planets, 1)))
     mean = np.exp(rng.normal(-4.4, 0.5, (planets, 1))) + 2e-4 * wave
-    bias = np.append(offset[0], np.full(282, offset[1])) * PPM
+    bias = np.hstack([mean[:, :1] * (scale[0] - 1), np.tile(mean[:, 1:].mean(1, keepdims=True) * (scale[1] - 1), 282)])
     ids = rng.choice(10**9, planets, replace=False).astype(np.int64)
     return Posterior(ids, mean, stated.astype(np.float32), diagnostics), Spectra(ids, mean + error + bias)
 
@@ -76,29 +76,27 @@ def score(prediction, truth, naive):
 
 @pytest.fixture(scope="module")
 def misscaled():
-    posterior, truth = campaign(1, fgs1=1.5, level=2.0, shape=0.7, offset=(60.0, -40.0))
+    posterior, truth = campaign(1, fgs1=1.5, level=2.0, shape=0.7, scale=(1.005, 0.997))
     fit, held_out = halves(posterior, truth)
     return fit, held_out, fit_calibrator(*fit), naive_statistics(truth.depth)
 
 
-def test_the_fit_recovers_factors_and_offsets(misscaled):
+def test_the_fit_recovers_factors_and_scales(misscaled):
     """Stated errors: one number a planet gives its factor to 1/sqrt(2 120) = 6.5 %; the tolerance is 2.5 of these."""
     calibrator = misscaled[2]
     assert calibrator.factor_fgs1 == pytest.approx(1.5, rel=0.16)
     assert calibrator.factor_level == pytest.approx(2.0, rel=0.16)
     assert calibrator.factor_shape == pytest.approx(0.7, rel=0.05)
-    # FGS1: 60 ppm of error a planet / sqrt(120) = 5.5 ppm; level: 50 / sqrt(120) = 4.6 ppm
-    assert calibrator.offset_fgs1_ppm == pytest.approx(60, abs=14)
-    assert calibrator.offset_level_ppm == pytest.approx(-40, abs=14)
+    # FGS1: 60 ppm of 1.3 % a planet / sqrt(120) = 4.2e-4; level: 50 ppm, 3.5e-4
+    assert calibrator.scale_fgs1 == pytest.approx(1.005, abs=1.1e-3)
+    assert calibrator.scale_level == pytest.approx(0.997, abs=0.9e-3)
 
 
 def test_calibration_raises_the_score_of_planets_it_never_saw(misscaled):
     _, (posterior, truth), calibrator, naive = misscaled
     assert calibrator.unseen(posterior.planet_id).all()
     before, after = (score(apply(c, posterior), truth, naive) for c in (Calibrator(), calibrator))
-    oracle = Calibrator(
-        factor_fgs1=1.5, factor_level=2.0, factor_shape=0.7, offset_fgs1_ppm=60.0, offset_level_ppm=-40.0
-    )
+    oracle = Calibrator(factor_fgs1=1.5, factor_level=2.0, factor_shape=0.7, scale_fgs1=1.005, scale_level=0.997)
     best = score(apply(oracle, posterior), truth, naive)
     assert after > before + 0.03
     assert best - after < 0.004
@@ -179,17 +177,17 @@ def test_one_planet_by_hand():
         floor_fgs1_ppm=7.0,
         floor_level_ppm=1.0,
         floor_shape_ppm=2.0,
-        offset_fgs1_ppm=11.0,
-        offset_level_ppm=-13.0,
-        shape_scale=0.8,
+        scale_fgs1=1.1,
+        scale_level=0.95,
+        scale_shape=0.8,
         quality=("chi2_white",),
     )
     got = apply(calibrator, posterior)
     # every factor is doubled by chi2 = 4 to the power 1/2
     assert got.sigma[0, 0] / PPM == pytest.approx(np.sqrt((2 * 2 * 5) ** 2 + 7**2), rel=1e-6)
     np.testing.assert_allclose(got.sigma[0, 1:] / PPM, np.sqrt(36 * 4 + 1 * 9 + 1 + 4), rtol=1e-6)
-    assert got.mu[0, 0] == pytest.approx(0.01 + 11 * PPM, rel=1e-12)
-    np.testing.assert_allclose(got.mu[0, 1:], 0.01 - 13 * PPM + 0.8 * shape * PPM, rtol=1e-10)
+    assert got.mu[0, 0] == pytest.approx(0.011, rel=1e-12)
+    np.testing.assert_allclose(got.mu[0, 1:], 0.0095 + 0.8 * shape * PPM, rtol=1e-10)
 
 
 def test_calibrated_covariance_agrees_with_an_explicit_matrix_and_with_apply():
@@ -236,7 +234,7 @@ def test_failed_fits_keep_the_population_prior_and_are_not_learnt_from():
     broken = replace(posterior, mean=mean, diagnostics={"fallback": fallback, "visits": np.ones(40)})
     calibrator = fit_calibrator(broken, truth)
     assert posterior.planet_id[5] not in calibrator.fitted_on and posterior.planet_id[6] in calibrator.fitted_on
-    doubled = replace(calibrator, factor_fgs1=2.0, factor_level=2.0, offset_fgs1_ppm=100.0)
+    doubled = replace(calibrator, factor_fgs1=2.0, factor_level=2.0, scale_fgs1=1.01)
     got = apply(doubled, broken)
     np.testing.assert_allclose(got.mu[5], 0.5, rtol=1e-12)
     np.testing.assert_allclose(got.sigma[5], np.sqrt(np.diagonal(broken.cov[5])), rtol=1e-5)
@@ -258,7 +256,7 @@ def test_the_gradient_is_the_derivative_of_the_loss():
         diagnostics = {"chi2_white": rng.uniform(0.5, 2, planets), "visits": 1.0 + two, "missing_contact": 1.0 - two}
         return np.ones(planets), diagnostics
 
-    posterior, truth = campaign(9, planets=6, fgs1=1.3, offset=(20.0, 20.0), extra=extra)
+    posterior, truth = campaign(9, planets=6, fgs1=1.3, scale=(1.002, 1.002), extra=extra)
     start = Calibrator(quality=sigma_module.QUALITY)
     weight = np.random.default_rng(0).uniform(0.001, 0.01, truth.depth.shape)
     parts = sigma_module.take_apart(posterior, start)
@@ -289,8 +287,8 @@ def test_json_round_trip_is_exact(misscaled):
         ({"factor_level": 0}, "factor_level"),
         ({"factor_shape": "1.0"}, "factor_shape"),
         ({"floor_shape_ppm": -2.0}, "floor_shape_ppm"),
-        ({"offset_level_ppm": None}, "offset_level_ppm"),
-        ({"shape_scale": True}, "shape_scale"),
+        ({"scale_level": None}, "scale_level"),
+        ({"scale_shape": True}, "scale_shape"),
         ({"chi2_reference": float("nan")}, "NaN"),
         ({"chi2_exponent": float("inf")}, "Infinity"),
         ({"quality": ["mood"]}, "quality"),
@@ -334,7 +332,7 @@ def test_an_unusable_posterior_is_nan_and_costs_that_planet_alone():
 
 def test_negative_depths_never_leave():
     posterior, _ = campaign(10, planets=2)
-    got = apply(Calibrator(offset_fgs1_ppm=-1e6, offset_level_ppm=-1e6), posterior)
+    got = apply(Calibrator(), replace(posterior, mean=posterior.mean - 1))
     assert (got.mu > 0).all()
 
 
