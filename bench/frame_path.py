@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 from kitlib.instruments import AIRS, FGS1  # noqa: E402
 from kitlib.lightcurves import calibrate_planets, read_lightcurves  # noqa: E402
 from kitlib.physfit import fit_planets  # noqa: E402
+from kitlib.posterior import level_moments  # noqa: E402
 from kitlib.prior import shipped_prior  # noqa: E402
 from kitlib.products import Array, PlanetLightCurves  # noqa: E402
 from kitlib.provenance import EventLog, write_atomic  # noqa: E402
@@ -73,7 +74,7 @@ def main() -> None:
         posterior, _ = fit_planets(planets, catalogue, shipped_prior(), PhysfitConfig(), progress=False)
         error, sigma = posterior.mean - truth, posterior.sigma
         level = error[:, 1:].mean(1)
-        level_sigma = np.sqrt(posterior.cov[:, 1:, 1:].mean(axis=(1, 2), dtype=np.float64))
+        level_sigma = np.sqrt(level_moments(posterior.cov)[0])
         found[name] = [
             {f"noise {key}": value for key, value in noise_ppm(planet).items()}
             | {"error FGS1": 1e6 * error[i, 0], "error AIRS level": 1e6 * level[i]}

@@ -24,6 +24,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from .instruments import AIRS, FGS1, N_AIRS_BINS, N_BINS
+from .posterior import level_moments
 from .products import Array, Catalogue, Posterior
 from .provenance import write_atomic
 
@@ -221,10 +222,10 @@ def features_of(posterior: Posterior, catalogue: Catalogue, inputs: dict[str, Ar
 
 def _base_of(posterior: Posterior) -> dict[str, Tensor]:
     """Moments of a posterior that the model's answer is built on."""
-    cross = posterior.cov[:, :, 1:].mean(axis=2, dtype=np.float64)
+    level_variance, cross = level_moments(posterior.cov)
     variance = np.diagonal(posterior.cov, axis1=1, axis2=2).astype(np.float64)
-    base = {"mean": np.asarray(posterior.mean, np.float64), "variance": variance}
-    base |= {"level_variance": cross[:, 1:].mean(axis=1), "cross": cross}
+    base: dict[str, Array] = {"mean": np.asarray(posterior.mean, np.float64), "variance": variance}
+    base |= {"level_variance": level_variance, "cross": cross}
     return {name: torch.as_tensor(np.ascontiguousarray(value)) for name, value in base.items()}
 
 

@@ -83,14 +83,22 @@ def join(parts: list[tuple[Posterior, list[LightCurveFit]]]) -> tuple[Posterior,
     return joined, [curve for _, curves in parts for curve in curves]
 
 
+def level_moments(cov: Array) -> tuple[Array, Array]:
+    """Variance of the AIRS level (P,) and its covariance with each bin's depth (P, 283), both float64.
+
+    The level is the mean over AIRS bins; `cov` (P, 283, 283).
+    """
+    with_level = np.asarray(cov)[:, :, 1:].mean(axis=2, dtype=np.float64)
+    return with_level[:, 1:].mean(axis=1), with_level
+
+
 def airs_variances(cov: Array) -> tuple[Array, Array, Array]:
     """Variance of the AIRS level (P,), its covariance with the shape and the shape's variance, both (P, 282).
 
-    The level is the mean over AIRS bins, the shape what is left of each bin; `cov` (P, 283, 283). Rounding in float32
-    may leave a shape's variance at or below zero.
+    The shape is what the level leaves of each AIRS bin; `cov` (P, 283, 283). Rounding in float32 may leave a shape's
+    variance at or below zero.
     """
-    airs = np.asarray(cov)[:, 1:, 1:]
-    with_level = airs.mean(axis=2, dtype=np.float64)
-    level = with_level.mean(axis=1)
-    cross = with_level - level[:, None]
-    return level, cross, np.diagonal(airs, axis1=1, axis2=2).astype(np.float64) - 2 * cross - level[:, None]
+    level, with_level = level_moments(cov)
+    cross = with_level[:, 1:] - level[:, None]
+    variance = np.diagonal(cov, axis1=1, axis2=2)[:, 1:].astype(np.float64)
+    return level, cross, variance - 2 * cross - level[:, None]

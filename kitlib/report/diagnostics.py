@@ -15,6 +15,7 @@ from scipy.stats import norm
 from ..decomposition import weighted
 from ..instruments import N_AIRS_BINS, PPM, bin_weights
 from ..metric import gll_per_bin
+from ..posterior import level_moments
 from ..products import POPULATION, Array, LightCurveFit
 from ..reliability import COVERAGE, level_shape_z, pit_histogram, quantile_pairs, summarise
 from ..rules import text_of
@@ -68,7 +69,7 @@ def level_sigma(data: ReportData) -> Array | None:
     """(P,) standard deviation of each planet's AIRS level; None without a posterior."""
     if data.posterior is None:
         return None
-    return np.sqrt(np.asarray(data.posterior.cov)[:, 1:, 1:].mean((1, 2), dtype=np.float64))
+    return np.sqrt(level_moments(data.posterior.cov)[0])
 
 
 def part_reliability(name: str, z: Array) -> PartReliability:
