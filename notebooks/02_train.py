@@ -12,10 +12,11 @@
 # ---
 
 # %% [markdown]
-# # 2. Train: spectral prior and sigma calibration
+# # 2. Train: priors, fusion model and sigma calibration
 #
-# Fits the training planets fold by fold, each with a prior that was learnt from the other folds' spectra, and fits the
-# sigma calibrator to those out-of-fold posteriors. With few training planets the prior shipped with the kit is used.
+# Fits the training planets fold by fold, each with priors of spectra and limb darkening that were learnt from the other
+# folds, fine-tunes the fusion model fold by fold, and fits the sigma calibrators to what comes out of fold. With few
+# training planets the priors and the model shipped with the kit are used.
 
 # %% [markdown]
 # `overrides` takes the same words as the command line, e.g. `["data=sim_tiny", "run.out=artifacts/run"]`. The kit must
