@@ -8,7 +8,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Modules of a minute and more, longest first: two processes that begin with these end together.
 LONG_MODULES = [
-    *("test_guarded_predict", "test_notebooks", "faults/test_planets", "test_twin", "test_pipeline", "test_bad_input"),
+    *("test_guarded_predict", "test_notebooks", "faults/test_planets", "test_twin", "test_pipeline"),
     *("test_inject", "test_sweep", "test_train", "test_cluster"),
 ]
 

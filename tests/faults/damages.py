@@ -254,7 +254,11 @@ CASES = [
         *("close", MASKED, "row 15, column 15"),
     ),
     Case("a dead row in the star", filled(f"{AIRS_MAPS}/dead.parquet", True, slice(15, 16)), "close"),
-    Case("a dead column", filled(f"{AIRS_MAPS}/dead.parquet", True, slice(None), slice(100, 101)), "close"),
+    Case(
+        "a dead column",
+        filled(f"{AIRS_MAPS}/dead.parquet", True, slice(None), slice(100, 101)),
+        *("weaker", LEFT_OUT, f"{AIRS}: the good pixels hold no light"),
+    ),
     # light
     Case("saturated star", frames(AIRS, brightest), "close", "saturated", AIRS),
     Case("closed shutter", frames(FGS1, lambda v: np.full_like(v, 437)), "weaker", LEFT_OUT, FGS1),
@@ -265,7 +269,17 @@ CASES = [
     Case("no visit", removed(FGS1, AIRS, FGS1_MAPS, AIRS_MAPS), "population", GONE, "no visit"),
     Case("no AIRS", removed(AIRS, AIRS_MAPS), "weaker", LEFT_OUT, AIRS_MAPS),
     Case("no calibration", removed(FGS1_MAPS, AIRS_MAPS), "population", GONE, "calibration folder is missing"),
+    Case(
+        "no flat of either",
+        removed(f"{FGS1_MAPS}/flat.parquet", f"{AIRS_MAPS}/flat.parquet"),
+        *("population", GONE, "flat.parquet: file is missing"),
+    ),
     Case("an extra visit", renumbered(1, keep=True), "close"),
+    Case(
+        "an extra visit without AIRS",
+        both(renumbered(1, keep=True), removed("AIRS-CH0_signal_1.parquet")),
+        *("close", LEFT_OUT, "AIRS-CH0_signal_1.parquet"),
+    ),
     Case("an extra visit without frames", renumbered(1, True, "calibration"), "unharmed", LEFT_OUT, "signal_1.parquet"),
     Case("the visit has another number", renumbered(7, keep=False), "unharmed"),
     Case("files of strangers", strangers, "unharmed"),

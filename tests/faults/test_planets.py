@@ -4,6 +4,7 @@ All planets are copies of one, so that a planet's answer without its damage is k
 """
 
 import csv
+import html
 import itertools
 import json
 import os
@@ -16,7 +17,7 @@ from pathlib import Path
 import faulty_work
 import numpy as np
 import pytest
-from damages import CASES, STAR_ROWS, Case
+from damages import CASES, GONE, LEFT_OUT, STAR_ROWS, Case
 from jsonschema import Draft202012Validator
 
 from kitlib import pipeline
@@ -32,7 +33,7 @@ from kitlib.validation import read_submission, validate_submission
 pytestmark = pytest.mark.timeout(1800)  # for all planets, on a machine that others use
 
 CHEAP = ["lightcurves.samples=50", "physfit.max_iterations=2", "physfit.drift_order=2", "physfit.colour_order=2"]
-IDS = {case.name: 1_000 + number for number, case in enumerate(CASES)}
+IDS = {case.name: 3_141_000 + number for number, case in enumerate(CASES)}
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,14 @@ class Run:
         return self.answers[IDS[case.name]]
 
 
-def write_root(source: Path, root: Path) -> None:
+def write_root(source: Path, root: Path, cases: list[Case]) -> None:
     """Every case's planet: the first of the source that has one visit, under another id, then damaged."""
     with open(source / "test_star_info.csv", newline="") as handle:
         header, *rows = list(csv.reader(handle))
     row = next(r for r in rows if not list((source / "test" / str(int(float(r[0])))).glob("*_signal_1.parquet")))
     template = source / "test" / str(int(float(row[0])))
     lines = [header]
-    for case in CASES:
+    for case in cases:
         planet = IDS[case.name]
         shutil.copytree(template, root / "test" / str(planet), copy_function=os.link)
         column, text = STAR_ROWS.get(case.name, ("planet_id", f"{planet}{'' if 'integer' in case.name else '.0'}"))
@@ -73,14 +74,23 @@ def write_root(source: Path, root: Path) -> None:
 def run(campaign, tmp_path_factory) -> Run:
     folder = tmp_path_factory.mktemp("faults")
     root, out = folder / "data", folder / "out"
-    write_root(campaign / "data", root)
+    write_root(campaign / "data", root, CASES)
     faults = {IDS[case.name]: case.worker for case in CASES if case.worker}
     make_work, now, jumps = pipeline.planet_work, time.time, itertools.cycle([0.0, -4e8, 7e7, -1.0])
-    with pytest.MonkeyPatch.context() as patch, pytest.warns(UserWarning, match="population's answer"):
+    lost = sum(case.outcome == "population" for case in CASES)
+    said = f"{lost} of {len(CASES)} planets have the population's answer"
+    with pytest.MonkeyPatch.context() as patch, pytest.warns(UserWarning, match=said):
         patch.setattr(pipeline, "planet_work", lambda *a: faulty_work.Faulty(make_work(*a), str(out), faults))
         patch.setattr(time, "time", lambda: now() + next(jumps))  # a clock that is set back and forth all the time
-        words = [f"data.root={root}", f"run.out={out}", "run.workers=2", *CHEAP]
-        pipeline.predict(compose("predict", ["env=ci", "data=kaggle", *words]))
+        pipeline.predict(compose("predict", words(root, out)))
+    return outcome(root, out)
+
+
+def words(root: Path, out: Path, workers: int = 2) -> list[str]:
+    return ["env=ci", "data=kaggle", f"data.root={root}", f"run.out={out}", f"run.workers={workers}", *CHEAP]
+
+
+def outcome(root: Path, out: Path) -> Run:
     found = read_submission(out / "submission.csv")
     answers = dict(zip(found.planet_id.tolist(), np.hstack([found.mu, found.sigma]), strict=True))
     physics, _ = read_posterior(out / "physics.safetensors")
@@ -109,7 +119,10 @@ def test_what_becomes_of_the_planet(run, case):
     elif case.outcome != "population":
         both = np.hypot(sigma, error)
         assert (np.abs(depth - sound) < 5 * both).all()
+        assert "AIRS" in case.reason or np.median(sigma[1:]) < 0.003  # far below the population's scatter of .01
         assert not np.array_equal(run.of(case), run.answers[IDS["sound"]])
+    else:
+        assert (sigma > 1e-3).all()  # it says how little it knows
     if case.outcome == "weaker":
         assert sigma[0] > 1.2 * error[0] or np.median(sigma[1:]) > 1.2 * np.median(error[1:])
 
@@ -117,10 +130,13 @@ def test_what_becomes_of_the_planet(run, case):
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_the_events_name_the_cause(run, case):
     told = [event for event in run.events if event.get("planet_id") == IDS[case.name]]
-    if case.event:
-        assert any(e["event"] == case.event and case.reason in e["reason"] for e in told), told
     assert any(e["event"] == "fallback" for e in told) == (case.outcome == "population")
-    if case.outcome == "unharmed" and not case.event:
+    if case.event:
+        named = [e["reason"] for e in told if e["event"] == case.event and case.reason in e["reason"]]
+        assert named, told
+        if case.event in (LEFT_OUT, GONE):
+            assert any(str(IDS[case.name]) in reason for reason in named), named
+    else:
         assert not told
 
 
@@ -141,6 +157,27 @@ def test_no_product_of_a_damaged_file_is_kept(run):
 def test_the_report_hears_of_every_cause_in_spite_of_the_clock(run):
     shown = latest_events(run.out)
     assert [e["event"] for e in shown].count("fallback") == [e["event"] for e in run.events].count("fallback")
+
+
+def test_the_report_names_every_planet_beside_its_reasons(run):
+    (run.root / "train.csv").unlink()  # which cannot be read
+    pipeline.diagnose(compose("diagnose", [*words(run.root, run.out), "report.heavy=false"]))
+    rows = html.unescape((run.out / "report.html").read_text()).split("<tr>")
+    told = [event for event in run.events if "planet_id" in event and "reason" in event]
+    assert {event["planet_id"] for event in told} >= {IDS[case.name] for case in CASES if case.event}
+    for event in told:
+        assert any(event["reason"] in row and f'"#planet-{event["planet_id"]}"' in row for row in rows), event
+
+
+def test_a_planet_is_answered_as_in_a_run_of_its_own(campaign, run, tmp_path):
+    """What is wrong with the others has cost it nothing."""
+    sound = next(case for case in CASES if case.name == "sound")
+    write_root(campaign / "data", tmp_path / "data", [sound])
+    pipeline.predict(compose("predict", words(tmp_path / "data", tmp_path / "out", workers=1)))
+    alone = outcome(tmp_path / "data", tmp_path / "out")
+    assert np.array_equal(alone.fits[IDS["sound"]], run.fits[IDS["sound"]])
+    np.testing.assert_allclose(alone.of(sound), run.of(sound), rtol=0, atol=1.5e-10)
+    assert not [event for event in alone.events if "planet_id" in event]
 
 
 def test_every_event_has_the_schemas_form(run):

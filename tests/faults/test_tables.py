@@ -101,12 +101,14 @@ CASES = [
     Case("no table of planets", alone, (STARS, "planet_id", "download"), submission=False),
     Case("a folder as table", as_folder(STARS), ("not a data root", STARS, "data.root=DIR"), submission=False),
     Case("axis of 0 bytes", content(AXIS, b""), (AXIS, "truncated or damaged", "Download")),
+    Case("axis as text in place of a table", content(AXIS, b"not a table"), (AXIS, "truncated or damaged", "Download")),
     Case("axis cut in half", encoded(AXIS, lambda d: d[: len(d) // 2]), (AXIS, "truncated or damaged")),
     Case("axis without a column", axis(lambda t: t.drop("FGS1-axis0-h")), (AXIS, "FGS1-axis0-h", "missing")),
     Case("axis backwards", axis(lambda t: t.reverse()), (AXIS, "Download")),
     Case("axis of NaN", axis(lambda t: t.with_columns(pl.col("FGS1-axis0-h") * np.nan)), (AXIS, "FGS1-axis0-h")),
     Case("axis as text", axis(lambda t: t.with_columns(pl.lit("now").alias("FGS1-axis0-h"))), (AXIS, "FGS1-axis0-h")),
     Case("converter of 0 bytes", content(ADC, b""), (ADC, "Download")),
+    Case("converter of other columns", content(ADC, b"not a table"), (ADC, "missing", "Download")),
     Case("converter without a row", lines(ADC, lambda t: t[:1]), (ADC, "no row")),
     Case("gain of 0", lines(ADC, lambda t: [t[0], ",".join("0" for _ in t[1].split(","))]), (ADC, "gain", "positive")),
     Case("gain in words", lines(ADC, lambda t: [t[0], ",".join("a" for _ in t[1].split(","))]), (ADC, "row 1", "'a'")),
@@ -125,6 +127,7 @@ CASES = [
     Case("negative budget", none, ("budget.hours", "Give 0 or more"), False, ("budget.hours=-1",)),
     Case("no such calibrator", none, ("none.json", "no such file"), False, ("sigma.calibrator=none.json",)),
     Case("no such prior", none, ("prior.source=truth", "shipped"), False, ("prior.source=truth",)),
+    Case("no such split", none, ("tset", "train or test"), False, ("data.split=tset",)),
     Case("no such root", none, ("nowhere", "no such folder", "data.root"), False, ("data.root=nowhere",)),
 ]
 
