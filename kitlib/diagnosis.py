@@ -174,7 +174,7 @@ def _naive(root: Path) -> tuple[float, float] | None:
 
 
 def _latents(config: Config, root: Path, models: list[Fusion], physics: Posterior) -> np.ndarray | None:
-    rows, _ = match(catalogue_of(root, config.data.split), physics.planet_id)
+    rows, _ = match(catalogue_of(root, config.data.split, {}), physics.planet_id)
     return latents_of(models, physics, rows)
 
 

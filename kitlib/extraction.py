@@ -170,8 +170,10 @@ def _finish(
 ) -> LightCurve:
     """Variance, outliers and the product."""
     time_h, flux, pairs, centroid = curve
-    expected = plan.variance_e2[order][:, None] / np.maximum(pairs, 1)
-    bad = outlying_samples(flux, expected) | (pairs == 0)
+    noise = plan.variance_e2[order][:, None]
+    lit = noise > 0  # else without a usable pixel
+    expected = np.where(lit, noise, 1.0) / np.maximum(pairs, 1)
+    bad = outlying_samples(flux, expected) | (pairs == 0) | ~lit
     flux = np.where(bad, np.nan, flux)
     factor = excess_variance(flux, expected)
     variance = np.where(bad, np.inf, expected * factor[:, None])

@@ -186,6 +186,7 @@ def _jitter_modes(profile: Array, instrument: Instrument) -> Array:
 def _constrained_weights(flux: Array, profile: Array, variance: Array, good: NDArray[np.bool_], modes: Array) -> Array:
     """Minimum-variance weights (W, n) of unit response to `profile` (W, n), for W light curves of flux (W,).
 
+    A light curve without a good pixel that holds light gets none, and later no say in the fit.
     Covariance: diag(variance) + flux^2 modes^T modes, by the Woodbury identity; modes (W, k, n).
     """
     inverse = np.where(good, 1.0 / variance, 0.0)
@@ -196,9 +197,10 @@ def _constrained_weights(flux: Array, profile: Array, variance: Array, good: NDA
     weights = plain - inverse * (scaled.mT @ shares)[..., 0]
     weights[np.abs(weights) < _NEGLIGIBLE * np.abs(weights).max(axis=1, keepdims=True)] = 0.0
     response = np.sum(weights * profile, axis=1, keepdims=True)
-    if not (response > 0).all():
+    lit = response > 0
+    if not lit.any():
         raise ValueError("the good pixels hold no light")
-    return weights / response
+    return np.where(lit, weights / np.where(lit, response, 1.0), 0.0)
 
 
 def plan_extraction(maps: CalibrationMaps, mean: Array, good: NDArray[np.bool_]) -> Extraction:

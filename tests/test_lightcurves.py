@@ -1,6 +1,7 @@
 """Frames to light curves: flux, depth, variance, masks, cosmic rays, jitter; the product file; resume; bad planets."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -13,8 +14,10 @@ from kitlib.extraction import extract, needed_pixels
 from kitlib.frames import Axis, read_axis_info, read_calibration
 from kitlib.instruments import AIRS, FGS1, INSTRUMENTS
 from kitlib.lightcurves import calibrate_planets, planet_lightcurves, read_lightcurves, write_lightcurves
+from kitlib.products import PlanetLightCurves
 from kitlib.provenance import EventLog
 from kitlib.schema import LightCurveConfig
+from kitlib.series import series_of
 from kitlib.tables import Adc, FrameError, read_adc_info
 
 NAMES = {instrument.name: instrument for instrument in INSTRUMENTS}
@@ -158,8 +161,6 @@ def test_a_bad_pixel_costs_noise_and_not_flux(tmp_path):
     dead = maps.dead.copy()
     dead[16, 100] = True
     broken[:, 16, 100] = 436
-    from dataclasses import replace
-
     signal = sv.signal_of(AIRS, broken.reshape(-1, AIRS.n_pixels))
     axis = Axis(np.linspace(0, 7.49, 160), 0.1, 4.6)
     curve = extract(signal, replace(maps, dead=dead), axis, Adc(), LightCurveConfig(samples=1000))
@@ -172,6 +173,21 @@ def test_a_bad_pixel_costs_noise_and_not_flux(tmp_path):
         noise = np.sqrt(np.median(curve.variance_e2[:, 320 - col])) / now / np.sqrt(20)
         assert abs(1 - level[inside].mean() - 0.02) < 4.5 * noise
     assert curve.quality["saturated_fraction"] > 0
+
+
+def test_a_dead_column_costs_its_own_bin_alone(tmp_path):
+    maps, frames, _ = visit_signal(AIRS, QUIET, tmp_path)
+    whole, _ = curve_of(AIRS, QUIET, tmp_path)
+    dead = maps.dead.copy()
+    dead[:, 100] = True
+    signal = sv.signal_of(AIRS, frames)
+    axis = Axis(np.linspace(0, 7.49, 160), 0.1, 4.6)
+    curve = extract(signal, replace(maps, dead=dead), axis, Adc(), LightCurveConfig(samples=1000))
+    others = np.delete(np.arange(AIRS.n_bins), 320 - 100)
+    assert np.isnan(curve.flux_e[:, 320 - 100]).all() and np.isinf(curve.variance_e2[:, 320 - 100]).all()
+    np.testing.assert_allclose(curve.flux_e[:, others].mean(0), whole.flux_e[:, others].mean(0), rtol=0.01)
+    (one,) = series_of(PlanetLightCurves(1, ({AIRS.name: curve},)), white=False)
+    assert (one.weight[:, 320 - 100] == 0).all() and (one.weight[:, others] > 0).mean() > 0.99
 
 
 def test_fgs1_jitter_is_removed_without_eating_the_transit(tmp_path):

@@ -161,7 +161,7 @@ def test_the_report_hears_of_every_cause_in_spite_of_the_clock(run):
 
 def test_the_report_names_every_planet_beside_its_reasons(run):
     (run.root / "train.csv").unlink()  # which cannot be read
-    pipeline.diagnose(compose("diagnose", [*words(run.root, run.out), "report.heavy=false"]))
+    pipeline.diagnose(compose("diagnose", words(run.root, run.out)))
     rows = html.unescape((run.out / "report.html").read_text()).split("<tr>")
     told = [event for event in run.events if "planet_id" in event and "reason" in event]
     assert {event["planet_id"] for event in told} >= {IDS[case.name] for case in CASES if case.event}
