@@ -10,10 +10,11 @@ from reportdata import NAIVE, make_data, make_panel
 from kitlib.config import compose
 from kitlib.decomposition import bin_factors, decompose, honest_loss, weighted
 from kitlib.metric import gll_per_bin, gll_score, score_per_nat
-from kitlib.report import ReportData, calibration, calibration_text
+from kitlib.report import ReportData, calibration, calibration_text, calibrationtable, diagnostics
 from kitlib.report.calibrationtable import by_range, score_parts
 from kitlib.report.groups import groups
 from kitlib.report.heavy import curve_power, latent_map, residual_powers
+from kitlib.report.page import render
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +106,21 @@ def test_calibration_names_the_group_whose_sigma_is_too_small(data):
     )
     with pytest.raises(ValueError, match="true spectra"):
         calibration(replace(data, truth=None))
+
+
+def test_tables_and_page_share_what_is_dear_and_changed_data_are_judged_anew(monkeypatch):
+    """The full covariances are gone through once for the z-scores and once for what luck explains."""
+    calls = []
+    for module, name in ((diagnostics, "level_shape_z"), (calibrationtable, "honest_loss")):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args, name=name, real=real: calls.append(name) or real(*args))
+    one = make_data(planets=12)
+    before = calibration(one)
+    page = render(one)
+    assert sorted(calls) == ["honest_loss", "level_shape_z"]
+    other = replace(one, prediction=replace(one.prediction, sigma=1.02 * one.prediction.sigma))
+    assert calibration(other) != before and render(other) != page and len(calls) == 4
+    assert calibration(one) == before == calibration(make_data(planets=12)) and len(calls) == 6
 
 
 def test_power_is_1_for_white_residuals_and_finds_a_period():

@@ -10,9 +10,9 @@ import numpy as np
 from ..decomposition import Decomposition, bin_factors, decompose, honest_loss, weighted
 from ..instruments import PPM
 from ..products import Array
-from .data import ReportData
-from .diagnostics import PartReliability, all_parts, worst_planets
-from .groups import groups
+from .data import ReportData, once
+from .diagnostics import PartReliability, worst_planets
+from .groups import judged_groups
 
 _RANGES = 8  # wavelength ranges that the table by bin sums up
 
@@ -39,9 +39,9 @@ def calibration(data: ReportData) -> dict[str, Any]:
                 "split": group.split,
                 "name": group.name,
                 "planets": int(group.members.sum()),
-                "parts": {part.name: _numbers(part) for part in all_parts(data, group.members)},
+                "parts": {part.name: _numbers(part) for part in parts},
             }
-            for group in groups(data)
+            for group, parts in judged_groups(data)
         ],
         "score": score_parts(data),
         "by_bin": {name: np.round(values, 6).tolist() for name, values in by_bin(data).items()},
@@ -54,13 +54,7 @@ def score_parts(data: ReportData) -> dict[str, dict[str, float | None]]:
 
     `decomposition` defines them; `honest` is None without a posterior, whose covariance it is drawn from.
     """
-    found = _decomposed(data)
-    honest: list[float | None] = [None] * 3
-    if data.posterior is not None:
-        truth, naive = data.judge()
-        fgs1, airs = honest_loss(data.prediction.sigma, data.posterior.cov, truth, *naive)
-        cells = np.concatenate([[fgs1], np.full(len(data.wavelengths_um) - 1, airs)])
-        honest = weighted(cells[None])[0].tolist()
+    found, honest = _decomposed(data), _luck(data)
     columns = {"score": found.score, "accuracy": found.accuracy, "loss": found.loss}
     means = {name: weighted(cells).mean(0) for name, cells in columns.items()}
     return {
@@ -69,6 +63,7 @@ def score_parts(data: ReportData) -> dict[str, dict[str, float | None]]:
     }
 
 
+@once
 def by_bin(data: ReportData) -> dict[str, Array]:
     """Columns of 283 bins: wavelength in um, mean score, accuracy part, loss, best factor on sigma, errors."""
     found = _decomposed(data)
@@ -125,6 +120,18 @@ def calibration_text(found: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
+@once
+def _luck(data: ReportData) -> list[float | None]:
+    """Loss that luck alone explains: in total, of FGS1 and of AIRS."""
+    if data.posterior is None:
+        return [None] * 3
+    truth, naive = data.judge()
+    fgs1, airs = honest_loss(data.prediction.sigma, data.posterior.cov, truth, *naive)
+    cells = np.concatenate([[fgs1], np.full(len(data.wavelengths_um) - 1, airs)])
+    return weighted(cells[None])[0].tolist()
+
+
+@once
 def _decomposed(data: ReportData) -> Decomposition:
     truth, naive = data.judge()
     return decompose(data.prediction.mu, data.prediction.sigma, truth, *naive)

@@ -1,14 +1,17 @@
 """What a report is made of. Shapes: P planets, T time samples, 283 bins (0: FGS1, 1..282: AIRS)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..instruments import N_BINS
 from ..products import Array, LightCurveFit, Posterior, Prediction
 from ..rules import RuleSet
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -93,3 +96,17 @@ class ReportData:
         """A planet's light curves, by visit, FGS1 before AIRS."""
         mine = [panel for panel in self.panels if panel.planet_id == planet_id]
         return sorted(mine, key=lambda panel: (panel.visit, panel.instrument != "FGS1"))
+
+
+def once(compute: Callable[[ReportData], Value]) -> Callable[[ReportData], Value]:
+    """Compute a function of a report's data once for each of them: page, tables and figures share their numbers."""
+    name = f"{compute.__module__}.{compute.__qualname__}"
+
+    @wraps(compute)
+    def kept(data: ReportData) -> Value:
+        found = vars(data)  # past the frozen fields, as functools.cached_property does; `replace` starts anew
+        if name not in found:
+            found[name] = compute(data)
+        return found[name]
+
+    return kept

@@ -19,7 +19,7 @@ from ..posterior import level_moments
 from ..products import POPULATION, Array, LightCurveFit
 from ..reliability import COVERAGE, level_shape_z, pit_histogram, quantile_pairs, summarise
 from ..rules import text_of
-from .data import ReportData
+from .data import ReportData, once
 
 CURVE_LEVELS = np.linspace(0.0, 1.0, 41)  # of the expected-against-observed curve
 
@@ -49,6 +49,7 @@ class PartReliability:
     quantiles: tuple[Array, Array]  # of `reliability.quantile_pairs`
 
 
+@once
 def z_scores(data: ReportData) -> dict[str, Array]:
     """Recovered minus true depth over sigma in each part of the spectrum, (P, n) each; needs the truth.
 
@@ -96,6 +97,7 @@ def all_parts(data: ReportData, members: NDArray[np.bool_] | None = None) -> lis
     return [part_reliability(name, z[chosen]) for name, z in z_scores(data).items()]
 
 
+@once
 def planet_scores(data: ReportData) -> Array | None:
     """Each planet's share of the official score, (P, 3): total, FGS1, AIRS mean, not clipped; None without truth."""
     if data.truth is None or data.naive is None:
@@ -103,6 +105,7 @@ def planet_scores(data: ReportData) -> Array | None:
     return weighted(gll_per_bin(data.prediction.mu, data.prediction.sigma, data.truth, *data.naive))
 
 
+@once
 def violations(data: ReportData) -> list[dict[str, Any]]:
     """What `RuleSet.report` finds in the prediction; empty without rules."""
     if data.rules is None:

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..products import Array
-from .data import ReportData
+from .data import ReportData, once
+from .diagnostics import PartReliability, all_parts
 
 MIN_PLANETS = 2  # of one planet there is no spread
 
@@ -39,6 +40,12 @@ def groups(data: ReportData) -> list[Group]:
         if all(side.members.sum() >= MIN_PLANETS for side in sides):
             found += sides
     return found
+
+
+@once
+def judged_groups(data: ReportData) -> list[tuple[Group, list[PartReliability]]]:
+    """`groups`, the first of them all planets, each with its reliability in every part of the spectrum."""
+    return [(group, all_parts(data, group.members)) for group in groups(data)]
 
 
 def _median(values: Array) -> float:

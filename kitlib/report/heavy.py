@@ -6,7 +6,7 @@ import numpy as np
 from scipy.signal import periodogram
 
 from ..products import Array, LightCurveFit
-from .data import ReportData
+from .data import ReportData, once
 from .diagnostics import usable
 
 _CELLS = 16  # of frequency, equally wide in its logarithm
@@ -34,6 +34,7 @@ class LatentMap:
     places: Array  # (P, 2)
 
 
+@once
 def residual_powers(data: ReportData) -> list[ResidualPower]:
     """Fourier spectra of the white residuals, one an instrument; empty unless `data.heavy`."""
     if not data.heavy:
@@ -67,6 +68,7 @@ def curve_power(panel: LightCurveFit) -> tuple[Array, Array]:
     return frequency[1:], power[1:] / (2 * step_h * good.mean())
 
 
+@once
 def latent_map(data: ReportData) -> LatentMap | None:
     """The planets' latents in two dimensions by scikit-learn, the same for the same input; None without them."""
     if data.latents is None or len(data.latents) < 3:

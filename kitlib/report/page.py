@@ -20,7 +20,6 @@ from ..provenance import write_atomic
 from .calibrationtable import by_range, calibration, loss_of_planets
 from .data import ReportData
 from .diagnostics import (
-    all_parts,
     event_groups,
     events_by_planet,
     level_sigma,
@@ -28,6 +27,7 @@ from .diagnostics import (
     rule_table,
     worst_planets,
 )
+from .groups import judged_groups
 from .injectiontable import injection_tables
 from .payload import payload
 
@@ -81,7 +81,7 @@ def render(data: ReportData) -> str:
         event_groups=event_groups(data),
         max_links=_MAX_LINKS,
         facts=_run_facts(data),
-        parts=all_parts(data),
+        parts=judged_groups(data)[0][1],
         groups=judged["groups"] if judged else [],
         score_parts=judged["score"] if judged else {},
         ranges=by_range(data) if judged else [],

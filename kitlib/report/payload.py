@@ -14,14 +14,13 @@ from .data import ReportData
 from .diagnostics import (
     CURVE_LEVELS,
     PartReliability,
-    all_parts,
     events_by_planet,
     panel_statistics,
     planet_scores,
     usable,
     violations,
 )
-from .groups import groups
+from .groups import judged_groups
 from .heavy import latent_map, residual_powers
 
 SPECTRUM_STEPS = 10  # steps per ppm that a spectrum is rounded to in the page
@@ -120,10 +119,9 @@ def _curve(panel: LightCurveFit) -> dict[str, Any]:
 
 def _groups(data: ReportData) -> list[dict[str, Any]]:
     found = []
-    for group in groups(data):
+    for group, parts in judged_groups(data):
         planets = int(group.members.sum())
-        parts = [_part(part, planets) for part in all_parts(data, group.members)]
-        found.append({"name": group.name, "planets": planets, "parts": parts})
+        found.append({"name": group.name, "planets": planets, "parts": [_part(part, planets) for part in parts]})
     return found
 
 
