@@ -14,6 +14,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from .cleaning import robust_sigma
 from .compiled import compiled, compiled_sums
 from .frames import Axis, RawCalibration, Signal
 from .instruments import Instrument
@@ -25,18 +26,17 @@ STEPS = ("adc_to_electrons", "linearise", "subtract_dark", "cds", "divide_flat")
 
 SATURATED_ADU = 65_535
 BLOCK_PAIRS = 16  # adjacent pairs that `image_statistics` takes at a time: 64 bytes, a cache line
-_MAD_TO_SIGMA = 1.4826
 _PARAMETERS = 9
 
 
 def calibration_maps(raw: RawCalibration, instrument: Instrument, hot_sigma: float) -> CalibrationMaps:
     """Calibration maps with masks: `dead` also holds the unusable pixels, `hot` those with an outlying dark current.
 
-    Hot: |dark - median| > `hot_sigma` robust sigmas (1.4826 median absolute deviations) of the live pixels.
+    Hot: |dark - median| > `hot_sigma` robust sigmas (`cleaning.robust_sigma`) of the live pixels.
     """
     live = ~(raw.dead | raw.unusable)
     median = np.median(raw.dark[live])
-    spread = _MAD_TO_SIGMA * np.median(np.abs(raw.dark[live] - median))
+    spread = robust_sigma(raw.dark[live])
     return CalibrationMaps(
         instrument=instrument,
         dark_e_per_s=raw.dark.astype(np.float32),

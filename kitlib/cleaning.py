@@ -7,7 +7,7 @@ from scipy.ndimage import uniform_filter1d
 
 from .products import Array
 
-_MAD_TO_SIGMA = 1.4826
+MAD_TO_SIGMA = 1.4826  # standard deviation of a Gaussian over its median absolute deviation
 
 
 def median(values: Array, axis: int = -1) -> Array:
@@ -19,9 +19,9 @@ def median(values: Array, axis: int = -1) -> Array:
 
 
 def robust_sigma(values: Array, axis: int = -1) -> Array:
-    """1.4826 x median absolute deviation about the median, NaN ignored."""
+    """Standard deviation by the median absolute deviation about the median, NaN ignored."""
     centre = np.expand_dims(median(values, axis), axis)
-    return _MAD_TO_SIGMA * median(np.abs(values - centre), axis)
+    return MAD_TO_SIGMA * median(np.abs(values - centre), axis)
 
 
 def _high_pass(series: Array, width: int) -> Array:
@@ -108,7 +108,7 @@ def excess_variance(flux: Array, expected: Array) -> Array:
     curvature = (flux[:, :-2] - 2 * flux[:, 1:-1] + flux[:, 2:]) / np.sqrt(
         expected[:, :-2] + 4 * expected[:, 1:-1] + expected[:, 2:]
     )
-    own = (_MAD_TO_SIGMA * median(np.abs(curvature))) ** 2
+    own = (MAD_TO_SIGMA * median(np.abs(curvature))) ** 2
     error = 2 * 1.17 * np.sqrt(1.9 / n)  # relative error of a squared MAD; second differences are correlated
     around = median(sliding_window_view(np.pad(own, 20, constant_values=np.nan), 41))
     shared = np.where(around > 1 + 3 * error / np.sqrt(max(min(len(own), 41) / 1.6, 1)), around, 1.0)

@@ -1,6 +1,7 @@
 """The file of a physical fit: posterior of all planets, its diagnostics, and the fitted white light curves."""
 
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from safetensors.numpy import load, save
@@ -9,6 +10,7 @@ from .instruments import INSTRUMENTS
 from .products import Array, LightCurveFit, Posterior
 from .provenance import write_atomic
 
+Value = TypeVar("Value")
 _SERIES = ("time_h", "flux", "model", "sigma")
 _NAMES = [instrument.name for instrument in INSTRUMENTS]
 
@@ -56,14 +58,15 @@ def read_posterior(path: Path) -> tuple[Posterior, list[LightCurveFit]]:
             LightCurveFit(int(planet), int(visit), _NAMES[which], *(series[name][i] for name in _SERIES))
             for i, (planet, visit, which, _) in enumerate(index)
         ]
-        grouped = (_under(arrays, prefix) for prefix in ("diagnostics.", "inputs."))
+        grouped = (under(arrays, group) for group in ("diagnostics", "inputs"))
         return Posterior(arrays["planet_id"], arrays["mean"], arrays["cov"], *grouped), curves
     except Exception as error:
         raise PosteriorError(f"{path} is not a posterior file ({error}). Delete it and run `predict` again.") from error
 
 
-def _under(arrays: dict[str, Array], prefix: str) -> dict[str, Array]:
-    return {name[len(prefix) :]: value for name, value in arrays.items() if name.startswith(prefix)}
+def under(arrays: dict[str, Value], group: str) -> dict[str, Value]:
+    """What a file holds as `group.name`, by name."""
+    return {name[len(group) + 1 :]: value for name, value in arrays.items() if name.startswith(f"{group}.")}
 
 
 def join(parts: list[tuple[Posterior, list[LightCurveFit]]]) -> tuple[Posterior, list[LightCurveFit]]:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
+from .cleaning import MAD_TO_SIGMA
 from .instruments import FGS1
 from .products import Array, PlanetLightCurves
 
@@ -100,7 +101,7 @@ def rescaled(series: list[Series]) -> list[Series]:
         seen = counts > 20
         if seen.any():
             ratio = np.ones(z.shape[1])
-            ratio[seen] = (1.4826 * np.nanmedian(z[:, seen], axis=0)) ** 2
+            ratio[seen] = (MAD_TO_SIGMA * np.nanmedian(z[:, seen], axis=0)) ** 2
             common = max(float(np.median(ratio[seen])), 1.0)
             # the ratio of n samples scatters by 1.65 / sqrt(n): only clear excess is a channel's own
             own = ratio > common * (1 + 3 * 1.65 / np.sqrt(np.maximum(counts, 1)))
@@ -122,7 +123,7 @@ def without_spikes(series: list[Series], sigma: float) -> list[Series]:
 def robust_sd(residuals: list[Array]) -> float:
     """Standard deviation of the nonzero residuals by their median absolute value; 1 where there is none."""
     values = np.concatenate([r[r != 0].ravel() for r in residuals])
-    return float(1.4826 * np.median(np.abs(values))) if len(values) else 1.0
+    return float(MAD_TO_SIGMA * np.median(np.abs(values))) if len(values) else 1.0
 
 
 def without(series: list[Series], residuals: list[Array], sigma: float) -> tuple[list[Series], int]:

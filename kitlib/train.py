@@ -27,6 +27,7 @@ from .ensemble import fold_of, split
 from .features import Features, read_set, read_shards
 from .fusion import Fusion, build, load_model, population_base, save_model
 from .losses import Loss, gll_score
+from .posterior import under
 from .provenance import EventLog, sha256_file, sha256_json, write_atomic
 from .schema import PRECISIONS, Config, TrainConfig
 from .ssm import Runtime, usable_cuda
@@ -194,9 +195,9 @@ class Run:
             if counters["recipe"] != recipe:
                 raise TrainError(f"{self._checkpoint} belongs to another recipe or data: empty that folder")
             for prefix, model in (("model", self.model), ("average", self.average), ("best", self.best)):
-                model.load_state_dict(_under(tensors, prefix))
+                model.load_state_dict(under(tensors, prefix))
             state: dict[int, dict[str, Tensor]] = {}
-            for name, value in _under(tensors, "optimizer").items():
+            for name, value in under(tensors, "optimizer").items():
                 index, _, key = name.partition(".")
                 state.setdefault(int(index), {})[key] = value
             groups = self.optimizer.state_dict()["param_groups"]
@@ -344,7 +345,3 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             return json.loads(file.metadata()["counters"]), tensors
     except Exception as error:
         raise TrainError(f"{path} is not a checkpoint ({error}). Delete it to train from the start.") from error
-
-
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(f"{prefix}.")}

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from ..cleaning import robust_sigma
 from ..decomposition import weighted
 from ..instruments import N_AIRS_BINS, PPM, bin_weights
 from ..metric import gll_per_bin
@@ -273,7 +274,7 @@ def _diagnostic_reasons(data: ReportData, row: int) -> list[str]:
         if not len(finite) or not np.isfinite(values[row]):
             continue
         median = np.median(finite)
-        scatter = 1.4826 * np.median(np.abs(finite - median))
+        scatter = robust_sigma(finite)
         if scatter > 0 and (values[row] - median) / scatter > 4:
             found.append(f"{words} {values[row]:.2f} (median {median:.2f})")
     return found
