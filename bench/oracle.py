@@ -105,8 +105,8 @@ def _likelihood(planet: PlanetLightCurves, truth: Truth, system: Systems, row: C
             if instrument is not AIRS:
                 columns[known.index("delay", MAX_TIMING_OFFSET_H / np.sqrt(3))] = gain * slopes["t0"]
             if row is not None:
-                stars = _limb_slopes(system, row.stellar_temperature_k, truth.depth, t0_h, curve, bins)
-                for part, sd, offset, slope in stars:
+                slopes_of_limb = _limb_slopes(system, row.stellar_temperature_k, truth.depth, t0_h, curve, bins)
+                for part, sd, offset, slope in slopes_of_limb:
                     columns[known.index(part, sd, offset)] = gain * slope
             for k, (basis, sd) in enumerate(_drift_slopes(visit.visit.drift[name], curve.time_h, instrument.n_bins)):
                 columns[known.index(f"{name}_{number}_{k}", sd)] = basis * transit

@@ -85,7 +85,6 @@ def _run(stage: str, words: list[str]) -> int:
     result = getattr(pipeline, stage)(config)
     if stage == "calibrate":
         print(f"{len(result)} planets calibrated in {result[0].parent}")
-        print(f"left out    {Path(config.run.out) / 'events.jsonl'}")
     else:
         print(result)
     return 0

@@ -6,8 +6,8 @@ part has a factor of its own. With the level L = mean_b d_b and the shape S_b = 
     var_b = f_L^2 var L + f_S^2 var S_b + 2 f_L f_S cov(L, S_b) + a_L^2 + a_S^2,        FGS1: f_F^2 var + a_F^2,
 
 where each f is a factor times planet-wise terms for residual quality (a power of chi2), a second visit and a missing
-contact, and each a is a floor in ppm added in quadrature. The mean is corrected by a scale
-of FGS1, of the level, and of the shape around it: limb darkening that is not quite the star's is wrong by a fraction of
+contact, and each a is a floor in ppm added in quadrature. The mean is corrected by a scale of
+FGS1, of the level, and of the shape around it: limb darkening that is not quite the star's is wrong by a fraction of
 the depth.
 
 A planet whose fit failed (`Posterior.is_population`) carries the population prior, which no residual of a fit can

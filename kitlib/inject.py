@@ -129,16 +129,16 @@ def inject(config: Config, stage: Stage, root: Path) -> dict[str, Any]:
     check_choices(config)
     wanted, split = trials(config.inject), config.data.split
     catalogue = catalogue_of(root, split)
-    means = learnt(config, root, stage.out, stage.name, stage.events)
-    stage.record["inputs"] += [*tables(root, split), *means.files]
+    known = learnt(config, root, stage.out, stage.name, stage.events)
+    stage.record["inputs"] += [*tables(root, split), *known.files]
     wavelengths = read_wavelengths(root / "wavelengths.csv")
     make = product_maker(root, split, stage.products(split), config.lightcurves, stage.events)
     with tempfile.TemporaryDirectory(dir=stage.out, prefix="inject_") as scratch:
         frames = Frames(root / split, Path(scratch), read_axis_info(root), read_adc_info(root))
         rows = catalogue.take(np.array(chosen_planets(config.inject, frames.folder, catalogue), np.int64))
         loads = [partial(_product, make, planet, stage.events) for planet in rows.planet_id.tolist()]
-        setting = Setting(config, means.prior, wavelengths, frames)
-        return experiment(setting, Answers(means.models, means.calibrator), loads, rows, wanted, stage.workers)
+        setting = Setting(config, known.prior, wavelengths, frames)
+        return experiment(setting, Answers(known.models, known.calibrator), loads, rows, wanted, stage.workers)
 
 
 def experiment(

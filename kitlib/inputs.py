@@ -158,7 +158,7 @@ class Learnt:
 
 
 def learnt(config: Config, root: Path, out: Path, stage: str, events: EventLog) -> Learnt:
-    """Prior, fusion models and calibrator for the run in `out`, from its own `train`, from `run.trained`, or shipped.
+    """Prior, fusion models and calibrator for the run in `out`: of the `train` of `trained_run`, or shipped.
 
     Args:
         config: the run's.

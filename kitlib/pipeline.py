@@ -65,7 +65,7 @@ SCORED = {
     "train": ("train",),
     "diagnose": ("predict", "diagnose"),
 }  # what a sweep can compare
-MIN_TRAIN = 10  # planets: below, thirteen calibration numbers would say nothing
+MIN_TRAIN = 10  # planets: below, twelve calibration numbers would say nothing
 
 IN_SAMPLE = (
     "prior, model or calibrator have learnt from planets that are predicted here: unseen planets score less. "
@@ -89,19 +89,18 @@ def simulate(config: Config) -> Path:
 
 
 def calibrate(config: Config) -> list[Path]:
-    """Frames to light curves for every planet of `data.split`; returns the product files, one a planet."""
+    """Frames to light curves of `data.split`: product files, one a planet. Raises PipelineError where there is none."""
     with running("calibrate", config) as stage:
         check_choices(config)
         root = find_data_root(config.data.root)
         catalogue = catalogue_of(root, config.data.split)
         stage.record["inputs"] += tables(root, config.data.split)
         paths = list(_calibrated(stage, root, config.data.split, catalogue).values())
-        if not paths:
-            raise PipelineError(
-                f"{root / config.data.split}: not one of {len(catalogue)} planets has usable frames. "
-                f"{stage.events.path} holds the reasons."
-            )
-        stage.events.emit(stage.name, "summary", planets=len(catalogue), calibrated=len(paths))
+        if left_out := len(catalogue) - len(paths):
+            problem = f"{left_out} of {len(catalogue)} planets of {root / config.data.split} have no usable frames"
+            if not paths:
+                raise PipelineError(f"{problem}: {stage.events.path} holds the reasons")
+            warnings.warn(f"{problem}: {stage.events.path} holds the reasons", stacklevel=3)
         stage.record["outputs"] += paths
         return paths
 
@@ -139,7 +138,8 @@ def train(config: Config) -> Path:
         catalogue, truth = training_set(root)
         if len(catalogue) < MIN_TRAIN:
             raise PipelineError(f"{root}/train.csv has spectra of {len(catalogue)} planets; training needs {MIN_TRAIN}")
-        starting_model(config)  # whether it can be trained, before hours are spent
+        if len(catalogue) >= config.prior.min_train_planets:
+            starting_model(config)  # whether it can be trained, before hours are spent
         stage.record["inputs"] += [*tables(root, "train"), root / "train.csv"]
         products = _calibrated(stage, root, "train", catalogue)
         usable = np.array([planet in products for planet in catalogue.planet_id])
@@ -197,15 +197,15 @@ def predict(config: Config) -> Path:
         write_submission(submission, population(shipped_prior(), expected), expected)
         damaged: dict[int, str] = {}
         catalogue, strangers = match(catalogue_of(root, split, damaged), expected)
-        means = learnt(config, root, stage.out, stage.name, stage.events)
-        stage.record["inputs"] += [*tables(root, split), *means.files]
-        if split == "train" and means.files:
+        known = learnt(config, root, stage.out, stage.name, stage.events)
+        stage.record["inputs"] += [*tables(root, split), *known.files]
+        if split == "train" and known.files:
             stage.events.emit(stage.name, "in_sample", reason=IN_SAMPLE)
             warnings.warn(IN_SAMPLE, stacklevel=3)
-        early = prediction = population(means.prior, expected)
+        early = prediction = population(known.prior, expected)
         write_submission(submission, early, expected)
 
-        work = planet_work(root, split, stage.products(split), settings, catalogue, means.prior, stage.events)
+        work = planet_work(root, split, stage.products(split), settings, catalogue, known.prior, stage.events)
         absent = f"not in {split}_star_info.csv"
         parts = {planet: work.without_data(planet, damaged.get(planet, absent)) for planet in strangers}
         planets = [planet for planet in expected.tolist() if planet not in parts]
@@ -214,13 +214,13 @@ def predict(config: Config) -> Path:
                 fitted = {one.task: one.value or work.without_data(one.task, one.reason) for one in batch}
                 part, _ = join(list(fitted.values()))
                 rows = catalogue.take(rows_of(catalogue.planet_id, part.planet_id))
-                prediction = _improved(stage, prediction, apply(means.calibrator, answered(means.models, part, rows)))
+                prediction = _improved(stage, prediction, apply(known.calibrator, answered(known.models, part, rows)))
                 write_submission(submission, prediction, expected)
                 parts |= fitted
         # again in the catalogue's order: the same bytes in whatever order the planets ended
         physics, curves = join([parts[planet] for planet in expected.tolist()])
-        answer = answered(means.models, physics, catalogue)
-        write_submission(submission, _improved(stage, early, apply(means.calibrator, answer)), expected)
+        answer = answered(known.models, physics, catalogue)
+        write_submission(submission, _improved(stage, early, apply(known.calibrator, answer)), expected)
         stage.record["outputs"] += [
             submission,
             write_posterior(stage.out / "physics.safetensors", physics, curves),

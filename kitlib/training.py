@@ -67,19 +67,19 @@ def fine_tuned(
     count = len(truth.planet_id)
     if count < config.prior.min_train_planets:
         events.emit("train", "model_shipped", reason=f"{count} planets are too few to train on")
-        _remove_folds(out / "fusion", kept=0)
+        _remove_folds(out / "fusion", kept=[])
         return answered([load_model(SHIPPED_MODEL)[0]], posterior, rows)
     features = features_of(posterior, rows, posterior.inputs)
     data = write_set(out / "fusion" / "train.safetensors", features, torch.from_numpy(truth.depth))
     loss = Loss(*naive, wl, rules.from_config(config.loss))
     paths = train_folds(data, config, loss, out / "fusion", starting_model(config))
-    _remove_folds(out / "fusion", kept=len(paths))
+    _remove_folds(out / "fusion", kept=[path.parent for path in paths])
     members = [predict(load_model(path)[0], posterior, features) for path in paths]
     return out_of_fold(members, fold_of(count, config.train.folds, config.run.seed))
 
 
-def _remove_folds(folder: Path, kept: int) -> None:
-    """Remove models of an earlier `train` beyond the first `kept` folds."""
+def _remove_folds(folder: Path, kept: list[Path]) -> None:
+    """Remove the folds' folders of an earlier `train` that are not among `kept`."""
     for path in folder.glob("fold_*"):
-        if int(path.name.removeprefix("fold_")) >= kept:
+        if path not in kept:
             shutil.rmtree(path)

@@ -93,8 +93,8 @@ def verify(run: Path, inside: bool = False) -> Verification:
     return Verification(run, tuple(stages), len(known), tuple(found))
 
 
-def check_stage(run: Path, stage: str, outputs: Iterable[Path] = (), inputs: Iterable[Path] = ()) -> dict[str, Any]:
-    """The manifest of `stage`, once it says that the stage ended and that what it made and read is still the same.
+def check_stage(run: Path, stage: str, outputs: Iterable[Path] = (), inputs: Iterable[Path] = ()) -> None:
+    """Refuse a run in which `stage` has not ended, or in which what it made or read is no longer the same.
 
     Args:
         run: the folder (`run.out`).
@@ -115,7 +115,6 @@ def check_stage(run: Path, stage: str, outputs: Iterable[Path] = (), inputs: Ite
         for file in files:
             if not file.is_file() or manifest[kind].get(recorded(run, file)) != sha256_file(file):
                 raise VerifyError(f"{file} is not what `{stage}` {verb} in {run}. {again}")
-    return manifest
 
 
 def _last_writers(run: Path, manifests: list[dict[str, Any]]) -> dict[str, str]:

@@ -39,7 +39,7 @@ from kitlib.paths import environment, find_data_root
 
 config = compose("calibrate", [f"env={environment()}", *overrides])
 root = find_data_root(config.data.root)
-splits = [split for split in ("train", "test") if (root / f"{split}_star_info.csv").is_file()]
+splits = [name for name in ("train", "test") if (root / name).is_dir() and (root / f"{name}_star_info.csv").is_file()]
 products = {}
 for split in splits:
     products[split] = pipeline.calibrate(replace(config, data=replace(config.data, split=split)))

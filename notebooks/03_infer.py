@@ -15,8 +15,8 @@
 # # 3. Infer: `submission.csv`
 #
 # Frames of the test set to a validated submission. It works with or without notebook 2: what was trained in this run's
-# folder is used, else what was trained in a run that Kaggle mounts (or in `run.trained=DIR`), else the prior, model and
-# calibrator shipped with the kit. A valid file is on disk from the first minute.
+# folder, or in the run that `run.trained=DIR` names, is used, else what was trained in a run that Kaggle mounts, else
+# the prior, model and calibrator shipped with the kit. A valid file is on disk from the first minute.
 
 # %% [markdown]
 # `overrides` takes the same words as the command line, e.g. `["data=sim_tiny", "run.out=artifacts/run"]`. The kit must

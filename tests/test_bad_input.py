@@ -55,6 +55,12 @@ def test_no_frames_at_all_still_gives_a_valid_submission_and_says_so(without_fra
     assert pl.read_csv(out / "submission.csv")["planet_id"].to_list() == ids(root)
 
 
+def test_calibrating_no_planet_is_no_success(tables_only, tmp_path, capsys):
+    message = refused(capsys, "calibrate", *words(tables_only, tmp_path / "out"))
+    count = len(ids(tables_only))
+    assert f"{count} of {count} planets of" in message and str(tmp_path / "out" / "events.jsonl") in message
+
+
 def test_train_csv_without_its_planets(tables_only, tmp_path, capsys):
     (tables_only / "train.csv").write_text((tables_only / "train.csv").read_text().splitlines()[0] + "\n")
     assert "train.csv" in refused(capsys, "train", *words(tables_only, tmp_path / "out"))
