@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .features import AIRS_CHANNELS, AIRS_PHASES, FGS1_CHANNELS, FGS1_PHASES, GROUP, NODE_CHANNELS
+from .fused import select_implementation
 from .instruments import MOLECULAR_BANDS_UM, N_AIRS_BINS
 from .products import Array
 from .schema import ModelConfig
-from .ssm import best_block
 
 HEADDIM = 16  # of a Mamba-2 head
 PATCH = 2  # phases of FGS1 that enter the state space as one step: half the time for the same light curve
@@ -51,7 +51,8 @@ class Fgs1Encoder(nn.Module):
         self.embed = nn.Linear(PATCH * len(FGS1_CHANNELS), width)
         self.phase = nn.Parameter(0.02 * torch.randn(FGS1_PHASES // PATCH, width))
         sizes = {"d_state": config.state, "headdim": HEADDIM}
-        self.blocks = nn.ModuleList(best_block(width, device, **sizes) for _ in range(config.fgs1_layers))
+        self.mamba = select_implementation(device, width, **sizes)
+        self.blocks = nn.ModuleList(self.mamba.block(width, **sizes) for _ in range(config.fgs1_layers))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(config.fgs1_layers + 1))
         self.attention = nn.Linear(width, 1, bias=False)  # a softmax would not see it
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 STAGES = ("simulate", "calibrate", "pretrain", "train", "predict", "diagnose", "submit")
-PRECISIONS = ("auto", "float32")
+PRECISIONS = ("float32", "half")
 
 
 @dataclass
@@ -177,7 +177,7 @@ class TrainConfig:
     validate_every: int = 250  # steps
     patience: int = 12  # validations without a better score
     checkpoint_every: int = 250  # steps
-    precision: str = "auto"  # on CUDA: auto (bfloat16, else float16) | float32; the CPU computes in float32
+    precision: str = "float32"  # on CUDA: float32 | half (bfloat16, else float16); the CPU computes in float32
 
 
 @dataclass

@@ -15,22 +15,14 @@ Glossary (paper's letter, meaning, size):
     Q       chunk length, c = ceil(l / Q) chunks
 
 Parameter names, shapes and order are those of `mamba_ssm.Mamba2` (2.3.2), so that one checkpoint serves both with
-`load_state_dict(strict=True)`. `best_block` takes the fused `mamba_ssm` where it works and gives equal numbers.
+`load_state_dict(strict=True)`. Which of the two runs is decided in `fused.py`.
 
 Does NOT include: step-by-step decoding with a cache, packed sequences (seq_idx, cu_seqlens), tensor parallelism,
 `d_ssm` below the inner width, `D_has_hdim`, `norm_before_gate`, learnt initial states.
 """
 
-import importlib
-import importlib.util
-import logging
 import math
-import sys
-import types
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,12 +32,6 @@ CHUNK = 64  # longest chunk; 32 to 128 are level on a CPU at l = 282, 16 is slow
 NORM_EPS = 1e-5  # as mamba_ssm's gated RMSNorm is built by its Mamba2
 DT_MIN, DT_MAX = 1e-3, 1e-1  # initial range of the step, log-uniform (mamba_ssm's defaults)
 A_MIN, A_MAX = 1.0, 16.0  # initial range of -A, uniform (mamba_ssm's defaults)
-# Self-check: relative L2 error allowed between the fused block and ours. The fused kernels multiply float32 in TF32
-# (10 mantissa bits, 5e-4 a product) on newer GPUs; a wrong order, sign or epsilon shows as 1e-1 and more.
-OUTPUT_TOLERANCE = 5e-3
-GRADIENT_TOLERANCE = 2e-2
-
-log = logging.getLogger(__name__)
 
 
 def ssd_recurrent(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
@@ -199,132 +185,3 @@ class Mamba2(nn.Module):
             y = self.scan(x, dt, -torch.exp(self.A_log.to(exact)), B, C) + self.D.to(exact)[:, None] * x
             y = self.norm(y.flatten(-2), z.to(exact))
         return self.out_proj(y.to(z.dtype))
-
-
-@dataclass(frozen=True)
-class Implementation:
-    """Which Mamba-2 runs on a device, and why."""
-
-    name: str  # "torch" or "mamba_ssm"
-    reason: str
-    block: Callable[..., nn.Module]  # (d_model, d_state=, d_conv=, expand=, headdim=, ngroups=) -> module
-
-
-def import_fused() -> Callable[..., nn.Module]:
-    """The real `mamba_ssm.Mamba2`, with its fused convolution only where `causal_conv1d` is there too.
-
-    Raises whatever the import raises (no triton, no package). `mamba_ssm` imports the compiled `selective_scan_cuda`
-    of Mamba-1 unasked; Mamba-2 never calls it, so an empty module of that name stands in where it was not built.
-    """
-    name = "selective_scan_cuda"
-    stand_in = name not in sys.modules and importlib.util.find_spec(name) is None
-    if stand_in:
-        sys.modules[name] = types.ModuleType(name)
-    try:
-        fused = importlib.import_module("mamba_ssm.modules.mamba2").Mamba2
-    except BaseException:
-        if stand_in:
-            del sys.modules[name]
-        raise
-    with_convolution = importlib.util.find_spec("causal_conv1d") is not None
-
-    def build(d_model: int, **sizes: Any) -> nn.Module:
-        return fused(d_model, use_mem_eff_path=with_convolution, **sizes)
-
-    return build
-
-
-def self_check(fused: Callable[..., nn.Module], device: torch.device | str) -> str | None:
-    """Compare a fused block with ours, same weights and random input, forward and backward; None, or what differs.
-
-    Odd length, two chunks of ours and one of theirs, several heads. Leaves the random state as it was.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(20251123)  # blocks are made on the CPU; the GPU's state is not touched
-        ours, theirs = (build(64, d_state=32, headdim=32).to(device) for build in (Mamba2, fused))
-        u, weight = torch.randn(2, 2, 101, 64).to(device).unbind(0)
-    u = u.clone().requires_grad_()
-    theirs.load_state_dict(ours.state_dict(), strict=True)
-    expected, found = (_output_and_gradients(block, u, weight) for block in (ours, theirs))
-    names = ["output", "gradient of the input", *(f"gradient of {name}" for name, _ in ours.named_parameters())]
-    for name, want, got in zip(names, expected, found, strict=True):
-        error = float((got - want).norm() / want.norm())
-        if not error <= (OUTPUT_TOLERANCE if name == "output" else GRADIENT_TOLERANCE):  # NaN fails too
-            return f"{name} differs by {error:.1e} (relative)"
-    return None
-
-
-def _output_and_gradients(block: nn.Module, u: Tensor, weight: Tensor) -> list[Tensor]:
-    y = block(u)
-    return [y.detach(), *torch.autograd.grad((y * weight).sum(), [u, *block.parameters()])]
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """What the probe asks of the machine; every answer can be replaced in a test."""
-
-    cuda_available: Callable[[], bool] = torch.cuda.is_available
-    capability: Callable[[Any], tuple[int, int]] = torch.cuda.get_device_capability
-    compiled_for: Callable[[], list[str]] = torch.cuda.get_arch_list
-    one_element: Callable[[Any], Any] = lambda device: (torch.ones(1, device=device) + 1).item()
-    import_fused: Callable[[], Callable[..., nn.Module]] = import_fused
-    self_check: Callable[[Callable[..., nn.Module], Any], str | None] = self_check
-
-
-def usable_cuda(device: torch.device, runtime: Runtime) -> str | None:
-    """None where torch can really compute on this CUDA device, else the reason.
-
-    `is_available()` alone is not enough: a P100 says yes to a torch that has no kernels for it and fails at the first
-    operation.
-    """
-    if not runtime.cuda_available():
-        return "CUDA is not available"
-    major, minor = runtime.capability(device)
-    # a GPU also runs the code of lower minor versions of its own major one (an L4, sm_89, runs sm_86)
-    if not {f"sm_{major}{lower}" for lower in range(minor + 1)} & set(runtime.compiled_for()):
-        return f"this torch has no kernels for sm_{major}{minor} (only {', '.join(runtime.compiled_for())})"
-    try:
-        runtime.one_element(device)
-    except Exception as error:  # CUDA reports broken devices by many types
-        return f"a one-element operation failed: {error}"
-    return None
-
-
-def select_implementation(device: torch.device | str, runtime: Runtime | None = None) -> Implementation:
-    """Choose between `mamba_ssm` and our own block for a device; logged with its reason, asked once per device."""
-    if runtime is None:
-        return _select_once(str(device))
-    chosen = _select(torch.device(device), runtime)
-    log.info("Mamba-2 on %s: %s (%s)", device, chosen.name, chosen.reason)
-    return chosen
-
-
-@lru_cache
-def _select_once(device: str) -> Implementation:
-    return select_implementation(device, Runtime())
-
-
-def _select(device: torch.device, runtime: Runtime) -> Implementation:
-    def own(reason: str) -> Implementation:
-        return Implementation("torch", reason, Mamba2)
-
-    if device.type != "cuda":
-        return own(f"the fused kernels need CUDA, the device is {device.type}")
-    if reason := usable_cuda(device, runtime):
-        return own(reason)
-    try:
-        fused = runtime.import_fused()
-    except Exception as error:  # missing triton, einops, a driver...: all mean the same here
-        return own(f"mamba_ssm cannot be imported: {type(error).__name__}: {error}")
-    try:
-        difference = runtime.self_check(fused, device)
-    except Exception as error:  # a Triton kernel that does not compile on this GPU
-        return own(f"mamba_ssm fails on this GPU: {type(error).__name__}: {error}")
-    if difference:
-        return own(f"mamba_ssm gives other numbers than our block: {difference}")
-    return Implementation("mamba_ssm", "imports, runs and equals our block", fused)
-
-
-def best_block(d_model: int, device: torch.device | str = "cpu", **sizes: int) -> nn.Module:
-    """The fastest Mamba-2 that is right on `device`, placed there; sizes as in `Mamba2` (d_state, d_conv, ...)."""
-    return select_implementation(device).block(d_model, **sizes).to(device)

@@ -25,12 +25,12 @@ from tqdm import tqdm
 
 from .ensemble import fold_of, split
 from .features import Features, read_set, read_shards
+from .fused import devices, half_type
 from .fusion import Fusion, build, load_model, population_base, save_model
 from .losses import Loss, gll_score
 from .posterior import under
 from .provenance import EventLog, sha256_file, sha256_json, write_atomic
 from .schema import PRECISIONS, Config, TrainConfig
-from .ssm import Runtime, usable_cuda
 from .workers import Workers
 
 
@@ -100,6 +100,7 @@ class Run:
         self._resume(recipe)
         bar = tqdm(total=settings.steps, initial=counts.step, desc="training", disable=not self.config.run.progress)
         if counts.step == 0:
+            self._log_device()
             self._validate(held, bar)
         while counts.step < settings.steps and counts.worse < settings.patience:
             value = self._step(train)
@@ -116,6 +117,12 @@ class Run:
         save_model(self.folder / "model.safetensors", self.best, about)
         plot_history(self.log.path, self.folder / "history.png")
         return self.best
+
+    def _log_device(self) -> None:
+        about = {"device": str(self.device), "precision": str(self.precision or torch.float32).removeprefix("torch.")}
+        if self.model.fgs1 is not None:
+            about |= {"mamba": self.model.fgs1.mamba.name, "reason": self.model.fgs1.mamba.reason}
+        self.log.emit("train", "device", **about)
 
     def _naive(self) -> tuple[float, float]:
         return self.loss.naive_mean, self.loss.naive_sigma
@@ -232,12 +239,6 @@ def rate_at(step: int, settings: TrainConfig) -> float:
     return rise * 0.5 * (1 + math.cos(math.pi * min(step / max(settings.steps, 1), 1.0)))
 
 
-def devices() -> list[str]:
-    """Every GPU that this torch can compute on, else the CPU."""
-    found = [f"cuda:{i}" for i in range(torch.cuda.device_count()) if torch.cuda.is_available()]
-    return [name for name in found if usable_cuda(torch.device(name), Runtime()) is None] or ["cpu"]
-
-
 def train_one(data: Sequence[Path], config: Config, loss: Loss, folder: Path, initial: Path | None = None) -> Path:
     """One model, stopped by the score of a share `train.validation` of the planets; returns its file.
 
@@ -321,8 +322,7 @@ def _precision(device: torch.device, wanted: str) -> torch.dtype | None:
         raise TrainError(f"train.precision={wanted}: give {' or '.join(PRECISIONS)}")
     if device.type != "cuda" or wanted == "float32":
         return None
-    native = torch.cuda.get_device_capability(device) >= (8, 0)  # older GPUs emulate bfloat16, slowly
-    return torch.bfloat16 if native else torch.float16
+    return half_type(device)
 
 
 def _batch(planets: int, size: int, step: int, seed: int) -> Tensor:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a machine with GPUs trains on the CPU too: there runs are equal to the bit
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Modules of a minute and more, longest first: two processes that begin with these end together.
 LONG_MODULES = [

@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
 
 VOCABULARY = ("instruments", "products", "provenance", "config", "configfiles", "schema", "paths", "compiled")
-LEARNING = ("ssm", "encoders", "fusion", "losses", "train")
+LEARNING = ("ssm", "fused", "encoders", "fusion", "losses", "train")
 ASSEMBLY = (
     *("pipeline", "stage", "inputs", "planets", "training", "pretraining", "sweep"),
     *("diagnosis", "__main__", "report", "inject", "budget"),
