@@ -7,7 +7,6 @@ computed once for all channels. Letters as in `visitmodel`; J radius nodes.
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.polynomial.legendre import legvander
 
 from .compiled import compiled_sums
@@ -16,7 +15,7 @@ from .limbdarkening import COEFFICIENTS
 from .parameters import Layout, State, limb_coefficients
 from .products import Array
 from .series import Series
-from .transit import brightness_coefficients, overlap_integrals
+from .transit import brightness_coefficients, exposed_integrals
 
 GEOMETRY = 5  # local columns between the depth and the drift: ln a/Rs, b, t0, u1, u2
 _EXPOSURE_NODES = np.polynomial.legendre.leggauss(2)  # samples are short against ingress
@@ -66,7 +65,7 @@ def channel_parts(one: Series, layout: Layout, state: State, period_days: float)
     steps = np.array([-1.0, 0.0, 1.0]) if len(radius) > 1 else np.zeros(1)
     nodes = np.clip(centre + spread * steps, 1e-4, 0.95)
     weights = _lagrange(radius, nodes)
-    brightness = torch.stack(brightness_coefficients(torch.from_numpy(u1), torch.from_numpy(u2)), 1).numpy()
+    brightness = np.moveaxis(np.array(brightness_coefficients(u1, u2)), -1, 0)  # (W, 3, 3)
     tau = one.time_h / max(one.time_h[-1], 1e-9) * 2 - 1
     if fgs1:
         drift, basis = state.shared[layout[f"fgs1_drift_{one.visit}"]], np.ones((1, 1))
@@ -99,15 +98,8 @@ def _integrals(one: Series, layout: Layout, state: State, period_days: float, no
     sin, cos = np.sin(rate * (time - t0)), np.cos(rate * (time - t0))
     d = np.sqrt((a * sin) ** 2 + (b * cos) ** 2 + 1e-24)
     d = np.where(cos > 0, d, np.inf)  # behind the star
-    seen = (d < 1 + nodes[-1]).any(1)
-    sin, cos, d = sin[seen], cos[seen], d[seen]  # (T', exposure nodes)
-    found = overlap_integrals(torch.from_numpy(d)[None], torch.from_numpy(nodes)[:, None, None])
-    value, by_k, by_d = (array.numpy() for array in found)  # (J, T', exposure nodes, 3)
-    slopes = (a * sin) ** 2 / d, b * cos**2 / d, -rate * (a * a - b * b) * sin * cos / d
-    raw = np.stack([value, by_k, *(by_d * slope[..., None] for slope in slopes)])
-    integrals = np.zeros((len(raw), 3, len(nodes), len(time)))
-    integrals[..., seen] = np.einsum("pjtei,e->pijt", raw, w / 2)
-    return integrals
+    slopes = np.stack([(a * sin) ** 2 / d, b * cos**2 / d, -rate * (a * a - b * b) * sin * cos / d])
+    return exposed_integrals(d, slopes, w / 2, nodes)
 
 
 def _lagrange(radius: Array, nodes: Array) -> Array:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
+from .compiled import compiled, compiled_sums
 from .products import Array
 
 KERNEL_JITTER = 1e-6  # of a kernel's mean variance, added to its diagonal: a tenth of a ppm for features of 100 ppm
@@ -128,17 +129,17 @@ class _Space:
         self.basis = root @ vector
         variance = np.array([c.scale for c in components])[:, None] ** 2
         every = np.concatenate([c.loadings for c in components], axis=1)
-        loadings = vector.T @ solve_triangular(root, every, lower=True)
-        loadings = np.swapaxes(loadings.reshape(len(root), len(components), -1), 0, 1)  # (C, B, Q)
+        loadings = solve_triangular(root, every, lower=True).T @ vector
+        loadings = loadings.reshape(len(components), -1, len(root))  # (C, Q, B)
         kept = 1 / (1 + variance * value)  # share of the prior's variance that is left in each direction
         self.own = variance * kept  # (C, B) posterior variance without loadings and shared parameters
-        self.level = kept[:, :, None] * loadings
-        inner = np.swapaxes(loadings, 1, 2) @ ((value * kept)[:, :, None] * loadings)
+        self.level = kept[:, None] * loadings
+        inner = ((value * kept)[:, None] * loadings) @ np.swapaxes(loadings, 1, 2)
         self.inner = np.linalg.inv(inner + np.eye(inner.shape[-1]))  # (C, Q, Q)
         self.offset = np.stack([c.mean for c in components]) - likelihood.centre
         towards = likelihood.depth * self.offset
         pull = (likelihood.information - towards) @ self.basis  # (C, B)
-        self.moved = self._spread(pull[:, :, None])[:, :, 0]
+        self.moved = self._spread(pull[:, None])[:, 0]
         log = np.log([c.weight for c in components]) + self.offset @ likelihood.information
         log += 0.5 * ((pull * self.moved).sum(1) - (self.offset * towards).sum(1))
         self.log_evidence = log + 0.5 * (np.log(kept).sum(1) + np.linalg.slogdet(self.inner)[1])  # (C,), y = 0
@@ -146,48 +147,103 @@ class _Space:
         self.unit = 1 / np.sqrt(np.diagonal(shared, axis1=1, axis2=2).mean(0))  # of y: scales differ by 1e8
         cross = likelihood.cross * self.unit
         self.towards_shared = self.offset @ cross  # (C, S)
-        cross = self.basis.T @ cross
-        self.spread = self._spread(cross)  # (C, B, S)
-        self.told = cross.T @ self.spread  # (C, S, S) what the depths' own uncertainty takes from the shared precision
-        self.pull_shared = (pull[:, None] @ self.spread)[:, 0]  # (C, S)
+        cross = cross.T @ self.basis
+        self.spread = self._spread(cross)  # (C, S, B)
+        self.told = self.spread @ cross.T  # (C, S, S) what the depths' own uncertainty takes from the shared precision
+        self.pull_shared = (self.spread @ pull[:, :, None])[:, :, 0]  # (C, S)
 
     def _spread(self, vectors: Array) -> Array:
-        """Posterior covariance, shared parameters known, times (C, B, n) or (B, n) vectors."""
-        return self.own[:, :, None] * vectors + self.level @ (self.inner @ (np.swapaxes(self.level, 1, 2) @ vectors))
+        """(C, n, B) or (n, B) vectors times the posterior covariance, shared parameters known."""
+        return self.own[:, None] * vectors + ((vectors @ np.swapaxes(self.level, 1, 2)) @ self.inner) @ self.level
 
     def meet(self, hypotheses: Sequence[Hypothesis]) -> _Met:
-        """Condition every component on every hypothesis; parameters that one holds are rows of the unit matrix."""
+        """Condition every component on every hypothesis. Raises LinAlgError where one is not positive definite."""
         free = np.stack([one.free for one in hypotheses])
         both = free[:, :, None] & free[:, None]
-        unit = np.eye(free.shape[1])
-        shared = np.where(both, self.unit[:, None] * np.stack([one.shared for one in hypotheses]) * self.unit, unit)
+        shared = self.unit[:, None] * np.stack([one.shared for one in hypotheses]) * self.unit
+        shared = np.where(both, shared, np.eye(len(self.unit)))
         best = np.stack([one.best for one in hypotheses]) / self.unit
         moved = np.where(free[:, None], self.towards_shared @ np.linalg.inv(shared), 0.0)
-        at_prior = best[:, None] - moved  # (H, C, S) best at the components' means
-        left = np.where(both[:, None], shared[:, None] - self.told, unit)
         log = self.log_evidence + np.array([one.log_weight for one in hypotheses])[:, None]
         log += 0.5 * (moved * self.towards_shared).sum(2) - best @ self.towards_shared.T
         log += np.log(np.diagonal(np.linalg.cholesky(shared), axis1=1, axis2=2)).sum(1)[:, None]
-        log -= np.log(np.diagonal(np.linalg.cholesky(left), axis1=2, axis2=3)).sum(2)
-        cov = np.where(both[:, None], np.linalg.inv(left), 0.0)
-        told = (at_prior[:, :, None] @ self.told)[:, :, 0]
-        at_answer = at_prior - (cov @ (self.pull_shared - told)[..., None])[..., 0]
-        log += 0.5 * (told * at_answer - self.pull_shared * (at_prior + at_answer)).sum(2)
-        return _Met(log, at_answer, cov)
+        answer = best[:, None] - moved  # (H, C, S) best at the components' means, then at their answers
+        cov = np.zeros((*answer.shape, len(self.unit)))
+        if not _condition(free, shared, self.told, self.pull_shared, log, answer, cov):
+            raise np.linalg.LinAlgError("a hypothesis is not positive definite once the depths are integrated out")
+        return _Met(log, answer, cov)
 
     def moments(self, weights: Array, met: _Met) -> tuple[Array, Array]:
         """Each component's mean less `centre` over the hypotheses (C, B), and the weighted sum of covariances (B, B).
 
         weights (H, C) of the pairs; the covariance is around each component's mean.
         """
-        share = weights.sum(0)
+        share, size = weights.sum(0), len(self.basis)
         among = weights / np.maximum(share, np.finfo(float).tiny)
         centre = np.einsum("hc,hcs->cs", among, met.shared)
         away = np.sqrt(weights)[..., None] * (met.shared - centre)
         cov = np.einsum("hc,hcst->cst", weights, met.shared_cov) + np.einsum("hcs,hct->cst", away, away)
-        mean = self.offset + (self.moved - (self.spread @ centre[:, :, None])[:, :, 0]) @ self.basis.T
-        columns = np.concatenate([self.spread, self.level], axis=2)
-        weighted = np.concatenate([self.spread @ cov, self.level @ (share[:, None, None] * self.inner)], axis=2)
-        total = np.tensordot(weighted, columns, ([0, 2], [0, 2]))
+        mean = self.offset + (self.moved - (centre[:, None] @ self.spread)[:, 0]) @ self.basis.T
+        total = (cov @ self.spread).reshape(-1, size).T @ self.spread.reshape(-1, size)
+        total += ((share[:, None, None] * self.inner) @ self.level).reshape(-1, size).T @ self.level.reshape(-1, size)
         total[np.diag_indices_from(total)] += share @ self.own
         return mean, self.basis @ total @ self.basis.T
+
+
+@compiled
+def _condition(free, shared, told, pull, log, answer, cov):
+    """The free shared parameters of every pair, the depths integrated out; False: one is not positive definite.
+
+    free (H, S), shared (H, S, S) precision at known depths, told (C, S, S), pull (C, S); log (H, C) is added to, answer
+    (H, C, S) goes from the best values at the components' means to those at their answers, cov (H, C, S, S) is filled.
+    """
+    hypotheses, components, size = answer.shape
+    root, inverse = np.empty((size, size)), np.zeros((size, size))  # lower triangle; upper: its inverse, transposed
+    towards, before = np.empty(size), np.empty(size)
+    for h in range(hypotheses):
+        index = np.flatnonzero(free[h])
+        n = len(index)
+        for c in range(components):
+            before[:] = answer[h, c]
+            for i in range(size):
+                towards[i] = _dot(told[c, i], before)
+            logarithm = 0.0
+            for i in range(n):
+                a = index[i]
+                for j in range(i + 1):
+                    left = shared[h, a, index[j]] - told[c, a, index[j]] - _dot(root[i, :j], root[j, :j])
+                    if j < i:
+                        root[i, j] = left / root[j, j]
+                    elif left > 0:
+                        root[i, i] = np.sqrt(left)
+                    else:
+                        return False
+                logarithm += np.log(root[i, i])
+            for j in range(n):
+                inverse[j, j] = 1 / root[j, j]
+                for i in range(j + 1, n):
+                    inverse[j, i] = -_dot(root[i, j:i], inverse[j, j:i]) / root[i, i]
+            for i in range(n):
+                for j in range(i + 1):
+                    value = _dot(inverse[i, i:n], inverse[j, i:n])
+                    cov[h, c, index[i], index[j]] = cov[h, c, index[j], index[i]] = value
+            added = -logarithm
+            for i in range(size):
+                added -= 0.5 * pull[c, i] * before[i]
+            for i in range(n):
+                by = 0.0
+                for j in range(n):
+                    by += cov[h, c, index[i], index[j]] * (pull[c, index[j]] - towards[index[j]])
+                answer[h, c, index[i]] -= by
+            for i in range(size):
+                added += 0.5 * (towards[i] - pull[c, i]) * answer[h, c, i]
+            log[h, c] += added
+    return True
+
+
+@compiled_sums
+def _dot(a, b):
+    total = 0.0
+    for i in range(len(a)):
+        total += a[i] * b[i]
+    return total

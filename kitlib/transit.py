@@ -46,38 +46,73 @@ def overlap_integrals(separation: Tensor, radius_ratio: Tensor) -> tuple[Tensor,
     return results
 
 
+def exposed_integrals(separation: Array, slopes: Array, shares: Array, radius_ratio: Array) -> Array:
+    """The same averaged over exposures, with derivatives by k and by what moves the separation, (2 + p, 3, J, T).
+
+    separation (T, n) at n moments of each exposure, inf behind the star; slopes (p, T, n): derivatives of it by p
+    parameters; shares (n,) of the moments, sum 1; radius_ratio (J,) ascending.
+    """
+    found = np.zeros((2 + len(slopes), 3, len(radius_ratio), len(separation)))
+    _exposed(separation, slopes, shares, radius_ratio, *_nodes(), found)
+    return found
+
+
 @compiled
 def _overlap(separation, radius_ratio, nodes, weights, value, by_k, by_d):
     """The integrals of each pair of separation and radius ratio (n,), into `value`, `by_k`, `by_d` (n, 3)."""
     for i in range(len(separation)):
-        d, k = max(separation[i], _TINY), radius_ratio[i]
-        value[i], by_k[i], by_d[i] = 0.0, 0.0, 0.0
-        if d >= 1 + k:
-            continue
-        # the planet's arc inside the star is first..2 pi - first; star_half is half of the star's arc
-        first = math.acos(min(max((1 - d * d - k * k) / (2 * d * k), -1.0), 1.0))
-        star_half = math.acos(min(max((1 + d * d - k * k) / (2 * d), -1.0), 1.0))
-        # phi = first + length w^2 removes the square root of mu where the planet's edge leaves the star
-        length = math.pi - first
-        for j in range(len(nodes)):
-            cos = math.cos(first + length * nodes[j] * nodes[j])
-            arc = 4 * weights[j] * nodes[j] * length * k  # k d(phi), both halves of the symmetric arc
-            r2 = min(d * d + k * k + 2 * d * k * cos, 1.0)
-            mu = math.sqrt(1 - r2)
-            # fields whose curl is 1, mu, r^2, times x dy - y dx = k (k + d cos phi) d(phi)
-            along = arc * (k + d * cos)
-            value[i, 0] += along / 2
-            value[i, 1] += along * (1 + mu + mu * mu) / (3 * (1 + mu))
-            value[i, 2] += along * r2 / 4
-            by_k[i, 0] += arc
-            by_k[i, 1] += arc * mu
-            by_k[i, 2] += arc * r2
-            by_d[i, 0] += arc * cos
-            by_d[i, 1] += arc * mu * cos
-            by_d[i, 2] += arc * r2 * cos
-        value[i, 0] += star_half
-        value[i, 1] += star_half * 2 / 3
-        value[i, 2] += star_half / 2
+        found = _lens(separation[i], radius_ratio[i], nodes, weights)
+        for n in range(3):
+            value[i, n], by_k[i, n], by_d[i, n] = found[n], found[3 + n], found[6 + n]
+
+
+@compiled
+def _exposed(separation, slopes, shares, radius_ratio, nodes, weights, found):
+    """Fill `found` of `exposed_integrals` where the planet is in front of the star."""
+    times, moments = separation.shape
+    for t in range(times):
+        for m in range(moments):
+            if not separation[t, m] < 1 + radius_ratio[-1]:
+                continue
+            for j in range(len(radius_ratio)):
+                one = _lens(separation[t, m], radius_ratio[j], nodes, weights)
+                for n in range(3):
+                    found[0, n, j, t] += shares[m] * one[n]
+                    found[1, n, j, t] += shares[m] * one[3 + n]
+                    for p in range(len(slopes)):
+                        found[2 + p, n, j, t] += shares[m] * slopes[p, t, m] * one[6 + n]
+
+
+@compiled
+def _lens(separation, k, nodes, weights):
+    """Integrals of 1, mu and r^2 over the overlap of one pair, their derivatives by k, and those by the separation."""
+    if separation >= 1 + k:
+        return 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    d = max(separation, _TINY)
+    # the planet's arc inside the star is first..2 pi - first; star_half is half of the star's arc
+    first = math.acos(min(max((1 - d * d - k * k) / (2 * d * k), -1.0), 1.0))
+    star_half = math.acos(min(max((1 + d * d - k * k) / (2 * d), -1.0), 1.0))
+    # phi = first + length w^2 removes the square root of mu where the planet's edge leaves the star
+    length = math.pi - first
+    one, limb, square = star_half, star_half * 2 / 3, star_half / 2
+    one_k, limb_k, square_k, one_d, limb_d, square_d = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for j in range(len(nodes)):
+        cos = math.cos(first + length * nodes[j] * nodes[j])
+        arc = 4 * weights[j] * nodes[j] * length * k  # k d(phi), both halves of the symmetric arc
+        r2 = min(d * d + k * k + 2 * d * k * cos, 1.0)
+        mu = math.sqrt(1 - r2)
+        # fields whose curl is 1, mu, r^2, times x dy - y dx = k (k + d cos phi) d(phi)
+        along = arc * (k + d * cos)
+        one += along / 2
+        limb += along * (1 + mu + mu * mu) / (3 * (1 + mu))
+        square += along * r2 / 4
+        one_k += arc
+        limb_k += arc * mu
+        square_k += arc * r2
+        one_d += arc * cos
+        limb_d += arc * mu * cos
+        square_d += arc * r2 * cos
+    return one, limb, square, one_k, limb_k, square_k, one_d, limb_d, square_d
 
 
 class _Overlap(torch.autograd.Function):
@@ -97,16 +132,15 @@ class _Overlap(torch.autograd.Function):
         return (gradient * by_d).sum(-1).sum_to_size(to_d), (gradient * by_k).sum(-1).sum_to_size(to_k)
 
 
-def brightness_coefficients(u1: Tensor, u2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def brightness_coefficients(u1: Any, u2: Any) -> tuple[list[Any], list[Any], list[Any]]:
     """Quadratic limb darkening 1 - u1 (1 - mu) - u2 (1 - mu)^2 as factors of (1, mu, r^2), unit total flux.
 
-    Arguments broadcast to a common shape S. Returns the factors and their derivatives by u1 and u2, each (*S, 3).
+    Arguments, arrays or tensors, broadcast. Returns the three factors and their derivatives by u1 and by u2.
     """
-    u1, u2 = (u[..., None] for u in torch.broadcast_tensors(u1, u2))
     total = math.pi * (1 - u1 / 3 - u2 / 6)
-    value = torch.cat([1 - u1 - 2 * u2, u1 + 2 * u2, u2], -1) / total
-    by_u1 = value.new_tensor([-1, 1, 0]) / total + value * (math.pi / 3) / total
-    by_u2 = value.new_tensor([-2, 2, 1]) / total + value * (math.pi / 6) / total
+    value = [factor / total for factor in (1 - u1 - 2 * u2, u1 + 2 * u2, u2)]
+    by_u1 = [(own + math.pi / 3 * one) / total for own, one in zip((-1, 1, 0), value, strict=True)]
+    by_u2 = [(own + math.pi / 6 * one) / total for own, one in zip((-2, 2, 1), value, strict=True)]
     return value, by_u1, by_u2
 
 
@@ -114,7 +148,7 @@ def relative_flux(separation: Tensor, radius_ratio: Tensor, u1: Tensor, u2: Tens
     """Flux of star and planet over the star's alone; arguments broadcast; differentiable in all four."""
     shape = torch.broadcast_shapes(separation.shape, radius_ratio.shape)
     hidden = _Overlap.apply(separation.expand(shape), radius_ratio.expand(shape))
-    return 1 - (hidden * brightness_coefficients(u1, u2)[0]).sum(-1)
+    return 1 - (hidden * torch.stack(brightness_coefficients(u1, u2)[0], -1)).sum(-1)
 
 
 def projected_separation(

@@ -46,10 +46,11 @@ def normal_equations(series: list[Series], layout: Layout, state: State, period_
     for one in series:
         gram, right, residual, design = linearise(one, layout, state, period_days)
         half = np.matmul(gram[:, 1:, 1:], design)  # (W, L, S)
-        shared += np.tensordot(design, half, ([0, 1], [0, 1]))
+        rows = design.reshape(-1, size)
+        shared += rows.T @ half.reshape(-1, size)
         cross[one.channels] += np.matmul(gram[:, None, 0, 1:], design)[:, 0]
         depth[one.channels] += gram[:, 0, 0]
-        gradient_shared += np.tensordot(right[:, 1:], design, ([0, 1], [0, 1]))
+        gradient_shared += right[:, 1:].reshape(-1) @ rows
         gradient_depth[one.channels] += right[:, 0]
         chi2 += float((residual**2).sum())
         samples += int((one.weight > 0).sum())

@@ -67,10 +67,28 @@ def test_gradients_equal_finite_differences(d, k):
     assert inputs[1].grad.item() == pytest.approx((value(d, k + h) - value(d, k - h)) / (2 * h), abs=2e-5)
 
 
+def test_exposed_integrals_are_means_of_the_pairs():
+    """Averages over the moments of an exposure and the chain rule, written out; behind the star nothing."""
+    rng = np.random.default_rng(3)
+    separation = rng.uniform(0, 1.3, (7, 2))
+    separation[0], separation[1, 0] = np.inf, 0.0
+    slopes, shares, ratio = rng.normal(size=(3, 7, 2)), np.array([0.3, 0.7]), np.array([0.05, 0.1, 0.2])
+    found = transit.exposed_integrals(separation, slopes, shares, ratio)
+    expected = np.zeros((5, 3, 3, 7))
+    for t, m, j in np.ndindex(7, 2, 3):
+        value, by_k, by_d = (one.numpy() for one in transit.overlap_integrals(_t(separation[t, m]), _t(ratio[j])))
+        for row, part in enumerate((value, by_k, *(by_d * slope for slope in slopes[:, t, m]))):
+            expected[row, :, j, t] += shares[m] * part
+    np.testing.assert_allclose(found, expected, rtol=1e-13, atol=1e-15)
+    assert not found[..., 0].any() and found[0, ..., 1].all()
+
+
 def test_derivatives_of_the_brightness_are_autograds():
     limb = _t([0.4, 0.2])
-    by_autograd = torch.autograd.functional.jacobian(lambda u: transit.brightness_coefficients(*u)[0], limb)
-    by_hand = torch.stack(transit.brightness_coefficients(*limb)[1:], -1)
+    by_autograd = torch.autograd.functional.jacobian(
+        lambda u: torch.stack(transit.brightness_coefficients(*u)[0]), limb
+    )
+    by_hand = torch.stack([torch.stack(one) for one in transit.brightness_coefficients(*limb)[1:]], -1)
     assert torch.allclose(by_hand, by_autograd, rtol=1e-14, atol=0)
 
 
