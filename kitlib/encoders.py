@@ -8,6 +8,7 @@ both ends. Graph convolution: Morris et al. 2019 (arXiv:1810.02244) as in torch-
 because the graph is the same for every planet and a matrix product sums in a fixed order.
 """
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -119,8 +120,9 @@ class GraphLayer(nn.Module):
 
     def __init__(self, width: int, dropout: float):
         super().__init__()
-        from torch_geometric.nn.dense import DenseGraphConv  # 4 s to import; a model without a graph does without
-
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "IProgress not found")  # of progress bars that nobody draws
+            from torch_geometric.nn.dense import DenseGraphConv  # 4 s to import; a model without a graph does without
         self.norm = nn.LayerNorm(width)
         self.chain = DenseGraphConv(width, width, aggr="mean")
         self.molecules = DenseGraphConv(width, width, aggr="mean")

@@ -18,12 +18,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed, parallel_config
 from safetensors.torch import load, save
 from torch import Tensor
-from tqdm import tqdm
 
 from .instruments import AIRS, FGS1, N_AIRS_BINS, N_BINS
+from .parallel import in_processes
 from .posterior import level_moments
 from .products import Array, Catalogue, Posterior
 from .provenance import write_atomic
@@ -317,11 +316,9 @@ def make_shards(
     write_atomic(kept, text)
     paths = [Path(folder) / f"shard_{k:05d}.safetensors" for k in range(shards)]
     missing = [k for k, path in enumerate(paths) if not path.is_file()]
-    jobs = (delayed(_make_shard)(paths[k], make, k) for k in missing)
-    with parallel_config(backend="loky", inner_max_num_threads=1):
-        running = Parallel(n_jobs=workers, return_as="generator_unordered")(jobs)
-        for _ in tqdm(running, total=len(missing), desc="training set", unit="shard", disable=not progress):
-            pass
+    given = [(paths[k], make, k) for k in missing]
+    for _ in in_processes(_make_shard, given, workers, "training set", "shard", progress, ordered=False):
+        pass
     return paths
 
 

@@ -5,7 +5,7 @@ amplitude; the difference of both answers is what the signal did. No truth is ne
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed, parallel_config
-from tqdm import tqdm
 
 from .calibrator import Calibrator, apply, calibrated_covariance
 from .frameinject import inject_frames
@@ -23,6 +21,7 @@ from .fusion import Fusion
 from .inputs import answered, catalogue_of, check_choices, learnt, tables
 from .instruments import FGS1, N_AIRS_BINS, N_BINS
 from .lightcurves import planet_lightcurves, product_maker, read_lightcurves, write_lightcurves
+from .parallel import in_processes
 from .physfit import Details, PlanetFit, detailed_fit, stacked
 from .planets import light_curves
 from .prior import SpectralPrior
@@ -168,8 +167,8 @@ def experiment(
     """
     show = setting.config.run.progress
     single = [rows.take(slice(i, i + 1)) for i in range(len(rows))]
-    first = [delayed(_untouched)(setting, *each) for each in zip(loads, single, strict=True)]
-    found = list(_parallel(first, workers, "untouched planets", show))
+    first = [(setting, *each) for each in zip(loads, single, strict=True)]
+    found = list(in_processes(_untouched, first, workers, "untouched planets", "fit", show))
     subjects = [one for one in found if isinstance(one, Subject)]
     left_out: list[dict[str, Any]] = [one for one in found if not isinstance(one, Subject)]
     if not subjects:
@@ -177,7 +176,7 @@ def experiment(
         raise InjectError(f"not one of {len(found)} planets could be fitted: {reason}")
     jobs = [(subject, trial) for subject in subjects for trial in wanted]
     untouched = {one.scene.planet_id: answers(one, one.fitted) for one in subjects}
-    results = _parallel([delayed(_tried)(setting, *job) for job in jobs], workers, "inject", show)
+    results = in_processes(_tried, [(setting, *job) for job in jobs], workers, "inject", "fit", show)
     points = []
     for (subject, trial), result in zip(jobs, results, strict=True):  # one at a time: a fit holds a megabyte
         about = {"signal": trial.signal, "where": trial.place, "planet_id": subject.scene.planet_id}
@@ -297,10 +296,3 @@ def _through_frames(setting: Setting, frames: Frames, scene: Scene, trial: Trial
         curves = planet_lightcurves(copy, frames.axis, frames.adc, config, EventLog(Path(root) / "events.jsonl"))
         # through the product's file like the untouched ones: another order in memory would be another rounding
         return read_lightcurves(write_lightcurves(Path(root) / "product.safetensors", curves, ""))
-
-
-def _parallel(jobs: list[Any], workers: int, title: str, progress: bool) -> Iterator[Any]:
-    """Results in the jobs' order, as they come."""
-    with parallel_config(backend="loky", inner_max_num_threads=1):
-        running = Parallel(n_jobs=max(1, min(workers, len(jobs))), return_as="generator")(jobs)
-        yield from tqdm(running, total=len(jobs), desc=title, unit="fit", disable=not progress)

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed, parallel_config
-from tqdm import tqdm
 
 from .combination import Likelihood, combine, moments
 from .driftorder import averaged
@@ -25,6 +23,7 @@ from .gaussnewton import Fit, FitError
 from .instruments import AIRS
 from .jointfit import joint_fit, measure_limb_darkening
 from .limbdarkening import Measured
+from .parallel import in_processes
 from .prior import SpectralPrior, ln_scale_height_depth
 from .products import POPULATION, Array, Catalogue, LightCurveFit, PlanetLightCurves, Posterior
 from .provenance import EventLog
@@ -183,11 +182,8 @@ def measure_stars(
 ) -> list[Measured | None]:
     """`measure_limb_darkening` of training planets, whose spectra `depth` (P, 283) are known."""
     rows = [catalogue.take(slice(i, i + 1)) for i in range(len(lightcurves))]
-    with parallel_config(backend="loky", inner_max_num_threads=1):
-        each = zip(lightcurves, rows, depth, strict=True)
-        jobs = (delayed(measure_limb_darkening)(planet, row, prior, config, true) for planet, row, true in each)
-        running = Parallel(n_jobs=workers or -1, return_as="generator")(jobs)
-        return list(tqdm(running, total=len(rows), desc="limb darkening", unit="planet", disable=not progress))
+    given = [(planet, row, prior, config, true) for planet, row, true in zip(lightcurves, rows, depth, strict=True)]
+    return list(in_processes(measure_limb_darkening, given, workers, "limb darkening", progress=progress))
 
 
 def fit_planets(
@@ -201,10 +197,8 @@ def fit_planets(
 ) -> tuple[Posterior, list[LightCurveFit]]:
     """Fit all planets; rows of `catalogue` and `lightcurves` correspond. No planet's failure stops the others."""
     rows = [catalogue.take(slice(i, i + 1)) for i in range(len(lightcurves))]
-    with parallel_config(backend="loky", inner_max_num_threads=1):
-        jobs = (delayed(fit_planet)(*pair, prior, config) for pair in zip(lightcurves, rows, strict=True))
-        running = Parallel(n_jobs=workers or -1, return_as="generator")(jobs)
-        fits = list(tqdm(running, total=len(rows), desc="physical fit", unit="planet", disable=not progress))
+    given = [(*pair, prior, config) for pair in zip(lightcurves, rows, strict=True)]
+    fits = list(in_processes(fit_planet, given, workers, "physical fit", progress=progress))
     ids = [planet.planet_id for planet in lightcurves]
     for planet_id, fit in zip(ids, fits, strict=True):
         if events is not None and fit.reason:

@@ -12,7 +12,10 @@ PACKAGE = ROOT / "kitlib"
 FILES = sorted(PACKAGE.rglob("*.py"))
 MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
 
-VOCABULARY = ("instruments", "products", "provenance", "config", "configfiles", "schema", "paths", "compiled")
+VOCABULARY = (
+    *("instruments", "products", "provenance", "config", "configfiles", "schema", "paths"),
+    *("compiled", "parallel"),
+)
 LEARNING = ("ssm", "fused", "encoders", "fusion", "losses", "train")
 ASSEMBLY = (
     *("pipeline", "stage", "inputs", "planets", "training", "pretraining", "sweep"),

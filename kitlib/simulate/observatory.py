@@ -17,10 +17,9 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from joblib import Parallel, delayed
-from tqdm import tqdm
 
 from ..instruments import ADC_GAIN, ADC_OFFSET_E, AIRS, FGS1, INSTRUMENTS, N_BINS, Instrument, submission_columns
+from ..parallel import in_processes
 from ..products import Array, CalibrationMaps, Catalogue
 from ..provenance import write_atomic
 from ..schema import SimulateConfig
@@ -64,9 +63,8 @@ def simulate_campaign(out: Path, config: SimulateConfig, seed: int, workers: int
         raise ValueError("a campaign needs planets: raise simulate.train_planets or simulate.test_planets above 0")
     _claim(out, config, seed)
     plans = plan_campaign(out / "data", config, seed)
-    jobs = [delayed(_write_planet)(plan) for plan in plans if not plan.folder.exists()]
-    done = Parallel(n_jobs=workers or -1, return_as="generator_unordered")(jobs)
-    for _ in tqdm(done, total=len(jobs), desc="simulate", unit="planet", disable=not progress):
+    given = [(plan,) for plan in plans if not plan.folder.exists()]
+    for _ in in_processes(_write_planet, given, workers, "simulate", progress=progress, ordered=False):
         pass
 
 
