@@ -40,9 +40,9 @@ def fit_calibrator(posterior: Posterior, truth: Spectra, naive: tuple[float, flo
     The posteriors must be out of fold: their priors learnt from other planets. Maximised is the score (and the
     tie-breaker) minus 1 / (2 P) * sum over parameters of nat_i ((theta_i - theta0_i) / tau_i)^2, where nat_i is the
     score that one unit of log-likelihood of the parts that it acts on is worth: the prior of each parameter weighs as
-    much as one Gaussian measurement of width tau_i beside P planets. tau: .5 for ln of the three factors and for the
-    chi2 exponent, .3 for ln of the other factors, 30 ppm for floors, .002 for the
-    scales of FGS1 and of the level, .1 for that of the shape.
+    much as one Gaussian measurement of width tau_i beside P planets. tau: .25 for ln of the factors of FGS1 and level
+    (narrower ones turn errors that are far too small into floors), .5 for that of the shape and for the chi2 exponent,
+    .3 for ln of the other factors, 30 ppm for floors, .001 for the scales of FGS1 and level, .1 for that of the shape.
 
     Args:
         posterior: of P planets, uncalibrated; diagnostics `chi2_white`, `visits`, `missing_contact` are used where
@@ -131,8 +131,8 @@ class _Parameter:
 
 
 _PARAMETERS = (
-    _Parameter("factor_fgs1", "log", 0.5, -5, 5, True, False),
-    _Parameter("factor_level", "log", 0.5, -5, 5, False, True),
+    _Parameter("factor_fgs1", "log", 0.25, -10, 10, True, False),
+    _Parameter("factor_level", "log", 0.25, -10, 10, False, True),
     _Parameter("factor_shape", "log", 0.5, -5, 5, False, True),
     _Parameter("chi2_exponent", "plain", 0.5, -4, 4, True, True),
     _Parameter("two_visit_factor", "log", 0.3, -4, 4, True, True),
@@ -140,8 +140,8 @@ _PARAMETERS = (
     _Parameter("floor_fgs1_ppm", "variance", 30.0, 0, 100, True, False),
     _Parameter("floor_level_ppm", "variance", 30.0, 0, 100, False, True),
     _Parameter("floor_shape_ppm", "variance", 30.0, 0, 100, False, True),
-    _Parameter("scale_fgs1", "plain", 2e-3, -25, 25, True, False, 1.0),
-    _Parameter("scale_level", "plain", 2e-3, -25, 25, False, True, 1.0),
+    _Parameter("scale_fgs1", "plain", 1e-3, -50, 50, True, False, 1.0),
+    _Parameter("scale_level", "plain", 1e-3, -50, 50, False, True, 1.0),
     _Parameter("scale_shape", "plain", 0.1, -8, 8, False, True, 1.0),
 )
 
