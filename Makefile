@@ -2,14 +2,14 @@
 # make test   all tests but three that take minutes (make bench-long)
 # make dev    .venv, and the git hook that runs `make lint` on what is committed
 # make lint   style and types; make docs the site, strictly; make clean removes results
-# make bench  bench-score, -speed, -scale, -train and -twin; by name only: bench-inject, -ablation, -gpu, -dvc, -long
+# make bench  bench-score, -speed, -scale, -train and -twin; by name only: bench-inject, -ablation, -dvc, -long
 # Everything needs python3 alone: the first target that is asked for builds .venv from requirements-dev.txt, each package
 # but torch checked against its hash in requirements-dev.lock (make lock writes it anew).
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .PHONY: run test dev lint docs notebooks lock sbom clean bench bench-score bench-speed bench-scale bench-train bench-inject \
-  bench-ablation bench-gpu bench-twin bench-dvc bench-long
+  bench-ablation bench-twin bench-dvc bench-long
 
 PYTHON ?= python3
 PIP_ARGS ?=
@@ -70,11 +70,6 @@ bench-ablation: $(STAMP)
 
 bench-train: $(STAMP)
 	$(BIN)/python bench/train_speed.py
-
-# needs a GPU, and a torch built for it
-bench-gpu: $(STAMP)
-	$(BIN)/python -m pip install --quiet --no-deps wheels/mamba_ssm-*.whl
-	$(BIN)/python bench/gpu.py
 
 # the whole kernel in every mount layout, then on frames of the real size, for the projection to 1,100 planets
 bench-twin: $(STAMP)

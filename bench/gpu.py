@@ -1,6 +1,6 @@
 """What only a GPU shows: the fused Mamba-2 against ours, half precision, training and its resumption on CUDA.
 
-    pip install --no-deps wheels/mamba_ssm-*.whl
+    pip install --no-deps wheels/mamba_ssm-*.whl    # where torch sees a GPU, and einops and transformers are there
     python bench/gpu.py [--sets FILE.safetensors ...] [--steps 160] [--only PART ...] [--out FILE.json]
 
 Parts: `trial`, what the kit itself would choose, and the seconds of asking. `blocks`: relative L2 difference from our
@@ -8,7 +8,8 @@ block in float32, output and worst gradient, over five batches and lengths, in e
 a forward and a backward pass. `answers`: the shipped model on GPU and CPU. `training`: steps a second and score of the
 same run on the CPU and on the GPU, and how far its weights are from those of the same run again, and of one that is
 killed half-way. `--sets`: files of `features.write_set`, e.g. shards of `python -m kitlib pretrain`; without them 256
-planets are simulated and fitted. The fused kernels compile for two minutes at each new size or precision.
+planets are simulated and fitted. The fused kernels compile at each
+new size or precision, for minutes where MAMBA_DETERMINISTIC=0.
 """
 
 import argparse

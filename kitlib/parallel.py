@@ -22,15 +22,15 @@ def in_processes(
     Args:
         work: a function of an importable module; it, its arguments and its results are pickled.
         given: the arguments of each call.
-        workers: processes; 1: this one; 0: one a core.
+        workers: processes; 1: this one; 0 or less: one a core.
         title, unit, progress: of the progress bar, and whether it is shown.
 
     What `work` raises is raised here, and ends the rest.
     """
-    size = max(1, min(workers, len(given))) if workers else -1
+    # loky replaces a process that has grown by what it imported: no harm, and nothing that a user could do
+    warnings.filterwarnings("ignore", "A worker stopped while some jobs")
+    size = max(1, min(workers, len(given))) if workers > 0 else -1
     way = "generator" if ordered else "generator_unordered"
-    with parallel_config(backend="loky", inner_max_num_threads=1), warnings.catch_warnings():
-        # a process that has grown by what it imported is replaced, once
-        warnings.filterwarnings("ignore", "A worker stopped while some jobs")
+    with parallel_config(backend="loky", inner_max_num_threads=1):
         running = Parallel(n_jobs=size, return_as=way)(delayed(work)(*one) for one in given)
         yield from tqdm(running, total=len(given), desc=title, unit=unit, disable=not progress)

@@ -98,9 +98,9 @@ class Run:
         parts = [asdict(self.config.model), asdict(settings), asdict(self.config.loss), self.config.run.seed]
         recipe = sha256_json([*parts, self.start, _identity(train), _identity(held)])
         self._resume(recipe)
+        self._log_device()
         bar = tqdm(total=settings.steps, initial=counts.step, desc="training", disable=not self.config.run.progress)
         if counts.step == 0:
-            self._log_device()
             self._validate(held, bar)
         while counts.step < settings.steps and counts.worse < settings.patience:
             value = self._step(train)

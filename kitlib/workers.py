@@ -145,7 +145,7 @@ def _without_main() -> Iterator[None]:
 def _serve(pipe: Connection, work: Callable[[int, str], Any]) -> None:
     """A worker process: tasks come in, values or the text of an exception go out, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    end_with_parent()
     while True:
         try:
             task, setting = pipe.recv()
@@ -161,8 +161,13 @@ def _serve(pipe: Connection, work: Callable[[int, str], Any]) -> None:
             return
 
 
-def _end_with_parent(parent: int) -> None:
-    """A killed parent cannot end its workers: each looks for itself."""
-    while os.getppid() == parent:
-        time.sleep(_PARENT_CHECK_S)
-    os._exit(1)
+def end_with_parent() -> None:
+    """A killed parent cannot end its processes: each that calls this looks for itself, in a thread."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_PARENT_CHECK_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

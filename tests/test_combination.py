@@ -1,5 +1,7 @@
 """Likelihoods under a mixture prior: the structured algebra against brute force."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
@@ -107,3 +109,14 @@ def test_no_data_gives_the_prior_and_perfect_data_the_data():
     truth = rng.normal(size=5)
     mean, _, _ = combine(_precise(truth, 1e12), [prior])
     np.testing.assert_allclose(mean, truth, atol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [100.0, np.nan])
+def test_a_likelihood_that_knows_more_than_everything_is_refused(wrong):
+    """Shared parameters that explain more of the depths than there is: the fit falls back, it does not answer."""
+    rng = np.random.default_rng(1)
+    likelihood = _likelihood(rng, 5, 2, (0.0, 0.0))
+    component = Component(1.0, np.zeros(5), 1.0, np.eye(5), np.ones((5, 1)))
+    combine(likelihood, [component])
+    with pytest.raises(np.linalg.LinAlgError):
+        combine(replace(likelihood, cross=likelihood.cross * wrong), [component])

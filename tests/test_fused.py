@@ -93,7 +93,7 @@ def test_a_sound_and_faster_mamba_ssm_is_taken():
         ({"installed": lambda: False}, "not installed"),
         ({"trial": lambda *_: _raise(RuntimeError("PTX assembly aborted"))}, "PTX assembly aborted"),
         ({"trial": lambda *_: fused.Trial("output differs", 1.0, 2.0)}, "other numbers than our block: output differs"),
-        ({"trial": lambda *_: fused.Trial("", 2.0, 1.0)}, "not faster: 2.00 against 1.00 ms"),
+        ({"trial": lambda *_: fused.Trial("", 0.95, 1.0)}, "not faster: 0.95 against 1.00 ms"),
         ({"import_fused": lambda: _raise(ModuleNotFoundError("No module named 'triton'"))}, "triton"),
     ],
 )
@@ -167,7 +167,11 @@ class Mamba2(ssm.Mamba2):
 
 
 def test_a_trial_in_its_own_process(monkeypatch, tmp_path):
-    _fake_mamba_ssm(monkeypatch, tmp_path, EQUAL)
+    """Whatever else it says, and whatever lies in the current folder."""
+    _fake_mamba_ssm(monkeypatch, tmp_path, EQUAL + "print('deterministic mode', end='')\n")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "kitlib.py").write_text("raise SystemExit('another kitlib')\n")
+    monkeypatch.chdir(tmp_path / "here")
     found = fused.trial_apart("cpu", 16, SIZES)
     assert found.difference == "" and found.fused_ms > 0 and found.own_ms > 0
 
@@ -177,12 +181,20 @@ def test_a_trial_in_its_own_process(monkeypatch, tmp_path):
     [
         ("import os\nos.abort()\n", "ended with -6"),
         ("import a_module_that_is_not_there\n", "No module named 'a_module_that_is_not_there'"),
+        ("import sys\nsys.exit('SomeError: why\\n\\nCompile with SOMETHING to see more.')\n", "SomeError: why"),
     ],
 )
 def test_what_kills_a_trial_leaves_this_process_alive(monkeypatch, tmp_path, body, reason):
     _fake_mamba_ssm(monkeypatch, tmp_path, body)
     chosen = _selected(trial=lambda device, *rest: fused.trial_apart("cpu", *rest))
     assert chosen.name == "torch" and reason in chosen.reason
+
+
+def test_a_trial_that_hangs_is_given_up(monkeypatch, tmp_path):
+    _fake_mamba_ssm(monkeypatch, tmp_path, "import time\ntime.sleep(60)\n")
+    monkeypatch.setattr(fused, "TRIAL_LIMIT_S", 0.5)
+    chosen = _selected(trial=lambda device, *rest: fused.trial_apart("cpu", *rest))
+    assert chosen.name == "torch" and "TimeoutExpired" in chosen.reason
 
 
 def test_import_stands_in_for_the_compiled_module_of_mamba_1(monkeypatch, tmp_path):

@@ -15,7 +15,7 @@ import yaml
 from spectra import NAIVE, WL
 from test_features import toy_features
 
-from kitlib import losses, train
+from kitlib import fused, losses, train
 from kitlib.config import compose
 from kitlib.features import read_set, write_set
 from kitlib.fusion import ModelError, load_model
@@ -23,6 +23,7 @@ from kitlib.metric import gll_score
 from kitlib.paths import find_configs
 from kitlib.rules import smoothness
 from kitlib.schema import Config, ModelConfig, RunConfig, TrainConfig
+from kitlib.ssm import Mamba2
 from kitlib.train import Run, TrainError, TrainingSet, rate_at, score_of, train_folds, train_one
 
 LOSS = losses.Loss(*NAIVE, WL)
@@ -85,7 +86,11 @@ def test_a_run_killed_anywhere_ends_with_the_same_weights_and_log(tmp_path, undi
     fitted(tmp_path)
     assert same(weights(tmp_path), weights(undisturbed)), f"killed in {place} at step {step}"
     without_time = [
-        [{k: v for k, v in line.items() if k != "time"} for line in map(json.loads, (f / "log.jsonl").open())]
+        [
+            {k: v for k, v in line.items() if k != "time"}
+            for line in map(json.loads, (f / "log.jsonl").open())
+            if line["event"] != "device"  # said at every start
+        ]
         for f in (tmp_path, undisturbed)
     ]
     assert without_time[0] == without_time[1]
@@ -251,6 +256,35 @@ def test_two_devices_train_two_folds_at_a_time_in_processes(tmp_path, monkeypatc
         train_folds(tmp_path / "absent", config, LOSS, tmp_path / "failed")
 
 
+class _Fused(Mamba2):
+    """Stands for mamba_ssm's block: another class with the same names."""
+
+
+def test_a_run_with_a_fused_block_goes_on_and_leaves_a_model_for_every_machine(tmp_path, undisturbed, monkeypatch):
+    chosen = fused.Implementation("mamba_ssm", "equals our block", _Fused)
+    with monkeypatch.context() as patch:
+        patch.setattr(fused, "_select_once", lambda *_, **__: chosen)
+        run = Run(settings(), LOSS, tmp_path, "cpu", None)
+        assert isinstance(run.average.fgs1.blocks[0], _Fused)
+        patch.setattr(Run, "_validate", lambda *_: (_ for _ in ()).throw(Killed()) if run.progress.step else None)
+        with pytest.raises(Killed):
+            run.fit(planets(12), planets(6, 1))
+    with monkeypatch.context() as patch:
+        patch.setattr(fused, "_select_once", lambda *_, **__: chosen)
+        fitted(tmp_path)
+    assert type(load_model(tmp_path / "model.safetensors")[0].fgs1.blocks[0]) is Mamba2
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").open()]
+    assert {line["mamba"] for line in lines if line["event"] == "device"} == {"mamba_ssm"}
+
+
+@pytest.mark.parametrize(("capability", "half"), [((7, 5), torch.float16), ((9, 0), torch.bfloat16)])
+def test_half_precision_is_what_the_gpu_computes_fast(monkeypatch, capability, half):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert train._precision(torch.device("cuda"), "half") is half
+    assert train._precision(torch.device("cuda"), "float32") is None
+    assert train._precision(torch.device("cpu"), "half") is None
+
+
 def test_direct_regression_trains(tmp_path):
     fitted(tmp_path, settings(model={"base": "population"}))
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").open()]
@@ -296,6 +330,7 @@ def test_a_run_leaves_a_log_and_a_plot(undisturbed):
     assert (undisturbed / "history.png").read_bytes()[:4] == b"\x89PNG"
     lines = [json.loads(line) for line in (undisturbed / "log.jsonl").open()]
     events = [line["event"] for line in lines]
+    assert events[0] == "device"
     assert events.count("validation") == 4 and events.count("step") == 3
     assert (lines[0]["device"], lines[0]["precision"], lines[0]["mamba"]) == ("cpu", "float32", "torch")
     assert "need CUDA" in lines[0]["reason"]
