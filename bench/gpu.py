@@ -8,8 +8,8 @@ block in float32, output and worst gradient, over five batches and lengths, in e
 a forward and a backward pass. `answers`: the shipped model on GPU and CPU. `training`: steps a second and score of the
 same run on the CPU and on the GPU, and how far its weights are from those of the same run again, and of one that is
 killed half-way. `--sets`: files of `features.write_set`, e.g. shards of `python -m kitlib pretrain`; without them 256
-planets are simulated and fitted. The fused kernels compile at each
-new size or precision, for minutes where MAMBA_DETERMINISTIC=0.
+planets are simulated and fitted. The fused kernels compile at each new size or precision, for minutes where
+MAMBA_DETERMINISTIC=0.
 """
 
 import argparse
@@ -28,33 +28,35 @@ from typing import Any
 from unittest import mock
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT)]
+sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
 import torch  # noqa: E402
+from ssm_speed import BATCH, D_MODEL, D_STATE, LENGTH  # noqa: E402
 from torch import nn  # noqa: E402
 
 from kitlib import fused  # noqa: E402
 from kitlib.config import compose  # noqa: E402
+from kitlib.encoders import HEADDIM  # noqa: E402
 from kitlib.ensemble import split  # noqa: E402
 from kitlib.features import read_shards  # noqa: E402
 from kitlib.fusion import load_model  # noqa: E402
+from kitlib.inputs import SHIPPED_MODEL  # noqa: E402
 from kitlib.losses import Loss  # noqa: E402
 from kitlib.metric import naive_statistics  # noqa: E402
 from kitlib.pretraining import fitted_shard  # noqa: E402
 from kitlib.prior import shipped_prior  # noqa: E402
-from kitlib.schema import Config  # noqa: E402
+from kitlib.schema import Config, ModelConfig  # noqa: E402
 from kitlib.simulate.optics import wavelengths_um  # noqa: E402
 from kitlib.ssm import Mamba2, ssd_recurrent  # noqa: E402
 from kitlib.train import Run, TrainingSet, score_of  # noqa: E402
 
 CUDA = "cuda:0"
-SHIPPED_MODEL = ROOT / "kitlib" / "data" / "fusion.safetensors"
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 SIZES = {  # d_model and the others
-    "the model's": (32, {"d_state": 16, "headdim": 16}),
-    "ssm_speed.py's": (64, {"d_state": 64, "headdim": 64}),
+    "the model's": (ModelConfig().width, {"d_state": ModelConfig().state, "headdim": HEADDIM}),
+    "ssm_speed.py's": (D_MODEL, {"d_state": D_STATE, "headdim": 64}),
 }
-SHAPES = [(1, 1), (2, 60), (1, 101), (32, 282), (2, 513)]  # batch and length; the fused kernels' chunk is 256 long
+SHAPES = [(1, 1), (2, 60), (1, 101), (BATCH, LENGTH), (2, 513)]  # batch, length; the fused kernels' chunk is 256 long
 
 
 def trial() -> dict[str, Any]:
@@ -115,7 +117,7 @@ def speed() -> dict[str, Any]:
     builds = {"fused": fused.import_fused(), "ours": Mamba2}
     builds["recurrence"] = lambda d_model, **sizes: Mamba2(d_model, scan=ssd_recurrent, **sizes)
     out = {}
-    for shape, name in (((32, 282), "ssm_speed.py's"), ((64, 60), "the model's"), ((1024, 60), "the model's")):
+    for shape, name in (((BATCH, LENGTH), "ssm_speed.py's"), (fused.TIMED, "the model's"), ((1024, 60), "the model's")):
         d_model, sizes = SIZES[name]
         u = torch.randn(*shape, d_model, device=CUDA, requires_grad=True)
         for precision in ("float32", "bfloat16"):

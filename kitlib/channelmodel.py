@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.polynomial.legendre import legvander
 
-from .compiled import compiled_sums
+from .compiled import compiled_sums, dot
 from .instruments import FGS1
 from .limbdarkening import COEFFICIENTS
 from .parameters import Layout, State, limb_coefficients
@@ -130,14 +130,6 @@ def linearise(one: Series, layout: Layout, state: State, period_days: float) -> 
 
 
 @compiled_sums
-def _dot(a, b):
-    total = 0.0
-    for t in range(len(a)):
-        total += a[t] * b[t]
-    return total
-
-
-@compiled_sums
 def _channel_systems(flux, weight, radius, colour, drift, powers, factors, integrals, gram, right, residual):
     """Fill `gram`, `right` and `residual` channel by channel: the rows of one channel's Jacobian fit into the cache.
 
@@ -162,8 +154,8 @@ def _channel_systems(flux, weight, radius, colour, drift, powers, factors, integ
             gain[t] = 1 + colour[w] * course[t]
             rows[size, t] = root[t] * gain[t] * transit[t]
             rows[size + 1, t] = root[t] * flux[w, t]
-        norm = max(_dot(rows[size], rows[size]), 1e-30)
-        level = _dot(rows[size], rows[size + 1]) / norm
+        norm = max(dot(rows[size], rows[size]), 1e-30)
+        level = dot(rows[size], rows[size + 1]) / norm
         over_norm = 1 / np.sqrt(norm)
         for t in range(times):
             rows[size + 1, t] -= level * rows[size, t]
@@ -178,10 +170,10 @@ def _channel_systems(flux, weight, radius, colour, drift, powers, factors, integ
             for t in range(times):
                 rows[6 + n, t] = root[t] * transit[t] * powers[n, t]
         for a in range(size):  # symmetric, of few long rows: a library's matrix product takes twice the time
-            along[a] = _dot(rows[a], rows[size])
-            right[w, a] = _dot(rows[a], rows[size + 1])
+            along[a] = dot(rows[a], rows[size])
+            right[w, a] = dot(rows[a], rows[size + 1])
             for b in range(a + 1):  # F0 eliminated: less the part along the model
-                gram[w, a, b] = gram[w, b, a] = _dot(rows[a], rows[b]) - along[a] * along[b]
+                gram[w, a, b] = gram[w, b, a] = dot(rows[a], rows[b]) - along[a] * along[b]
         residual[w] = rows[size + 1]
 
 

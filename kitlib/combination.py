@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
-from .compiled import compiled, compiled_sums
+from .compiled import compiled, dot
 from .products import Array
 
 KERNEL_JITTER = 1e-6  # of a kernel's mean variance, added to its diagonal: a tenth of a ppm for features of 100 ppm
@@ -206,12 +206,12 @@ def _condition(free, shared, told, pull, log, answer, cov):
         for c in range(components):
             before[:] = answer[h, c]
             for i in range(size):
-                towards[i] = _dot(told[c, i], before)
+                towards[i] = dot(told[c, i], before)
             logarithm = 0.0
             for i in range(n):
                 a = index[i]
                 for j in range(i + 1):
-                    left = shared[h, a, index[j]] - told[c, a, index[j]] - _dot(root[i, :j], root[j, :j])
+                    left = shared[h, a, index[j]] - told[c, a, index[j]] - dot(root[i, :j], root[j, :j])
                     if j < i:
                         root[i, j] = left / root[j, j]
                     elif left > 0:
@@ -222,10 +222,10 @@ def _condition(free, shared, told, pull, log, answer, cov):
             for j in range(n):
                 inverse[j, j] = 1 / root[j, j]
                 for i in range(j + 1, n):
-                    inverse[j, i] = -_dot(root[i, j:i], inverse[j, j:i]) / root[i, i]
+                    inverse[j, i] = -dot(root[i, j:i], inverse[j, j:i]) / root[i, i]
             for i in range(n):
                 for j in range(i + 1):
-                    value = _dot(inverse[i, i:n], inverse[j, i:n])
+                    value = dot(inverse[i, i:n], inverse[j, i:n])
                     cov[h, c, index[i], index[j]] = cov[h, c, index[j], index[i]] = value
             added = -logarithm
             for i in range(size):
@@ -239,11 +239,3 @@ def _condition(free, shared, told, pull, log, answer, cov):
                 added += 0.5 * (towards[i] - pull[c, i]) * answer[h, c, i]
             log[h, c] += added
     return True
-
-
-@compiled_sums
-def _dot(a, b):
-    total = 0.0
-    for i in range(len(a)):
-        total += a[i] * b[i]
-    return total

@@ -24,3 +24,12 @@ def _machine_code(function: Function, *also: str) -> Function:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # "no locator available": read-only install without a home folder
         return numba.njit(**options)(function)
+
+
+@compiled_sums
+def dot(a: Any, b: Any) -> Any:
+    """Sum of products of two vectors; inside other compiled loops, where a library's call would cost more."""
+    total = 0.0
+    for i in range(len(a)):
+        total += a[i] * b[i]
+    return total

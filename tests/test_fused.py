@@ -16,7 +16,7 @@ SIZES = {"d_state": 8, "headdim": 8}
 
 class _Slow(Mamba2):
     def forward(self, u):
-        time.sleep(0.01)
+        time.sleep(0.05)
         return super().forward(u)
 
 
@@ -124,7 +124,7 @@ def test_a_trial_says_what_differs(block, difference):
 
 def test_a_trial_times_both_blocks():
     found = fused.trial(_Slow, "cpu", 16, **SIZES)
-    assert found.difference == "" and found.fused_ms > found.own_ms + 5
+    assert found.difference == "" and found.fused_ms > found.own_ms + 25
 
 
 def test_a_trial_leaves_the_random_state_alone():
