@@ -37,7 +37,7 @@ from pathlib import Path
 from kernelkit import MIB, ROOT, KernelError, bundle, kernels, wheels
 from kernelkit.client import PATIENCE_S, Kaggle
 from kernelkit.metadata import checked_user
-from kitlib import __version__
+from kitlib.base.version import __version__
 
 BUILD = ROOT / "build"
 
@@ -153,7 +153,7 @@ def _account(given: argparse.Namespace) -> Kaggle:
 def _simulated(scratch: Path, size: str) -> Path:
     """Data root of a simulated campaign: of few frames, or ten test planets of the real number of frames."""
     from kitlib import pipeline
-    from kitlib.config import compose
+    from kitlib.base.config import compose
 
     planets = {"tiny": ["train_planets=4"], "full": ["train_planets=1", "test_planets=10"]}[size]
     print(f"no --data: simulating a campaign of {size} size", flush=True)

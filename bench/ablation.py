@@ -12,7 +12,7 @@ FOLDER: a run that was cut off goes on.
 import argparse
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,24 +23,25 @@ sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
 from population import draw, first  # noqa: E402
 
-from kitlib import rules  # noqa: E402
-from kitlib.combination import Component  # noqa: E402
-from kitlib.config import compose  # noqa: E402
-from kitlib.ensemble import matched  # noqa: E402
-from kitlib.features import features_of, joined, read_set, read_shards, write_set  # noqa: E402
-from kitlib.fusion import load_model, predict  # noqa: E402
-from kitlib.instruments import N_BINS  # noqa: E402
-from kitlib.losses import Loss  # noqa: E402
-from kitlib.metric import gll_score, naive_statistics  # noqa: E402
-from kitlib.physfit import fit_planets  # noqa: E402
-from kitlib.pretraining import make_pretraining_set  # noqa: E402
-from kitlib.prior import SpectralPrior, shipped_prior  # noqa: E402
-from kitlib.products import Catalogue, Posterior, Spectra  # noqa: E402
-from kitlib.provenance import write_atomic  # noqa: E402
-from kitlib.schema import PhysfitConfig  # noqa: E402
-from kitlib.sigma import cross_calibrate  # noqa: E402
+from kitlib.base.config import compose  # noqa: E402
+from kitlib.base.instruments import N_BINS  # noqa: E402
+from kitlib.base.products import Catalogue, Posterior, Spectra  # noqa: E402
+from kitlib.base.provenance import write_atomic  # noqa: E402
+from kitlib.base.schema import PhysfitConfig  # noqa: E402
+from kitlib.fusion.ensemble import matched  # noqa: E402
+from kitlib.fusion.features import features_of, joined, read_set, read_shards, write_set  # noqa: E402
+from kitlib.fusion.losses import Loss  # noqa: E402
+from kitlib.fusion.model import load_model, predict  # noqa: E402
+from kitlib.fusion.train import train_folds, train_one  # noqa: E402
+from kitlib.rules import constraints as rules  # noqa: E402
+from kitlib.run.fits import fit_planets  # noqa: E402
+from kitlib.run.pretraining import make_pretraining_set  # noqa: E402
+from kitlib.sigma.fit import cross_calibrate  # noqa: E402
+from kitlib.sigma.metric import gll_score, naive_statistics  # noqa: E402
 from kitlib.simulate.optics import wavelengths_um  # noqa: E402
-from kitlib.train import train_folds, train_one  # noqa: E402
+from kitlib.spectra.combination import Component  # noqa: E402
+from kitlib.spectra.prior import SpectralPrior  # noqa: E402
+from kitlib.transit.priors import Priors, shipped_priors  # noqa: E402
 
 SEEDS = {"training": 1001, "held-out": 8606, "shifted": 8303}
 FLAT_DEPTH = 3e-3  # scatter of each bin where there is no spectral prior: a fifth of a typical depth
@@ -71,10 +72,11 @@ class FlatPrior(SpectralPrior):
         return [Component(1.0, mean, FLAT_DEPTH, self.shape_cov, self._loadings(level))]
 
 
-def flat_prior() -> SpectralPrior:
+def flat_prior() -> Priors:
     """The shipped prior's level and stars, and spectra of any shape."""
-    known = {name: getattr(shipped_prior(), name) for name in SpectralPrior.__dataclass_fields__}
-    return FlatPrior(**known | {"shape_cov": np.eye(N_BINS), "unfamiliar": None})
+    known = {name: getattr(shipped_priors().spectrum, name) for name in SpectralPrior.__dataclass_fields__}
+    flat = FlatPrior(**known | {"shape_cov": np.eye(N_BINS), "unfamiliar": None})
+    return replace(shipped_priors(), spectrum=flat)
 
 
 @dataclass(frozen=True)
@@ -86,13 +88,13 @@ class HeldOut:
     truth: Spectra
 
 
-def held_out(count: int, prior: SpectralPrior, workers: int) -> dict[str, HeldOut]:
+def held_out(count: int, priors: Priors, workers: int) -> dict[str, HeldOut]:
     """Fits of both held-out populations with a prior."""
     found = {}
     for name in ("held-out", "shifted"):
         population = draw(count, count, SEEDS[name], workers, name == "shifted")
         _, catalogue, truth = first(population, count)
-        posterior, _ = fit_planets(population.curves, catalogue, prior, PhysfitConfig(), workers=workers)
+        posterior, _ = fit_planets(population.curves, catalogue, priors, PhysfitConfig(), workers=workers)
         found[name] = HeldOut(posterior, catalogue, truth)
     return found
 
@@ -144,21 +146,21 @@ def main() -> None:
         write_atomic(given.out / "results.json", json.dumps(results, indent=1) + "\n")
         print(f"\n{table(results)}", flush=True)
 
-    def shards(name: str, overrides: list[str], prior: SpectralPrior) -> list[Path]:
-        return make_pretraining_set(compose("pretrain", overrides), prior, given.out / "shards" / name, given.workers)
+    def shards(name: str, overrides: list[str], priors: Priors) -> list[Path]:
+        return make_pretraining_set(compose("pretrain", overrides), priors, given.out / "shards" / name, given.workers)
 
     def trained(name: str, data: list[Path], overrides: list[str], initial: Path | None = None) -> Path:
         config = compose("pretrain", overrides)
         loss = Loss(*naive, wavelengths_um(), rules.from_config(config.loss))
         return train_one(data, config, loss, given.out / "models" / name.replace(" ", "_"), initial)
 
-    data = shards("pretraining", words, shipped_prior())
+    data = shards("pretraining", words, shipped_priors())
     naive = naive_statistics(read_shards(data)[1].numpy())
-    judges = held_out(given.held_out, shipped_prior(), given.workers)
+    judges = held_out(given.held_out, shipped_priors(), given.workers)
     note("physics", judged([], judges, naive))
     for name, overrides in NETWORK.items():
         note(name, judged([trained(name, data, words + overrides)], judges, naive))
-    competition = shards("competition", [*small, "pretrain.randomised=0", "run.seed=1002"], shipped_prior())
+    competition = shards("competition", [*small, "pretrain.randomised=0", "run.seed=1002"], shipped_priors())
     scratch = trained("without pre-training", competition, small)
     note("without pre-training", judged([scratch], judges, naive))
     tuned = trained("fine-tuned", competition, small, given.out / "models" / "v50" / "model.safetensors")

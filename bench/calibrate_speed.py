@@ -34,15 +34,15 @@ import numpy_recipe  # noqa: E402
 import polars as pl  # noqa: E402
 from speed_rows import planet_of  # noqa: E402
 
-from kitlib.calibrate import calibration_maps, image_statistics, kernel_parameters  # noqa: E402
-from kitlib.cleaning import decorrelate_jitter  # noqa: E402
-from kitlib.extraction import BLOCKS, extract, needed_pixels  # noqa: E402
-from kitlib.frames import read_axis_info, read_calibration, read_signal  # noqa: E402
-from kitlib.instruments import INSTRUMENTS, Instrument  # noqa: E402
-from kitlib.profile import good_pixels, plan_extraction  # noqa: E402
-from kitlib.schema import LightCurveConfig, SimulateConfig  # noqa: E402
+from kitlib.base.instruments import INSTRUMENTS, Instrument  # noqa: E402
+from kitlib.base.schema import LightCurveConfig, SimulateConfig  # noqa: E402
+from kitlib.detector.calibrate import calibration_maps, image_statistics, kernel_parameters  # noqa: E402
+from kitlib.detector.cleaning import decorrelate_jitter  # noqa: E402
+from kitlib.detector.extraction import BLOCKS, extract, needed_pixels  # noqa: E402
+from kitlib.detector.frames import read_axis_info, read_calibration, read_signal  # noqa: E402
+from kitlib.detector.profile import good_pixels, plan_extraction  # noqa: E402
+from kitlib.detector.tables import read_adc_info  # noqa: E402
 from kitlib.simulate.observatory import simulate_campaign  # noqa: E402
-from kitlib.tables import read_adc_info  # noqa: E402
 
 SEED = 20251124
 FAST = ("decode, polars", "decode, pyarrow", "decode needed columns", "kit")

@@ -17,17 +17,17 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from kitlib.instruments import AIRS, FGS1  # noqa: E402
-from kitlib.lightcurves import calibrate_planets, read_lightcurves  # noqa: E402
-from kitlib.physfit import fit_planets  # noqa: E402
-from kitlib.posterior import level_moments  # noqa: E402
-from kitlib.prior import shipped_prior  # noqa: E402
-from kitlib.products import Array, PlanetLightCurves  # noqa: E402
-from kitlib.provenance import EventLog, write_atomic  # noqa: E402
-from kitlib.schema import LightCurveConfig, PhysfitConfig, SimulateConfig  # noqa: E402
+from kitlib.base.instruments import AIRS, FGS1  # noqa: E402
+from kitlib.base.products import Array, PlanetLightCurves  # noqa: E402
+from kitlib.base.provenance import EventLog, write_atomic  # noqa: E402
+from kitlib.base.schema import LightCurveConfig, PhysfitConfig, SimulateConfig  # noqa: E402
+from kitlib.detector.lightcurves import calibrate_planets, read_lightcurves  # noqa: E402
+from kitlib.detector.tables import read_catalogue  # noqa: E402
+from kitlib.run.fits import fit_planets  # noqa: E402
 from kitlib.simulate.lightcurves import simulate_with_truth  # noqa: E402
 from kitlib.simulate.observatory import plan_campaign, simulate_campaign  # noqa: E402
-from kitlib.tables import read_catalogue  # noqa: E402
+from kitlib.spectra.posterior import level_moments  # noqa: E402
+from kitlib.transit.priors import shipped_priors  # noqa: E402
 
 SEED = 505
 
@@ -71,7 +71,7 @@ def main() -> None:
     truth = np.stack([plan.depth for plan in plans])
     found = {}
     for name, planets in (("frames", framed), ("direct", direct)):
-        posterior, _ = fit_planets(planets, catalogue, shipped_prior(), PhysfitConfig(), progress=False)
+        posterior, _ = fit_planets(planets, catalogue, shipped_priors(), PhysfitConfig(), progress=False)
         error, sigma = posterior.mean - truth, posterior.sigma
         level = error[:, 1:].mean(1)
         level_sigma = np.sqrt(level_moments(posterior.cov)[0])

@@ -34,21 +34,21 @@ import torch  # noqa: E402
 from ssm_speed import BATCH, D_MODEL, D_STATE, LENGTH  # noqa: E402
 from torch import nn  # noqa: E402
 
-from kitlib import fused  # noqa: E402
-from kitlib.config import compose  # noqa: E402
-from kitlib.encoders import HEADDIM  # noqa: E402
-from kitlib.ensemble import split  # noqa: E402
-from kitlib.features import read_shards  # noqa: E402
-from kitlib.fusion import load_model  # noqa: E402
-from kitlib.inputs import SHIPPED_MODEL  # noqa: E402
-from kitlib.losses import Loss  # noqa: E402
-from kitlib.metric import naive_statistics  # noqa: E402
-from kitlib.pretraining import fitted_shard  # noqa: E402
-from kitlib.prior import shipped_prior  # noqa: E402
-from kitlib.schema import Config, ModelConfig  # noqa: E402
+from kitlib.base.config import compose  # noqa: E402
+from kitlib.base.folds import split  # noqa: E402
+from kitlib.base.schema import Config, ModelConfig  # noqa: E402
+from kitlib.fusion import fused  # noqa: E402
+from kitlib.fusion.encoders import HEADDIM  # noqa: E402
+from kitlib.fusion.features import read_shards  # noqa: E402
+from kitlib.fusion.losses import Loss  # noqa: E402
+from kitlib.fusion.model import load_model  # noqa: E402
+from kitlib.fusion.ssm import Mamba2, ssd_recurrent  # noqa: E402
+from kitlib.fusion.train import Run, TrainingSet, score_of  # noqa: E402
+from kitlib.run.inputs import SHIPPED_MODEL  # noqa: E402
+from kitlib.run.pretraining import fitted_shard  # noqa: E402
+from kitlib.sigma.metric import naive_statistics  # noqa: E402
 from kitlib.simulate.optics import wavelengths_um  # noqa: E402
-from kitlib.ssm import Mamba2, ssd_recurrent  # noqa: E402
-from kitlib.train import Run, TrainingSet, score_of  # noqa: E402
+from kitlib.transit.priors import shipped_priors  # noqa: E402
 
 CUDA = "cuda:0"
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -60,7 +60,7 @@ SHAPES = [(1, 1), (2, 60), (1, 101), (BATCH, LENGTH), (2, 513)]  # batch, length
 
 
 def trial() -> dict[str, Any]:
-    """What `kitlib/fused.py` learns of the block for the model."""
+    """What `kitlib/fusion/fused.py` learns of the block for the model."""
     d_model, sizes = SIZES["the model's"]
     begun = time.perf_counter()
     found = fused.trial_apart(CUDA, d_model, sizes)
@@ -240,7 +240,7 @@ def main() -> None:
     if given.sets:
         whole = TrainingSet(*read_shards(given.sets))
     else:
-        whole = TrainingSet(*fitted_shard(compose("train", ["pretrain.shard=256"]), shipped_prior(), 0))
+        whole = TrainingSet(*fitted_shard(compose("train", ["pretrain.shard=256"]), shipped_priors(), 0))
     naive = naive_statistics(whole.truth.numpy())
     works: dict[str, Callable[[], Any]] = {
         "trial": trial,

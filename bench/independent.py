@@ -6,24 +6,24 @@ sigma of the training spectra, which keeps hopeless bins in range; sigma grows w
 
 import numpy as np
 
-from kitlib.instruments import N_BINS
-from kitlib.prior import SpectralPrior
-from kitlib.products import Array, Catalogue, PlanetLightCurves
-from kitlib.schema import PhysfitConfig
-from kitlib.series import rescaled, series_of
-from kitlib.visitmodel import State, model_flux
-from kitlib.whitefit import layout_for, white_fit
+from kitlib.base.instruments import N_BINS
+from kitlib.base.products import Array, Catalogue, PlanetLightCurves
+from kitlib.base.schema import PhysfitConfig
+from kitlib.transit.priors import Priors
+from kitlib.transit.series import rescaled, series_of
+from kitlib.transit.visitmodel import State, model_flux
+from kitlib.transit.whitefit import layout_for, white_fit
 
 BASELINE_ORDER = 2
 DEPTH_STEP = 1e-4
 
 
 def independent_bins(
-    planet: PlanetLightCurves, row: Catalogue, prior: SpectralPrior, naive: tuple[float, float], config: PhysfitConfig
+    planet: PlanetLightCurves, row: Catalogue, priors: Priors, naive: tuple[float, float], config: PhysfitConfig
 ) -> tuple[Array, Array]:
     """Mean and sigma of one planet's 283 bins, (283,) each. Raises FitError where the white fit fails."""
-    white = white_fit(planet, row, prior, config)
-    layout = layout_for(row, prior.limb, len(planet.visits), config.drift_order, 0)
+    white = white_fit(planet, row, priors, config)
+    layout = layout_for(row, priors.limb, len(planet.visits), config.drift_order, 0)
     shared = white.state.shared.copy()
     for name, where in layout.names.items():  # no drift: the baseline of each bin takes it up
         if "drift" in name:

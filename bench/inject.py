@@ -23,13 +23,13 @@ sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 from population import draw, first  # noqa: E402
 
 from kitlib import pipeline  # noqa: E402
-from kitlib.config import compose  # noqa: E402
-from kitlib.inject import Answers, Setting, experiment, trials  # noqa: E402
-from kitlib.inputs import run_calibrator, run_models  # noqa: E402
-from kitlib.prior import shipped_prior  # noqa: E402
-from kitlib.products import PlanetLightCurves  # noqa: E402
+from kitlib.base.config import compose  # noqa: E402
+from kitlib.base.products import PlanetLightCurves  # noqa: E402
+from kitlib.inject.experiment import Answers, Setting, experiment, trials  # noqa: E402
 from kitlib.report.injection import text  # noqa: E402
+from kitlib.run.inputs import run_calibrator, run_models  # noqa: E402
 from kitlib.simulate.optics import wavelengths_um  # noqa: E402
+from kitlib.transit.priors import shipped_priors  # noqa: E402
 
 SEED = 20251126
 FRAME_AMPLITUDE, FRAME_NUISANCE = 400.0, 1000.0
@@ -49,7 +49,7 @@ def light_curves(planets: int, workers: int) -> dict[str, Any]:
             run_models(config.model, Path(empty))[0], run_calibrator("", Path(empty), config.model.kind)[0]
         )
     loads = [partial(_given, curves) for curves in population.curves]
-    setting = Setting(config, shipped_prior(), wavelengths_um())
+    setting = Setting(config, shipped_priors(), wavelengths_um())
     return experiment(setting, answers, loads, first(population, planets)[1], trials(config.inject), workers)
 
 

@@ -25,9 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from kitlib.calibrate import accumulate_pixels, pixel_cds  # noqa: E402
-from kitlib.frames import Signal  # noqa: E402
-from kitlib.instruments import ADC_GAIN, ADC_OFFSET_E, AIRS, FGS1  # noqa: E402
+from kitlib.base.instruments import ADC_GAIN, ADC_OFFSET_E, AIRS, FGS1  # noqa: E402
+from kitlib.detector.calibrate import accumulate_pixels, pixel_cds  # noqa: E402
+from kitlib.detector.frames import Signal  # noqa: E402
 
 SIZES = {FGS1: 64, AIRS: 768}  # pixels
 BLOCK_VALUES = 1 << 17  # reads in a block of pixels: half a megabyte in float32, the second-level cache

@@ -14,10 +14,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from kitlib.combination import Hypothesis, Likelihood, combine
-from kitlib.instruments import AIRS, INSTRUMENTS, N_BINS
-from kitlib.prior import SpectralPrior, ln_scale_height_depth
-from kitlib.products import Array, Catalogue, LightCurve, PlanetLightCurves, Posterior
+from kitlib.base.instruments import AIRS, INSTRUMENTS, N_BINS
+from kitlib.base.products import Array, Catalogue, LightCurve, PlanetLightCurves, Posterior
 from kitlib.simulate.lightcurves import Truth, sample_times, transit_model
 from kitlib.simulate.systems import (
     AIRS_CURVED_SD,
@@ -31,6 +29,8 @@ from kitlib.simulate.systems import (
     observed_catalogue,
 )
 from kitlib.simulate.visits import MAX_TIMING_OFFSET_H, Drift
+from kitlib.spectra.combination import Hypothesis, Likelihood, combine
+from kitlib.spectra.prior import SpectralPrior, ln_scale_height_depth
 
 STEP_DEPTH, STEP_LN_A, STEP_B, STEP_T0_H = 1e-5, 1e-3, 1e-3, 1e-3  # central differences
 STEP_LIMB = 0.2  # of a prior's standard deviation

@@ -6,12 +6,12 @@ import numpy as np
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from kitlib.prior import Shapes, learn_prior
-from kitlib.products import Array, Catalogue, PlanetLightCurves, Spectra
-from kitlib.schema import PriorConfig
+from kitlib.base.products import Array, Catalogue, PlanetLightCurves, Spectra
+from kitlib.base.schema import PriorConfig
 from kitlib.simulate.lightcurves import Truth, simulate_with_truth
 from kitlib.simulate.spectra import SHIFTED, TRAINING, draw_spectra, random_chemistry
 from kitlib.simulate.systems import Systems, draw_systems, observed_catalogue
+from kitlib.spectra.prior import Shapes, learn_prior
 
 UNFAMILIAR_COMPONENTS = 50  # molecular shapes kept of atmospheres of any composition
 

@@ -22,14 +22,14 @@ sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
 from population import Population, draw, first  # noqa: E402
 
-from kitlib.calibrator import apply  # noqa: E402
-from kitlib.inputs import answered, run_calibrator, run_models  # noqa: E402
-from kitlib.lightcurves import read_lightcurves, write_lightcurves  # noqa: E402
-from kitlib.physfit import fit_planets  # noqa: E402
-from kitlib.posterior import write_posterior  # noqa: E402
-from kitlib.prior import shipped_prior  # noqa: E402
-from kitlib.schema import ModelConfig, PhysfitConfig  # noqa: E402
-from kitlib.submission import write_submission  # noqa: E402
+from kitlib.base.schema import ModelConfig, PhysfitConfig  # noqa: E402
+from kitlib.detector.lightcurves import read_lightcurves, write_lightcurves  # noqa: E402
+from kitlib.run.fits import fit_planets  # noqa: E402
+from kitlib.run.inputs import answered, run_calibrator, run_models  # noqa: E402
+from kitlib.sigma.calibrator import apply  # noqa: E402
+from kitlib.spectra.posterior import write_posterior  # noqa: E402
+from kitlib.submission.writer import write_submission  # noqa: E402
+from kitlib.transit.priors import shipped_priors  # noqa: E402
 
 SEED = 20251124
 REAL = 1_100  # planets of the competition's test set
@@ -38,7 +38,7 @@ REAL = 1_100  # planets of the competition's test set
 def steps(population: Population, count: int, folder: Path, workers: int) -> dict[str, float]:
     """Seconds of each step for the first `count` planets, whose light curves lie in `folder`."""
     _, catalogue, _ = first(population, count)
-    prior, models = shipped_prior(), run_models(ModelConfig(), folder)[0]
+    prior, models = shipped_priors(), run_models(ModelConfig(), folder)[0]
     calibrator, _ = run_calibrator("", folder, ModelConfig().kind)
     stamps = [("", time.perf_counter())]
 

@@ -28,19 +28,20 @@ from independent import independent_bins  # noqa: E402
 from oracle import oracle  # noqa: E402
 from population import Population, absolute_errors_ppm, draw, first, unfamiliar_shapes  # noqa: E402
 
-from kitlib.calibrator import Calibrator, apply, calibrated_covariance  # noqa: E402
-from kitlib.fusion import Fusion, load_model  # noqa: E402
-from kitlib.inputs import SHIPPED_MODEL, answered, calibrator_path, with_limb_darkening  # noqa: E402
-from kitlib.metric import gll_score, naive_statistics  # noqa: E402
-from kitlib.physfit import fit_planets, measure_stars  # noqa: E402
-from kitlib.posterior import join  # noqa: E402
-from kitlib.pretraining import draw_planets  # noqa: E402
-from kitlib.prior import Shapes, SpectralPrior, learn_prior  # noqa: E402
-from kitlib.products import Array, Spectra  # noqa: E402
-from kitlib.provenance import write_atomic  # noqa: E402
-from kitlib.reliability import reliability_by_part  # noqa: E402
-from kitlib.schema import PhysfitConfig, PriorConfig  # noqa: E402
+from kitlib.base.products import Array, Spectra  # noqa: E402
+from kitlib.base.provenance import write_atomic  # noqa: E402
+from kitlib.base.schema import PhysfitConfig, PriorConfig  # noqa: E402
+from kitlib.fusion.model import Fusion, load_model  # noqa: E402
+from kitlib.run.fits import fit_planets, measure_stars  # noqa: E402
+from kitlib.run.inputs import SHIPPED_MODEL, answered, calibrator_path, with_limb_darkening  # noqa: E402
+from kitlib.run.pretraining import draw_planets  # noqa: E402
 from kitlib.sigma import fit_calibrator  # noqa: E402
+from kitlib.sigma.calibrator import Calibrator, apply, calibrated_covariance  # noqa: E402
+from kitlib.sigma.metric import gll_score, naive_statistics  # noqa: E402
+from kitlib.sigma.reliability import reliability_by_part  # noqa: E402
+from kitlib.spectra.posterior import join  # noqa: E402
+from kitlib.spectra.prior import Shapes, SpectralPrior, learn_prior  # noqa: E402
+from kitlib.transit.priors import Priors  # noqa: E402
 
 SEEDS = {"train": 101, "held-out": 606, "shifted": 303, "oracle prior": 404, "unfamiliar": 707, "any chemistry": 808}
 TRAIN_SPECTRA, CALIBRATION_PLANETS, FOLDS = 1100, 800, 4
@@ -52,7 +53,7 @@ SHIPPED = ROOT / "kitlib" / "data"
 
 def trained_on(
     train: Population, unfamiliar: Shapes, models: list[Fusion], workers: int
-) -> tuple[SpectralPrior, dict[str, Calibrator]]:
+) -> tuple[Priors, dict[str, Calibrator]]:
     """Prior of all training planets, and the calibrators of physics and v50, fitted on out-of-fold posteriors.
 
     Each fold is fitted with a prior that has seen neither its spectra nor its stars; the models have seen none. The
@@ -61,7 +62,7 @@ def trained_on(
     """
     count, config = len(train.curves), PhysfitConfig()
     _, catalogue, truth = first(train, count)
-    alone = replace(learn_prior(train.truth.depth, train.catalogue, PriorConfig()), unfamiliar=unfamiliar)
+    alone = Priors(replace(learn_prior(train.truth.depth, train.catalogue, PriorConfig()), unfamiliar=unfamiliar))
     stars = measure_stars(train.curves, catalogue, alone, config, truth.depth, workers=workers)
     fold = np.arange(count) % FOLDS
     fits, rows, depths = [], [], []
@@ -69,11 +70,11 @@ def trained_on(
         chosen = np.flatnonzero(fold == k)
         others = np.setdiff1d(np.arange(len(train.truth.planet_id)), chosen)
         prior = learn_prior(train.truth.depth[others], train.catalogue.take(others), PriorConfig())
-        prior = replace(prior, unfamiliar=unfamiliar)
-        prior = with_limb_darkening(prior, [s for s, f in zip(stars, fold, strict=True) if s is not None and f != k])
+        priors = Priors(replace(prior, unfamiliar=unfamiliar))
+        priors = with_limb_darkening(priors, [s for s, f in zip(stars, fold, strict=True) if s is not None and f != k])
         rows.append(catalogue.take(chosen))
         depths.append(truth.depth[chosen])
-        fits.append(fit_planets([train.curves[i] for i in chosen], rows[-1], prior, config, workers=workers))
+        fits.append(fit_planets([train.curves[i] for i in chosen], rows[-1], priors, config, workers=workers))
     whole = with_limb_darkening(alone, [one for one in stars if one is not None])
     rng = np.random.default_rng(SEEDS["any chemistry"])
     curves, wild, depth = draw_planets(CALIBRATION_UNFAMILIAR, 1.0, rng)
@@ -101,7 +102,7 @@ def row_of(mu: Array, sigma: Array, truth: Array, naive: tuple[float, float], co
 
 def judged(
     held_out: Population,
-    prior: SpectralPrior,
+    priors: Priors,
     calibrators: dict[str, Calibrator],
     models: list[Fusion],
     naive: tuple[float, float],
@@ -114,13 +115,13 @@ def judged(
     rows = {"naive": row_of(np.full_like(depth, naive[0]), np.full_like(depth, naive[1]), depth, naive)}
     singles = [catalogue.take(slice(i, i + 1)) for i in range(count)]
     jobs = (
-        delayed(independent_bins)(c, r, prior, naive, PhysfitConfig())
+        delayed(independent_bins)(c, r, priors, naive, PhysfitConfig())
         for c, r in zip(held_out.curves, singles, strict=True)
     )
     alone = list(tqdm(Parallel(n_jobs=workers, return_as="generator")(jobs), total=count, desc="independent bins"))
     rows["independent bins"] = row_of(*(np.stack(part) for part in zip(*alone, strict=True)), depth, naive)
     start = time.perf_counter()
-    posterior, _ = fit_planets(held_out.curves, catalogue, prior, PhysfitConfig(), workers=workers)
+    posterior, _ = fit_planets(held_out.curves, catalogue, priors, PhysfitConfig(), workers=workers)
     seconds = (time.perf_counter() - start) / count
     fallbacks = int((posterior.diagnostics["fallback"] > 0).sum())
     start = time.perf_counter()
@@ -167,9 +168,9 @@ def main() -> None:
     naive = naive_statistics(train.truth.depth)
     models = [load_model(given.model)[0]]
     unfamiliar = unfamiliar_shapes(UNFAMILIAR_SPECTRA, SEEDS["unfamiliar"])
-    prior, calibrators = trained_on(train, unfamiliar, models, given.workers)
+    priors, calibrators = trained_on(train, unfamiliar, models, given.workers)
     if given.ship:
-        prior.save(SHIPPED / "prior.safetensors")
+        priors.save(SHIPPED / "prior.safetensors")
         for kind, calibrator in calibrators.items():
             write_atomic(calibrator_path(SHIPPED, kind), calibrator.to_json())
     results = {}
@@ -177,7 +178,7 @@ def main() -> None:
         held_out = draw(given.planets, given.planets, SEEDS[name], given.workers, shift)
         family = draw(ORACLE_SPECTRA, 0, SEEDS["oracle prior"], given.workers, shift)
         wide_prior = learn_prior(family.truth.depth, family.catalogue, ORACLE_PRIOR)
-        results[name] = judged(held_out, prior, calibrators, models, naive, wide_prior, given.workers)
+        results[name] = judged(held_out, priors, calibrators, models, naive, wide_prior, given.workers)
         print(f"\n{name}: {given.planets} planets, seed {SEEDS[name]}\n{table(results[name])}", flush=True)
     if given.out:
         write_atomic(given.out, json.dumps(results, indent=1) + "\n")

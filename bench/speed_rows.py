@@ -43,8 +43,8 @@ def decode_needed(root: Path, threads: int) -> Callable[[], object]:
     """The floor lowered: only the columns that the kit reads."""
     import polars as pl
 
-    from kitlib.extraction import needed_pixels
-    from kitlib.instruments import AIRS, FGS1
+    from kitlib.base.instruments import AIRS, FGS1
+    from kitlib.detector.extraction import needed_pixels
 
     wanted = [
         (planet_of(root) / i.signal_file(0), [f"column_{pixel}" for pixel in needed_pixels(i)]) for i in (FGS1, AIRS)
@@ -54,11 +54,11 @@ def decode_needed(root: Path, threads: int) -> Callable[[], object]:
 
 def kit(root: Path, threads: int) -> Callable[[], object]:
     """Frames and calibration frames to light curves of both instruments, as the `calibrate` stage does."""
-    from kitlib.frames import read_axis_info
-    from kitlib.lightcurves import planet_lightcurves
-    from kitlib.provenance import EventLog
-    from kitlib.schema import LightCurveConfig
-    from kitlib.tables import read_adc_info
+    from kitlib.base.provenance import EventLog
+    from kitlib.base.schema import LightCurveConfig
+    from kitlib.detector.frames import read_axis_info
+    from kitlib.detector.lightcurves import planet_lightcurves
+    from kitlib.detector.tables import read_adc_info
 
     axis, adc, config = read_axis_info(root), read_adc_info(root), LightCurveConfig(threads=threads)
     events = EventLog(root.parent / "events.jsonl")

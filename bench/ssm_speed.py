@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from kitlib import ssm  # noqa: E402  (the repository need not be installed)
+from kitlib.fusion import ssm  # noqa: E402  (the repository need not be installed)
 
 BATCH, LENGTH, D_MODEL, D_STATE = 32, 282, 64, 64
 

@@ -26,15 +26,15 @@ import torch  # noqa: E402
 from joblib import cpu_count  # noqa: E402
 from torch.profiler import ProfilerActivity, profile  # noqa: E402
 
-from kitlib.config import compose  # noqa: E402
-from kitlib.features import read_set, write_set  # noqa: E402
-from kitlib.losses import Loss  # noqa: E402
-from kitlib.metric import naive_statistics  # noqa: E402
-from kitlib.pretraining import draw_planets, fitted_shard  # noqa: E402
-from kitlib.prior import shipped_prior  # noqa: E402
-from kitlib.schema import Config  # noqa: E402
+from kitlib.base.config import compose  # noqa: E402
+from kitlib.base.schema import Config  # noqa: E402
+from kitlib.fusion.features import read_set, write_set  # noqa: E402
+from kitlib.fusion.losses import Loss  # noqa: E402
+from kitlib.fusion.train import Run, TrainingSet  # noqa: E402
+from kitlib.run.pretraining import draw_planets, fitted_shard  # noqa: E402
+from kitlib.sigma.metric import naive_statistics  # noqa: E402
 from kitlib.simulate.optics import wavelengths_um  # noqa: E402
-from kitlib.train import Run, TrainingSet  # noqa: E402
+from kitlib.transit.priors import shipped_priors  # noqa: E402
 
 DISTINCT = 16
 SIMULATED = 32  # planets, a round
@@ -42,7 +42,7 @@ SIMULATED = 32  # planets, a round
 
 def training_set(config: Config, planets: int, path: Path) -> TrainingSet:
     """Write a set of so many planets, of which sixteen differ, and read it back."""
-    found = TrainingSet(*fitted_shard(config, shipped_prior(), 0))
+    found = TrainingSet(*fitted_shard(config, shipped_priors(), 0))
     chosen = found.take(torch.arange(planets) % DISTINCT)
     write_set(path, chosen.features, chosen.truth)
     return TrainingSet(*read_set(path))

@@ -9,8 +9,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from kitlib import __version__
-from kitlib.provenance import sha256_file, sha256_json
+from kitlib.base.provenance import sha256_file, sha256_json
+from kitlib.base.version import __version__
 
 from . import MIB, ROOT, KernelError
 from .metadata import DATASET

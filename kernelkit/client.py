@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from kitlib.paths import COMPETITION
-from kitlib.provenance import sha256_file, sha256_json, write_atomic
+from kitlib.base.paths import COMPETITION
+from kitlib.base.provenance import sha256_file, sha256_json, write_atomic
 
 from . import KernelError
 from .bundle import read_manifest

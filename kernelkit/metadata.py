@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from kitlib.paths import COMPETITION
+from kitlib.base.paths import COMPETITION
 
 from . import ROOT, KernelError
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 from packaging.requirements import Requirement
 
-from kitlib.paths import COMPETITION
+from kitlib.base.paths import COMPETITION
 
 from . import MIB, ROOT, KernelError
 from .bundle import METADATA

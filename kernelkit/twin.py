@@ -9,10 +9,10 @@ from pathlib import Path
 import nbformat
 import pyarrow.parquet as pq
 
-from kitlib.instruments import AIRS
-from kitlib.provenance import EventLog
-from kitlib.submission import read_expected_ids
-from kitlib.validation import validate_submission
+from kitlib.base.instruments import AIRS
+from kitlib.base.provenance import EventLog
+from kitlib.submission.validation import validate_submission
+from kitlib.submission.writer import read_expected_ids
 
 from . import MIB, KernelError
 from .metadata import NOTEBOOKS

@@ -13,7 +13,7 @@ import venv
 from dataclasses import dataclass
 from pathlib import Path
 
-from kitlib.provenance import sha256_file
+from kitlib.base.provenance import sha256_file
 
 from . import KernelError
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import __version__
-from .config import compose, groups, keys
-from .paths import find_configs
+from .base.config import compose, groups, keys
+from .base.paths import find_configs
+from .base.version import __version__
 
 MULTIRUN = ("--multirun", "-m")
 USAGE = """usage: python -m kitlib STAGE [key=value ...]
@@ -91,9 +91,10 @@ def _run(stage: str, words: list[str]) -> int:
 
 
 def _sweep(stage: str, overrides: list[str]) -> int:
-    from .sweep import as_markdown, sweep
+    from .pipeline import SCORED
+    from .run.sweep import as_markdown, sweep
 
-    out, results = sweep(stage, overrides)
+    out, results = sweep(stage, overrides, SCORED)
     print(as_markdown(results), end="")
     print(f"results     {out / 'results.md'}, results.csv")
     return 2 if any(one.problem for one in results) else 0
@@ -146,7 +147,7 @@ def _describe(stage: str) -> int:
 def _score(arguments: list[str]) -> int:
     import argparse
 
-    from .submission import score_files
+    from .submission.writer import score_files
 
     parser = argparse.ArgumentParser(prog="python -m kitlib score", description="Official score as JSON.")
     parser.add_argument("--solution", type=Path, required=True, help="true spectra: planet_id, wl_1..wl_283")
@@ -164,7 +165,7 @@ def _score(arguments: list[str]) -> int:
 def _verify(arguments: list[str]) -> int:
     import argparse
 
-    from .verify import verify
+    from .run.verify import verify
 
     parser = argparse.ArgumentParser(prog="python -m kitlib verify", description="Compare a run with its manifests.")
     parser.add_argument("run", type=Path, help="the folder of the run (run.out)")

@@ -23,16 +23,23 @@ from typing import Any
 import numpy as np
 
 from . import rules
-from .budget import Guard, batches, limits_of, settings_of
-from .calibrator import apply
-from .ensemble import fold_of
-from .features import read_shards
-from .inputs import (
+from .base.folds import fold_of
+from .base.paths import ensure_writable, find_data_root
+from .base.products import Catalogue, Posterior, Prediction, Spectra
+from .base.provenance import write_atomic
+from .base.schema import Config
+from .detector.lightcurves import calibrate_planets
+from .detector.tables import read_wavelengths
+from .fusion.features import read_shards
+from .fusion.losses import Loss
+from .fusion.train import train_one
+from .run.budget import Guard, batches, limits_of, settings_of
+from .run.inputs import (
     answered,
     calibrator_path,
     catalogue_of,
     check_choices,
-    choose_prior,
+    choose_priors,
     expected_planets,
     learnt,
     match,
@@ -42,29 +49,17 @@ from .inputs import (
     training_set,
     with_limb_darkening,
 )
-from .lightcurves import calibrate_planets
-from .losses import Loss
-from .metric import naive_statistics
-from .paths import ensure_writable, find_data_root
-from .planets import computed, fitted_planets, planet_work
-from .posterior import join, write_posterior
-from .prior import shipped_prior
-from .products import Catalogue, Posterior, Prediction, Spectra
-from .provenance import write_atomic
-from .schema import Config
-from .sigma import fit_calibrator
-from .stage import Stage, running
-from .submission import package, write_submission
-from .tables import read_wavelengths
-from .train import train_one
-from .training import fine_tuned, measured_stars, starting_model
-from .verify import check_stage
+from .run.planets import computed, fitted_planets, planet_work
+from .run.stage import Stage, running
+from .run.training import fine_tuned, measured_stars, starting_model
+from .run.verify import check_stage
+from .sigma.calibrator import apply
+from .sigma.fit import fit_calibrator
+from .sigma.metric import naive_statistics
+from .spectra.posterior import join, write_posterior
+from .submission.writer import package, write_submission
+from .transit.priors import shipped_priors
 
-SCORED = {
-    "pretrain": ("pretrain",),
-    "train": ("train",),
-    "diagnose": ("predict", "diagnose"),
-}  # what a sweep can compare
 MIN_TRAIN = 10  # planets: below, twelve calibration numbers would say nothing
 
 IN_SAMPLE = (
@@ -110,13 +105,13 @@ def pretrain(config: Config) -> Path:
 
     Needs batman. This is how the shipped model is made. A killed run goes on where it stopped.
     """
-    from .pretraining import make_pretraining_set  # both bring the simulator along
+    from .run.pretraining import make_pretraining_set  # both bring the simulator along
     from .simulate.optics import wavelengths_um
 
     with running("pretrain", config) as stage:
         check_choices(config)
         out = stage.out / "pretrain"
-        shards = make_pretraining_set(config, shipped_prior(), out / "shards", stage.workers)
+        shards = make_pretraining_set(config, shipped_priors(), out / "shards", stage.workers)
         naive = naive_statistics(read_shards(shards)[1].numpy())
         loss = Loss(*naive, wavelengths_um(), rules.from_config(config.loss))
         stage.record["inputs"] += shards
@@ -149,9 +144,9 @@ def train(config: Config) -> Path:
         for k in range(config.sigma.folds):
             chosen, others = np.flatnonzero((fold == k) & usable), np.flatnonzero(fold != k)
             if len(chosen):
-                prior = choose_prior(config.prior, truth.depth[others], catalogue.take(others))
-                prior = with_limb_darkening(prior, [measured[i] for i in others.tolist() if i in measured])
-                parts.append(fitted_planets(stage, catalogue.take(chosen), products, prior))
+                priors = choose_priors(config.prior, truth.depth[others], catalogue.take(others))
+                priors = with_limb_darkening(priors, [measured[i] for i in others.tolist() if i in measured])
+                parts.append(fitted_planets(stage, catalogue.take(chosen), products, priors))
         if not parts:
             raise PipelineError(f"{root}/train: no planet with usable frames; see {stage.events.path} for the reasons")
         posterior, curves = join(parts)
@@ -163,10 +158,10 @@ def train(config: Config) -> Path:
             wl = read_wavelengths(root / "wavelengths.csv")
             known = (catalogue.take(rows), fitted, naive, wl)
             answers[config.model.kind] = fine_tuned(config, posterior, *known, stage.out, stage.events)
-        prior = choose_prior(config.prior, truth.depth, catalogue)
+        priors = choose_priors(config.prior, truth.depth, catalogue)
         stage.record["outputs"] += [
             write_posterior(stage.out / "train_posterior.safetensors", answers[config.model.kind], curves),
-            with_limb_darkening(prior, list(measured.values())).save(stage.out / "prior.safetensors"),
+            with_limb_darkening(priors, list(measured.values())).save(stage.out / "prior.safetensors"),
         ]
         for kind, answer in answers.items():
             calibrator = fit_calibrator(answer, fitted, naive)
@@ -194,7 +189,7 @@ def predict(config: Config) -> Path:
         expected = expected_planets(root, split, stage.name, stage.events)
         submission = stage.out / "submission.csv"
         # before anything else that may be damaged is read
-        write_submission(submission, population(shipped_prior(), expected), expected)
+        write_submission(submission, population(shipped_priors(), expected), expected)
         damaged: dict[int, str] = {}
         catalogue, strangers = match(catalogue_of(root, split, damaged), expected)
         known = learnt(config, root, stage.out, stage.name, stage.events)
@@ -202,10 +197,10 @@ def predict(config: Config) -> Path:
         if split == "train" and known.files:
             stage.events.emit(stage.name, "in_sample", reason=IN_SAMPLE)
             warnings.warn(IN_SAMPLE, stacklevel=3)
-        early = prediction = population(known.prior, expected)
+        early = prediction = population(known.priors, expected)
         write_submission(submission, early, expected)
 
-        work = planet_work(root, split, stage.products(split), settings, catalogue, known.prior, stage.events)
+        work = planet_work(root, split, stage.products(split), settings, catalogue, known.priors, stage.events)
         absent = f"not in {split}_star_info.csv"
         parts = {planet: work.without_data(planet, damaged.get(planet, absent)) for planet in strangers}
         planets = [planet for planet in expected.tolist() if planet not in parts]
@@ -244,8 +239,8 @@ def diagnose(config: Config, what: str = "") -> dict[str, Any]:
     Raises:
         PipelineError: there is no submission, or no truth for `what="calibration"`.
     """
-    from .diagnosis import gathered  # figures and page: not needed to predict
     from .report import calibration, write_report
+    from .run.diagnosis import gathered  # figures and page: not needed to predict
 
     with running(f"diagnose_{what}" if what else "diagnose", config) as stage:
         root, submission = find_data_root(config.data.root), _require_submission(stage)
@@ -268,7 +263,7 @@ def diagnose(config: Config, what: str = "") -> dict[str, Any]:
 
 def inject(config: Config) -> dict[str, Any]:
     """Put signals of known size into planets' data and report what comes out; see `inject.inject`. Needs no truth."""
-    from .inject import inject as injected  # rewriting frames: not needed to predict
+    from .inject.experiment import inject as injected  # rewriting frames: not needed to predict
     from .report.injection import plot
 
     with running("inject", config) as stage:
@@ -278,6 +273,12 @@ def inject(config: Config) -> dict[str, Any]:
         return result
 
 
+# what a sweep can compare, and what it runs for it
+SCORED: dict[str, tuple[Callable[[Config], Any], ...]] = {
+    "pretrain": (pretrain,),
+    "train": (train,),
+    "diagnose": (predict, diagnose),
+}
 # `python -m kitlib diagnose WORD`: what it runs instead of the whole
 DIAGNOSES: dict[str, Callable[[Config], dict[str, Any]]] = {
     "calibration": partial(diagnose, what="calibration"),

@@ -33,9 +33,9 @@ import numpy as np
 import polars as pl
 
 from kitlib import pipeline
-from kitlib.config import compose
-from kitlib.lightcurves import read_lightcurves
-from kitlib.paths import environment, find_data_root
+from kitlib.base.config import compose
+from kitlib.base.paths import environment, find_data_root
+from kitlib.detector.lightcurves import read_lightcurves
 
 config = compose("calibrate", [f"env={environment()}", *overrides])
 root = find_data_root(config.data.root)

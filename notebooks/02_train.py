@@ -30,13 +30,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from kitlib import pipeline
-from kitlib.config import compose
-from kitlib.inputs import rows_of, training_set
-from kitlib.metric import gll_score, naive_statistics
-from kitlib.paths import environment, find_data_root
-from kitlib.posterior import read_posterior
-from kitlib.products import Spectra
-from kitlib.sigma import cross_calibrate
+from kitlib.base.config import compose
+from kitlib.base.paths import environment, find_data_root
+from kitlib.base.products import Spectra
+from kitlib.run.inputs import rows_of, training_set
+from kitlib.sigma.fit import cross_calibrate
+from kitlib.sigma.metric import gll_score, naive_statistics
+from kitlib.spectra.posterior import read_posterior
 
 config = compose("train", [f"env={environment()}", *overrides])
 calibrator = pipeline.train(config)

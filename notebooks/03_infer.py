@@ -30,12 +30,12 @@ import matplotlib.pyplot as plt
 import polars as pl
 
 from kitlib import pipeline
-from kitlib.config import compose
-from kitlib.diagnosis import latest_events
-from kitlib.paths import environment, find_data_root
-from kitlib.posterior import read_posterior
-from kitlib.tables import read_wavelengths
-from kitlib.validation import read_submission
+from kitlib.base.config import compose
+from kitlib.base.paths import environment, find_data_root
+from kitlib.detector.tables import read_wavelengths
+from kitlib.run.diagnosis import latest_events
+from kitlib.spectra.posterior import read_posterior
+from kitlib.submission.validation import read_submission
 
 config = compose("predict", [f"env={environment()}", *overrides])
 submission = pipeline.predict(config)

@@ -28,8 +28,8 @@ from IPython.display import display
 
 from kitlib import pipeline
 from kitlib.__main__ import score_text
-from kitlib.config import compose
-from kitlib.paths import environment
+from kitlib.base.config import compose
+from kitlib.base.paths import environment
 from kitlib.report import calibration_text, figures
 from kitlib.report.diagnostics import rule_table
 

@@ -14,7 +14,7 @@ from offline import offline_html
 
 from kitlib import pipeline
 from kitlib.__main__ import score_text
-from kitlib.config import compose
+from kitlib.base.config import compose
 
 
 def main(overrides: list[str]) -> None:

@@ -40,10 +40,10 @@ def answer(pids: str, task: int, setting: str) -> np.ndarray:
 def main(submission: Path, pids: Path) -> None:
     from budget_work import answer  # as a worker imports it
 
-    from kitlib.budget import Guard, Limits, Setting, batches, run
-    from kitlib.products import Prediction
-    from kitlib.submission import write_submission
-    from kitlib.workers import Workers
+    from kitlib.base.products import Prediction
+    from kitlib.base.workers import Workers
+    from kitlib.run.budget import Guard, Limits, Setting, batches, run
+    from kitlib.submission.writer import write_submission
 
     shape = (len(PLANETS), 283)
     mu, sigma = np.full(shape, 0.0146), np.full(shape, 0.0106)

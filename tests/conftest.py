@@ -10,8 +10,8 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a machine with GPUs trains on the CPU
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Modules of a minute and more, longest first: two processes that begin with these end together.
 LONG_MODULES = [
-    *("test_guarded_predict", "test_notebooks", "faults/test_planets", "test_twin", "test_pipeline"),
-    *("test_inject", "test_sweep", "test_train", "test_cluster"),
+    *("run/test_guarded_predict", "test_notebooks", "faults/test_planets", "kernel/test_twin", "test_pipeline"),
+    *("inject/test_inject", "run/test_sweep", "fusion/test_train", "base/test_cluster"),
 ]
 
 
@@ -46,7 +46,7 @@ def exosim_dir() -> Path:
 def campaign(tmp_path_factory):
     """A simulated campaign with few frames: 12 training and 8 test planets. Folder with data/ and solution.csv."""
     from kitlib import pipeline
-    from kitlib.config import compose
+    from kitlib.base.config import compose
 
     folder = tmp_path_factory.mktemp("campaign")
     sizes = [

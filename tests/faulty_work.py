@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kitlib.planets import Fitted, PlanetWork
+from kitlib.run.planets import Fitted, PlanetWork
 
 
 @dataclass(frozen=True)

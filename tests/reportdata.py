@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from kitlib.instruments import N_BINS
-from kitlib.metric import gll_score
-from kitlib.products import LightCurveFit, Posterior, Prediction
+from kitlib.base.instruments import N_BINS
+from kitlib.base.products import LightCurveFit, Posterior, Prediction
+from kitlib.base.schema import LossConfig
 from kitlib.report import ReportData
-from kitlib.rules import from_config
-from kitlib.schema import LossConfig
+from kitlib.rules.constraints import from_config
+from kitlib.sigma.metric import gll_score
 
 FGS1_SIGMA, LEVEL_SIGMA, SHAPE_SIGMA = 30e-6, 15e-6, 25e-6
 NAIVE = (0.0146, 0.0106)

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from kitlib.frames import Signal
-from kitlib.instruments import Instrument
+from kitlib.base.instruments import Instrument
+from kitlib.detector.frames import Signal
 
 SHAPES = {"FGS1": (32, 32), "AIRS-CH0": (32, 356)}
 EXPOSURES = {"FGS1": (0.1, 0.2), "AIRS-CH0": (0.1, 4.6)}

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from dvcfile import ROOT, STAGES, check_manifest, listed
 
-from kitlib.config import as_dict, compose
+from kitlib.base.config import as_dict, compose
 
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 NAME = re.compile(r"\$\{([\w.]+)\}")

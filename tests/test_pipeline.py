@@ -14,15 +14,15 @@ import yaml
 from dvcfile import check_manifest
 
 from kitlib import pipeline
-from kitlib import planets as planet_stage
 from kitlib.__main__ import main
-from kitlib.config import compose
-from kitlib.inputs import SHIPPED_MODEL, catalogue_of, match, rows_of
-from kitlib.posterior import PosteriorError, join, read_posterior, write_posterior
-from kitlib.prior import shipped_prior
-from kitlib.products import Catalogue, LightCurveFit, Posterior
-from kitlib.provenance import EventLog
-from kitlib.verify import verify
+from kitlib.base.config import compose
+from kitlib.base.products import Catalogue, LightCurveFit, Posterior
+from kitlib.base.provenance import EventLog
+from kitlib.run import planets as planet_stage
+from kitlib.run.inputs import SHIPPED_MODEL, catalogue_of, match, rows_of
+from kitlib.run.verify import verify
+from kitlib.spectra.posterior import PosteriorError, join, read_posterior, write_posterior
+from kitlib.transit.priors import shipped_priors
 
 
 def words(campaign: Path, out: Path) -> list[str]:
@@ -252,7 +252,7 @@ def test_a_fit_that_crashes_in_training_costs_its_planet_alone(campaign, run, tm
 
     monkeypatch.setattr(planet_stage, "fit_planets", crashing)
     stage = pipeline.Stage("train", config, tmp_path, EventLog(tmp_path / "events.jsonl"), {})
-    posterior, _ = planet_stage.fitted_planets(stage, rows, products, shipped_prior())
+    posterior, _ = planet_stage.fitted_planets(stage, rows, products, shipped_priors())
     told = {e["event"]: e.get("planet_id") for e in stage.events.read()}
     assert told == {"fit_retried": None, "fit_failed": victim, "fallback": victim}
     assert (posterior.diagnostics["fallback"] == 2).tolist() == [planet == victim for planet in products]

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kitlib.config import compose, sweep_overrides
+from kitlib.base.config import compose, sweep_overrides
+from kitlib.base.schema import STAGES
 from kitlib.pipeline import DIAGNOSES
-from kitlib.schema import STAGES
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kitlib import pipeline
-from kitlib.provenance import sha256_file
+from kitlib.base.provenance import sha256_file
 
 pytestmark = pytest.mark.timeout(1800)
 REPOSITORY = Path(pipeline.__file__).parents[1]
@@ -23,7 +23,7 @@ MADE_BY_TIME = {"events.jsonl", "log.jsonl", ".lock", "history.png"}  # hold whe
 CODE = """
 import sys
 from kitlib import pipeline
-from kitlib.config import compose
+from kitlib.base.config import compose
 stages, *given = sys.argv[1:]
 for stage in stages.split(","):
     words = [word for word in given if stage == "train" or not word.startswith("train")]

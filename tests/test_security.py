@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from kernelkit.start import MANIFEST, StartError, verify
-from kitlib.calibrator import Calibrator
-from kitlib.config import ConfigError, compose, sweep_overrides
-from kitlib.fusion import ModelError, load_model
-from kitlib.paths import find_configs
-from kitlib.posterior import PosteriorError, read_posterior
-from kitlib.prior import SpectralPrior
-from kitlib.tables import FrameError, read_spectra_csv
+from kitlib.base.config import ConfigError, compose, sweep_overrides
+from kitlib.base.paths import find_configs
+from kitlib.detector.tables import FrameError, read_spectra_csv
+from kitlib.fusion.model import ModelError, load_model
+from kitlib.sigma.calibrator import Calibrator
+from kitlib.spectra.posterior import PosteriorError, read_posterior
+from kitlib.transit.priors import Priors
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = [*(ROOT / "kitlib").rglob("*.py"), *(ROOT / "kernelkit").glob("*.py"), ROOT / "build_kernel.py"]
@@ -54,7 +54,7 @@ def test_a_pickle_is_refused_wherever_a_product_is_read(trapped):
     for read, error in readers.items():
         with pytest.raises(error):
             read(trapped)
-    for read in (SpectralPrior.load, lambda path: Calibrator.from_json(path.read_bytes().decode("latin-1"))):
+    for read in (Priors.load, lambda path: Calibrator.from_json(path.read_bytes().decode("latin-1"))):
         with pytest.raises(ValueError):
             read(trapped)
     assert not (trapped.parent / "sprung").exists()

@@ -8,12 +8,12 @@ import polars as pl
 import pytest
 import small_visit as sv
 
-from kitlib import extraction, frames, lightcurves
-from kitlib.calibrate import BLOCK_PAIRS
-from kitlib.instruments import INSTRUMENTS
-from kitlib.provenance import EventLog
-from kitlib.schema import LightCurveConfig
-from kitlib.tables import read_adc_info
+from kitlib.base.instruments import INSTRUMENTS
+from kitlib.base.provenance import EventLog
+from kitlib.base.schema import LightCurveConfig
+from kitlib.detector import extraction, frames, lightcurves
+from kitlib.detector.calibrate import BLOCK_PAIRS
+from kitlib.detector.tables import read_adc_info
 
 PAIRS = 3_000  # a cube of the AIRS pixels in float32 is 92 MB
 DECODED = {"FGS1": 0.40, "AIRS-CH0": 0.56}  # largest share of a visit's frames that may be decoded

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..decomposition import Decomposition, bin_factors, decompose, honest_loss, weighted
-from ..instruments import PPM
-from ..products import Array
+from ..base.instruments import PPM
+from ..base.products import Array
+from ..sigma import Decomposition, bin_factors, decompose, honest_loss, weighted
 from .data import ReportData, once
 from .diagnostics import PartReliability, worst_planets
 from .groups import judged_groups

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..instruments import N_BINS
-from ..products import Array, LightCurveFit, Posterior, Prediction
+from ..base.instruments import N_BINS
+from ..base.products import Array, LightCurveFit, Posterior, Prediction
 from ..rules import RuleSet
 
 Value = TypeVar("Value")

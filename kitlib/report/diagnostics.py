@@ -12,14 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from ..cleaning import robust_sigma
-from ..decomposition import weighted
-from ..instruments import N_AIRS_BINS, PPM, bin_weights
-from ..metric import gll_per_bin
-from ..posterior import level_moments
-from ..products import POPULATION, Array, LightCurveFit
-from ..reliability import COVERAGE, level_shape_z, pit_histogram, quantile_pairs, summarise
+from ..base.instruments import N_AIRS_BINS, PPM, bin_weights
+from ..base.products import POPULATION, Array, LightCurveFit
+from ..detector import robust_sigma
 from ..rules import text_of
+from ..sigma import COVERAGE, gll_per_bin, level_shape_z, pit_histogram, quantile_pairs, summarise, weighted
+from ..spectra import level_moments
 from .data import ReportData, once
 
 CURVE_LEVELS = np.linspace(0.0, 1.0, 41)  # of the expected-against-observed curve

@@ -6,8 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..instruments import MOLECULAR_BANDS_UM, PPM, bin_weights
-from ..reliability import PIT_CELLS, quantile_band
+from ..base.instruments import AIRS, FGS1, MOLECULAR_BANDS_UM, PPM, bin_weights
+from ..base.products import Array, PlanetLightCurves
+from ..sigma import PIT_CELLS, quantile_band
 from .calibrationtable import by_bin, cells
 from .data import ReportData
 from .diagnostics import CURVE_LEVELS, all_parts, panel_statistics, planet_scores, usable
@@ -36,9 +37,14 @@ def spectrum_figure(data: ReportData, planet_id: int) -> Figure:
         KeyError: the planet was not predicted.
     """
     row = data.index(planet_id)
+    truth = None if data.truth is None else data.truth[row]
     wavelength = np.asarray(data.wavelengths_um)
-    mu, sigma = data.prediction.mu[row] / PPM, data.prediction.sigma[row] / PPM
-    truth = None if data.truth is None else data.truth[row] / PPM
+    return answer_figure(f"Planet {planet_id}", wavelength, data.prediction.mu[row], data.prediction.sigma[row], truth)
+
+
+def answer_figure(title: str, wavelength: Array, mu: Array, sigma: Array, truth: Array | None = None) -> Figure:
+    """`spectrum_figure` of arrays: wavelengths in um, depths and their sigma as pure numbers, (283,) each."""
+    mu, sigma, truth = mu / PPM, sigma / PPM, None if truth is None else truth / PPM
     figure = NotebookFigure(figsize=(10, 4.2 if truth is None else 5.2), layout="constrained")
     grid = {"width_ratios": [1, 12], "height_ratios": [1] if truth is None else [3, 1]}
     axes = figure.subplots(len(grid["height_ratios"]), 2, sharex="col", sharey="row", gridspec_kw=grid, squeeze=False)
@@ -59,7 +65,7 @@ def spectrum_figure(data: ReportData, planet_id: int) -> Figure:
     fgs1.set_xticks(wavelength[:1], [f"{wavelength[0]:.1f}"])
     axes[-1, 1].set_xlabel("wavelength, um")
     figure.legend(loc="upper right", frameon=False, ncols=2)  # beside the title: the spectrum may go anywhere
-    figure.suptitle(f"Planet {planet_id}")
+    figure.suptitle(title)
     return figure
 
 
@@ -103,6 +109,35 @@ def light_curve_figure(data: ReportData, planet_id: int) -> Figure:
     axes[0, 0].set_ylabel("flux, % of the star")
     axes[1, 0].set_ylabel("residuals, ppm")
     figure.suptitle(f"Planet {planet_id}")
+    return figure
+
+
+def measured_figure(curves: PlanetLightCurves) -> Figure:
+    """Light curves as they were extracted, a row a visit: FGS1, AIRS white, and the AIRS map, each over its median.
+
+    Raises:
+        ValueError: the planet has no light curve.
+    """
+    if not curves.visits:
+        raise ValueError(f"planet {curves.planet_id} has no light curves")
+    figure = NotebookFigure(figsize=(12, 3 * len(curves.visits)), layout="constrained")
+    for row, visit in zip(figure.subplots(len(curves.visits), 3, squeeze=False), curves.visits, strict=True):
+        for axis, name in zip(row, (FGS1.name, AIRS.name), strict=False):
+            if name in visit:
+                white = np.nansum(visit[name].flux_e.astype(np.float64), axis=1)
+                axis.plot(visit[name].time_h, white / np.median(white), ".", ms=2, color=_POINTS)
+            axis.set_title(f"{name}, white" if name in visit else f"{name}: none")
+        if AIRS.name in visit:
+            flux = visit[AIRS.name].flux_e
+            extent = (visit[AIRS.name].time_h[0], visit[AIRS.name].time_h[-1], 1, flux.shape[1])
+            image = (flux / np.nanmedian(flux, axis=0)).T
+            low, high = np.nanpercentile(image, (1, 99))
+            row[2].imshow(image, aspect="auto", origin="lower", extent=extent, vmin=low, vmax=high)
+            row[2].set(title="AIRS-CH0, over each bin's median", ylabel="bin")
+        row[0].set_ylabel("flux over its median")
+        for axis in row:
+            axis.set_xlabel("hours since the visit's start")
+    figure.suptitle(f"Planet {curves.planet_id}")
     return figure
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..products import Array
+from ..base.products import Array
 from .data import ReportData, once
 from .diagnostics import PartReliability, all_parts
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import periodogram
 
-from ..products import Array, LightCurveFit
+from ..base.products import Array, LightCurveFit
 from .data import ReportData, once
 from .diagnostics import usable
 

@@ -14,19 +14,12 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from ..instruments import PPM
-from ..products import Array
-from ..provenance import write_atomic
+from ..base.instruments import PPM
+from ..base.products import Array
+from ..base.provenance import write_atomic
 from .calibrationtable import by_range, calibration, loss_of_planets
 from .data import ReportData
-from .diagnostics import (
-    event_groups,
-    events_by_planet,
-    level_sigma,
-    planet_scores,
-    rule_table,
-    worst_planets,
-)
+from .diagnostics import event_groups, events_by_planet, level_sigma, planet_scores, rule_table, worst_planets
 from .groups import judged_groups
 from .injectiontable import injection_tables
 from .payload import payload

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..instruments import MOLECULAR_BANDS_UM, PPM
-from ..products import Array, LightCurveFit
-from ..reliability import quantile_band
+from ..base.instruments import MOLECULAR_BANDS_UM, PPM
+from ..base.products import Array, LightCurveFit
+from ..sigma import quantile_band
 from .calibrationtable import by_bin, cells
 from .data import ReportData
 from .diagnostics import (

@@ -1,5 +1,25 @@
-"""The simulated observatory: systems, spectra, light curves and frames in the competition's own file layout.
+"""The simulated observatory: a campaign in the competition's own file layout, and light curves without frames.
 
-Nothing of the solver is imported here, and the solver imports nothing from here: both know `kitlib.instruments`,
-`kitlib.products` and the files, and nothing else of each other.
+In: `SimulateConfig` and a seed. Out: raw frames, tables and the true spectra. It shares nothing with the solver but
+`base`. Read in this order: systems (stars and orbits), spectra (atmospheres), visits (pointing, drift), optics,
+detector, exposure (one visit's frames), observatory (the whole campaign), lightcurves (the same physics, no frames).
 """
+
+from .lightcurves import simulate_lightcurves
+from .observatory import simulate_campaign
+from .optics import wavelengths_um
+from .spectra import TRAINING, draw_spectra, random_chemistry
+from .systems import draw_systems, observed_catalogue
+from .visits import draw_visits
+
+__all__ = [
+    "TRAINING",
+    "draw_spectra",
+    "draw_systems",
+    "draw_visits",
+    "observed_catalogue",
+    "random_chemistry",
+    "simulate_campaign",
+    "simulate_lightcurves",
+    "wavelengths_um",
+]

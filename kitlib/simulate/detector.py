@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from ..instruments import ADC_GAIN, ADC_OFFSET_E, AIRS, FGS1, Instrument
-from ..products import Array, CalibrationMaps
+from ..base.instruments import ADC_GAIN, ADC_OFFSET_E, AIRS, FGS1, Instrument
+from ..base.products import Array, CalibrationMaps
 
 DARK_E_PER_S, DARK_SD = {AIRS.name: 0.0066, FGS1.name: 0.0069}, 0.00137
 HOT_DARK_E_PER_S = (0.02, 12.0)  # log-uniform

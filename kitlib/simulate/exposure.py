@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import correlate1d
 
-from ..instruments import AIRS, FGS1, Instrument
-from ..products import Array
+from ..base.instruments import AIRS, FGS1, Instrument
+from ..base.products import Array
 from .detector import Detector, detect
 from .lightcurves import transit_model
 from .optics import (

@@ -12,8 +12,8 @@ import batman
 import numpy as np
 from numpy.typing import NDArray
 
-from ..instruments import AIRS, FGS1, INSTRUMENTS, N_BINS, Instrument
-from ..products import Array, LightCurve, PlanetLightCurves
+from ..base.instruments import AIRS, FGS1, INSTRUMENTS, N_BINS, Instrument
+from ..base.products import Array, LightCurve, PlanetLightCurves
 from .optics import BACKGROUND_FGS1_E, airs_psf, background_columns, fgs1_psf, star_flux
 from .systems import Systems, limb_darkening
 from .visits import JITTER_PX, PX_PER_FGS1_PX, Visit, autoregressive, draw_visits, pair_times_h

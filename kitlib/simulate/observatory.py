@@ -18,11 +18,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..instruments import ADC_GAIN, ADC_OFFSET_E, AIRS, FGS1, INSTRUMENTS, N_BINS, Instrument, submission_columns
-from ..parallel import in_processes
-from ..products import Array, CalibrationMaps, Catalogue
-from ..provenance import write_atomic
-from ..schema import SimulateConfig
+from ..base.execution import in_processes
+from ..base.instruments import ADC_GAIN, ADC_OFFSET_E, AIRS, FGS1, INSTRUMENTS, N_BINS, Instrument, submission_columns
+from ..base.products import Array, CalibrationMaps, Catalogue
+from ..base.provenance import write_atomic
+from ..base.schema import SimulateConfig
 from .detector import draw_detector
 from .exposure import draw_foreground, simulate_frames
 from .optics import column_wavelengths_um, wavelengths_um

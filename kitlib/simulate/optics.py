@@ -8,8 +8,8 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 from scipy.special import erf
 
-from ..instruments import AIRS, FGS1, FGS1_WAVELENGTH_UM
-from ..products import Array
+from ..base.instruments import AIRS, FGS1, FGS1_WAVELENGTH_UM
+from ..base.products import Array
 
 # um over column / 355, ascending powers: `AIRS-CH0-axis2-um` of axis_info.parquet obeys it to 2e-15
 DISPERSION_UM = (4.078463140898871, -1.5739400934050298, -0.871270327048639)

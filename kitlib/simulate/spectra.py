@@ -14,8 +14,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..instruments import N_BINS
-from ..products import Array
+from ..base.instruments import N_BINS
+from ..base.products import Array
 from .optics import wavelengths_um
 from .systems import Systems
 

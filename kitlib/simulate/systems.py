@@ -9,8 +9,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from ..instruments import N_BINS
-from ..products import Array, Catalogue
+from ..base.instruments import N_BINS
+from ..base.products import Array, Catalogue
 from .optics import wavelengths_um
 
 # a/Rs = KEPLER * P[d]^(2/3) * M[Msun]^(1/3) / R[Rsun], from (G Msun d^2 / (4 pi^2 Rsun^3))^(1/3)

@@ -7,8 +7,8 @@ from numpy.polynomial import polynomial
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from ..instruments import AIRS, FGS1, INSTRUMENTS, VISIT_HOURS, Instrument
-from ..products import Array
+from ..base.instruments import AIRS, FGS1, INSTRUMENTS, VISIT_HOURS, Instrument
+from ..base.products import Array
 from .systems import Systems
 
 MAX_DRIFT_ORDER = 5

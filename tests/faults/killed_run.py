@@ -14,20 +14,21 @@ from pathlib import Path
 
 import numpy as np
 
-from kitlib import pipeline, planets
-from kitlib.config import compose
-from kitlib.lightcurves import read_lightcurves
-from kitlib.physfit import fit_planets
-from kitlib.prior import shipped_prior
-from kitlib.products import Catalogue
-from kitlib.workers import Ended
+from kitlib import pipeline
+from kitlib.base.config import compose
+from kitlib.base.products import Catalogue
+from kitlib.base.workers import Ended
+from kitlib.detector.lightcurves import read_lightcurves
+from kitlib.run import planets
+from kitlib.run.fits import fit_planets
+from kitlib.transit.priors import shipped_priors
 
 CHEAP = ["lightcurves.samples=50", "physfit.max_iterations=2", "physfit.drift_order=1", "physfit.colour_order=1"]
 _EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.chmod", "os.truncate", "tempfile.mkstemp"}
 
 
 class AtOnce:
-    """What `kitlib.workers.Workers` offers, in this process: the kill hits the planet's work as well."""
+    """What `kitlib.base.workers.Workers` offers, in this process: the kill hits the planet's work as well."""
 
     def __init__(self, work, size, clock):
         self.work, self.size, self.clock, self.started = work, 1, clock, deque()
@@ -70,7 +71,7 @@ def warm(out: Path) -> None:
     config = compose("predict", ["model=physics", *CHEAP])
     curves = read_lightcurves(next((out / "products").rglob("*.safetensors")))
     star = Catalogue(np.array([curves.planet_id]), *(np.array([v]) for v in (1.0, 1.0, 5800.0, 1.0, 4.0, 10.0, 88.0)))
-    fit_planets([curves], star, shipped_prior(), config.physfit, None, False)
+    fit_planets([curves], star, shipped_priors(), config.physfit, None, False)
 
 
 def main(root: str) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from kitlib.lightcurves import read_lightcurves
-from kitlib.provenance import EventLog, sha256_file
-from kitlib.validation import validate_submission
-from kitlib.verify import verify
+from kitlib.base.provenance import EventLog, sha256_file
+from kitlib.detector.lightcurves import read_lightcurves
+from kitlib.run.verify import verify
+from kitlib.submission.validation import validate_submission
 
 pytestmark = pytest.mark.timeout(1800)
 KILLS = 20

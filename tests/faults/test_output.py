@@ -13,16 +13,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kitlib import pipeline, provenance, stage
+from kitlib import pipeline
 from kitlib.__main__ import main
-from kitlib.config import compose
-from kitlib.instruments import N_BINS
-from kitlib.paths import OutputError
-from kitlib.products import Prediction
-from kitlib.provenance import EventLog, write_atomic
-from kitlib.stage import running
-from kitlib.submission import read_planet_ids, write_submission
-from kitlib.validation import validate_submission
+from kitlib.base import provenance
+from kitlib.base.config import compose
+from kitlib.base.instruments import N_BINS
+from kitlib.base.paths import OutputError
+from kitlib.base.products import Prediction
+from kitlib.base.provenance import EventLog, write_atomic
+from kitlib.run import stage
+from kitlib.run.stage import running
+from kitlib.submission.validation import validate_submission
+from kitlib.submission.writer import read_planet_ids, write_submission
 
 IDS = np.arange(1, 9)
 ANSWER = Prediction(IDS, np.full((8, N_BINS), 0.01), np.full((8, N_BINS), 0.001))
@@ -150,8 +152,8 @@ def test_a_torn_line_does_not_take_the_next_one_along(tmp_path):
 
 HOLD = """
 import sys, time
-from kitlib.config import compose
-from kitlib.stage import running
+from kitlib.base.config import compose
+from kitlib.run.stage import running
 with running("predict", compose("predict", ["run.out=" + sys.argv[1]])):
     print("holds", flush=True)
     time.sleep(3600)

@@ -15,14 +15,14 @@ import small_visit as sv
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kitlib.config import ConfigError, compose, keys
-from kitlib.frames import read_axis_info, read_calibration, read_signal
-from kitlib.instruments import FGS1, submission_columns
-from kitlib.provenance import EventLog
-from kitlib.schema import Config
-from kitlib.submission import read_planet_ids
-from kitlib.tables import FrameError, read_catalogue, read_spectra_csv
-from kitlib.validation import SubmissionError, validate_bytes
+from kitlib.base.config import ConfigError, compose, keys
+from kitlib.base.instruments import FGS1, submission_columns
+from kitlib.base.provenance import EventLog
+from kitlib.base.schema import Config
+from kitlib.detector.frames import read_axis_info, read_calibration, read_signal
+from kitlib.detector.tables import FrameError, read_catalogue, read_spectra_csv
+from kitlib.submission.validation import SubmissionError, validate_bytes
+from kitlib.submission.writer import read_planet_ids
 
 few = functools.partial(settings, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 PAIRS = 4

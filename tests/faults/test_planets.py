@@ -21,14 +21,14 @@ from damages import CASES, GONE, LEFT_OUT, STAR_ROWS, Case
 from jsonschema import Draft202012Validator
 
 from kitlib import pipeline
-from kitlib.config import compose
-from kitlib.diagnosis import latest_events
-from kitlib.inputs import population
-from kitlib.lightcurves import read_lightcurves
-from kitlib.posterior import read_posterior
-from kitlib.prior import shipped_prior
-from kitlib.provenance import EventLog
-from kitlib.validation import read_submission, validate_submission
+from kitlib.base.config import compose
+from kitlib.base.provenance import EventLog
+from kitlib.detector.lightcurves import read_lightcurves
+from kitlib.run.diagnosis import latest_events
+from kitlib.run.inputs import population
+from kitlib.spectra.posterior import read_posterior
+from kitlib.submission.validation import read_submission, validate_submission
+from kitlib.transit.priors import shipped_priors
 
 pytestmark = pytest.mark.timeout(1800)  # for all planets, on a machine that others use
 
@@ -109,7 +109,7 @@ def test_the_submission_is_valid_and_nothing_is_lost(run):
 def test_what_becomes_of_the_planet(run, case):
     depth, sigma = np.split(run.of(case), 2)
     sound, error = np.split(run.answers[IDS["sound"]], 2)
-    nobody = population(shipped_prior(), np.array([1]))
+    nobody = population(shipped_priors(), np.array([1]))
     as_population = np.allclose(sigma, nobody.sigma[0], rtol=1e-6) and np.allclose(depth, nobody.mu[0], rtol=1e-6)
     assert as_population == (case.outcome == "population")
     if case.outcome == "unharmed":
@@ -181,7 +181,7 @@ def test_a_planet_is_answered_as_in_a_run_of_its_own(campaign, run, tmp_path):
 
 
 def test_every_event_has_the_schemas_form(run):
-    schema = json.loads(resources.files("kitlib").joinpath("events.schema.json").read_text(encoding="utf-8"))
+    schema = json.loads(resources.files("kitlib.base").joinpath("events.schema.json").read_text(encoding="utf-8"))
     assert len(run.events) > len(CASES)
     for event in run.events:
         Draft202012Validator(schema).validate(event)

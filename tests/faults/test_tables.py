@@ -14,11 +14,11 @@ import polars as pl
 import pytest
 
 from kitlib.__main__ import main
-from kitlib.instruments import submission_columns
-from kitlib.provenance import EventLog
-from kitlib.submission import read_planet_ids
-from kitlib.tables import FrameError, read_spectra_csv, read_wavelengths
-from kitlib.validation import validate_bytes, validate_submission
+from kitlib.base.instruments import submission_columns
+from kitlib.base.provenance import EventLog
+from kitlib.detector.tables import FrameError, read_spectra_csv, read_wavelengths
+from kitlib.submission.validation import validate_bytes, validate_submission
+from kitlib.submission.writer import read_planet_ids
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,49 @@
+"""Raw frames to light curves.
+
+In: parquet files of one planet's visits (uint16 frames, calibration maps, axes, converter), as `frames` and `tables`
+read them. Out: `PlanetLightCurves`, electrons per CDS pair with a variance for every sample, one product file a planet.
+Read in this order: frames, tables, calibrate (pixels to electrons), profile (where the star's light lies, what sky and
+jitter do), cleaning (outliers in time), extraction (weighted sums), lightcurves (a planet, a whole split).
+"""
+
+from .calibrate import SATURATED_ADU, adc_to_electrons, calibration_maps, image_statistics, kernel_parameters, linearise
+from .cleaning import MAD_TO_SIGMA, robust_sigma
+from .extraction import BLOCKS, needed_pixels
+from .frames import Axis, AxisInfo, list_visits, read_axis_info, read_calibration, read_signal
+from .lightcurves import calibrate_planets, planet_lightcurves, product_maker, read_lightcurves, write_lightcurves
+from .profile import airs_profile, fgs1_profile, good_pixels
+from .tables import Adc, FrameError, read_adc_info, read_catalogue, read_spectra_csv, read_wavelengths, short_reason
+
+__all__ = [
+    "Adc",
+    "Axis",
+    "AxisInfo",
+    "BLOCKS",
+    "FrameError",
+    "MAD_TO_SIGMA",
+    "SATURATED_ADU",
+    "adc_to_electrons",
+    "airs_profile",
+    "calibrate_planets",
+    "calibration_maps",
+    "fgs1_profile",
+    "good_pixels",
+    "image_statistics",
+    "kernel_parameters",
+    "linearise",
+    "list_visits",
+    "needed_pixels",
+    "planet_lightcurves",
+    "product_maker",
+    "read_adc_info",
+    "read_axis_info",
+    "read_calibration",
+    "read_catalogue",
+    "read_lightcurves",
+    "read_signal",
+    "read_spectra_csv",
+    "read_wavelengths",
+    "robust_sigma",
+    "short_reason",
+    "write_lightcurves",
+]

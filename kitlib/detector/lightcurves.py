@@ -1,0 +1,308 @@
+"""Light curves of planets: all visits of one, its product file, a whole split in parallel processes."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed, parallel_config
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+from tqdm import tqdm
+
+from ..base.instruments import INSTRUMENTS, Instrument
+from ..base.products import LightCurve, PlanetLightCurves
+from ..base.provenance import EventLog, sha256_file, sha256_json, write_atomic
+from ..base.schema import LightCurveConfig
+from ..base.version import __version__
+from .calibrate import calibration_maps
+from .extraction import extract, needed_pixels
+from .frames import AxisInfo, list_visits, read_axis_info, read_calibration, read_signal
+from .tables import Adc, FrameError, read_adc_info, read_catalogue
+
+STAGE = "calibrate"
+SATURATED_NOTE = 0.01  # of the star's pixels: from here on the event log hears of it
+_FORMAT = "kitlib-lightcurves-1"
+_FIELDS = ("time_h", "flux_e", "variance_e2", "pairs", "centroid_px")
+_SAMPLE_BLOCKS, _SAMPLE_BYTES = 64, 4096
+
+
+def planet_lightcurves(
+    planet_dir: Path, axis: AxisInfo, adc: dict[str, Adc], config: LightCurveConfig, events: EventLog
+) -> PlanetLightCurves:
+    """All visits of one planet. What cannot be used is left out and logged with its reason.
+
+    Raises FrameError where nothing is left.
+    """
+    planet_dir = Path(planet_dir)
+    if not planet_dir.is_dir() or not planet_dir.name.isdigit():
+        raise FrameError(
+            planet_dir, "no such planet folder", "The catalogue names a planet whose frames are not there."
+        )
+    planet_id = int(planet_dir.name)
+    visits, reasons = [], []
+    for visit in list_visits(planet_dir):
+        curves = {}
+        work = partial(_instrument_lightcurve, planet_dir, visit, axis, adc, config)
+        for instrument, found in zip(INSTRUMENTS, _each(work, INSTRUMENTS, config.threads), strict=True):
+            for note in found.notes:
+                events.emit(STAGE, "calibration_masked", planet_id=planet_id, visit=visit, reason=note)
+            about = {"planet_id": planet_id, "visit": visit, "instrument": instrument.name}
+            if found.curve is not None:
+                curves[instrument.name] = found.curve
+                if (share := found.curve.quality["saturated_fraction"]) > SATURATED_NOTE:
+                    file = planet_dir / instrument.signal_file(visit)
+                    reason = f"{file}: {share:.1%} of the star's pixels are saturated and were left out"
+                    events.emit(STAGE, "saturated", **about, reason=reason)
+                continue
+            reasons.append(found.reason)
+            events.emit(STAGE, "instrument_left_out", **about, reason=found.reason)
+        if curves:
+            visits.append(curves)
+    if not visits:
+        summary = "; ".join(reasons) if reasons else "the folder holds no visit"
+        raise FrameError(planet_dir, f"no visit can be used: {summary}", "This planet will get the population's mean.")
+    return PlanetLightCurves(planet_id, tuple(visits))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A light curve, or the reason why there is none, and what was odd about its calibration frames."""
+
+    curve: LightCurve | None
+    reason: str
+    notes: tuple[str, ...]
+
+
+def _each(work: Callable[[Instrument], _Found], instruments: Sequence[Instrument], threads: int) -> Iterator[_Found]:
+    """Results in order. With threads, both instruments at a time: one decodes while the other computes."""
+    if threads < 2:  # one after the other: the frames of the first go before the next ones are read
+        yield from map(work, instruments)
+    else:
+        with ThreadPoolExecutor(len(instruments)) as pool:
+            yield from pool.map(work, instruments)
+
+
+def _instrument_lightcurve(
+    planet_dir: Path,
+    visit: int,
+    axis: AxisInfo,
+    adc: dict[str, Adc],
+    config: LightCurveConfig,
+    instrument: Instrument,
+) -> _Found:
+    notes: tuple[str, ...] = ()
+    try:
+        raw = read_calibration(planet_dir, instrument, visit)
+        notes = raw.notes
+        maps = calibration_maps(raw, instrument, config.hot_sigma)
+        times = axis.of(instrument)
+        signal = read_signal(planet_dir, instrument, visit, len(times.time_h), needed_pixels(instrument))
+        return _Found(extract(signal, maps, times, adc[instrument.name], config), "", notes)
+    except FrameError as error:
+        return _Found(None, str(error), notes)
+    except ValueError as error:  # an image without light
+        return _Found(None, f"{planet_dir / instrument.signal_file(visit)}: {error}", notes)
+
+
+def write_lightcurves(path: Path, curves: PlanetLightCurves, inputs_hash: str) -> Path:
+    """Write one planet's product (safetensors, JSON metadata), atomically; the same content gives the same bytes."""
+    tensors, quality = {}, {}
+    for index, visit in enumerate(curves.visits):
+        for name, curve in visit.items():
+            key = f"{index}/{name}"
+            quality[key] = curve.quality
+            for field in _FIELDS:
+                tensors[f"{key}/{field}"] = np.ascontiguousarray(getattr(curve, field))
+    header = {"format": _FORMAT, "planet_id": curves.planet_id, "inputs": inputs_hash, "quality": quality}
+    # one metadata key: the order of several is not deterministic in safetensors
+    return write_atomic(path, save_tensors(tensors, metadata={"kitlib": json.dumps(header, sort_keys=True)}))
+
+
+def _read_header(path: Path, data: bytes) -> dict[str, Any]:
+    size = int.from_bytes(data[:8], "little")
+    try:
+        header = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["kitlib"])
+        if header["format"] != _FORMAT:
+            raise KeyError(header["format"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise FrameError(
+            path, "is not a light-curve product of this version", "Delete it and calibrate again."
+        ) from error
+    return header
+
+
+def read_lightcurves(path: Path) -> PlanetLightCurves:
+    """Read what `write_lightcurves` wrote. Raises FrameError for a missing or foreign file."""
+    path = Path(path)
+    if not path.is_file():
+        raise FrameError(path, "file is missing", "Run the calibrate stage.")
+    data = path.read_bytes()
+    header = _read_header(path, data)
+    try:
+        tensors = load_tensors(data)
+    except SafetensorError as error:
+        raise FrameError(path, f"is damaged ({error})", "Delete it and calibrate again.") from error
+    instruments = {instrument.name: instrument for instrument in INSTRUMENTS}
+    visits: dict[int, dict[str, LightCurve]] = {}
+    for key, quality in header["quality"].items():
+        index, name = key.split("/")
+        fields = {field: tensors[f"{key}/{field}"] for field in _FIELDS}
+        visits.setdefault(int(index), {})[name] = LightCurve(instrument=instruments[name], quality=quality, **fields)
+    return PlanetLightCurves(header["planet_id"], tuple(visits[index] for index in sorted(visits)))
+
+
+def inputs_hash(planet_dir: Path, shared: str) -> str:
+    """Hash of what a planet's product depends on; `shared` stands for configuration, axes and converter.
+
+    Calibration frames are hashed whole. Of a signal file (100 MB, which would cost as much as reading it): name, size,
+    its parquet footer (sizes, offsets and statistics of every column) and 64 blocks of 4 KiB spread over the rest.
+    """
+    digest = hashlib.sha256(shared.encode())
+    for path in sorted(path for path in Path(planet_dir).rglob("*.parquet") if path.is_file()):
+        digest.update(f"{path.relative_to(planet_dir)} {path.stat().st_size} ".encode())
+        digest.update(_sample(path) if "_signal_" in path.name else sha256_file(path).encode())
+    return digest.hexdigest()
+
+
+def _sample(path: Path) -> bytes:
+    size = path.stat().st_size
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        stream.seek(max(size - 8, 0))
+        footer = min(int.from_bytes(stream.read(4), "little"), size, 1 << 24)
+        stream.seek(max(size - 8 - footer, 0))
+        digest.update(stream.read())
+        for offset in np.linspace(0, max(size - _SAMPLE_BYTES, 0), _SAMPLE_BLOCKS).astype(int):
+            stream.seek(int(offset))
+            digest.update(stream.read(_SAMPLE_BYTES))
+    return digest.digest()
+
+
+def calibrate_planets(
+    root: Path,
+    split: str,
+    out_dir: Path,
+    config: LightCurveConfig,
+    workers: int,
+    events: EventLog,
+    progress: bool = True,
+    backend: str = "loky",
+    scheduler: str = "",
+) -> list[Path]:
+    """Light curves of every planet of a split, in `workers` processes; returns the product files, in catalogue order.
+
+    With `backend` dask the planets go to the cluster of the scheduler at that address, whose machines must see the same
+    folders; its size is the number of workers, and planets of a worker that dies go to another.
+
+    Products whose inputs and configuration are unchanged are kept. A planet that fails is logged and left out. Raises
+    FrameError where the catalogue, `axis_info.parquet` or `adc_info.csv` cannot be used, ValueError for an unknown
+    backend, OSError where no scheduler answers.
+    """
+    planets = read_catalogue(Path(root) / f"{split}_star_info.csv").planet_id.tolist()
+    make = product_maker(root, split, out_dir, config, events)
+    with _running(backend, scheduler, max(1, min(workers, len(planets)))):
+        results = Parallel(return_as="generator")(delayed(make)(planet) for planet in planets)
+        paths = list(tqdm(results, total=len(planets), desc=f"calibrate {split}", unit="planet", disable=not progress))
+    return [path for path in paths if path is not None]
+
+
+def product_maker(
+    root: Path, split: str, out_dir: Path, config: LightCurveConfig, events: EventLog
+) -> Callable[[int], Path | None]:
+    """What calibrates one planet, in this process or in another: planet id -> product file, or None once logged.
+
+    Raises FrameError where `axis_info.parquet` or `adc_info.csv` cannot be used: then no planet can.
+    """
+    root = Path(root)
+    axis, adc = read_axis_info(root), read_adc_info(root)
+    shared = sha256_json(
+        {
+            "format": _FORMAT,
+            "version": __version__,
+            # the number of threads changes no byte of the result
+            "config": {key: value for key, value in asdict(config).items() if key != "threads"},
+            "axis": sha256_file(root / "axis_info.parquet"),
+            "adc": {name: asdict(converter) for name, converter in adc.items()},
+        }
+    )
+    return partial(_calibrate_planet, root / split, Path(out_dir), axis, adc, config, shared, events)
+
+
+@contextmanager
+def _running(backend: str, scheduler: str, workers: int) -> Iterator[None]:
+    """Make joblib run its tasks in local processes, in this one, or on a dask cluster."""
+    if backend == "loky":
+        with _single_threaded(workers > 1), parallel_config("loky" if workers > 1 else "sequential", n_jobs=workers):
+            yield
+    elif backend == "dask":
+        if not scheduler:
+            raise ValueError("run.backend=dask needs run.scheduler=tcp://HOST:PORT, the address of a dask scheduler")
+        from distributed import Client  # not needed on a single machine
+
+        with Client(scheduler, set_as_default=False) as client, parallel_config("dask", client=client, n_jobs=-1):
+            yield
+    else:
+        raise ValueError(f"run.backend={backend}: give loky or dask")
+
+
+@contextmanager
+def _single_threaded(active: bool) -> Iterator[None]:
+    """While active, new processes decode parquet with one thread each: the processes fill the cores already."""
+    before = os.environ.get("POLARS_MAX_THREADS")
+    if active:
+        os.environ["POLARS_MAX_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        if active:
+            os.environ.pop("POLARS_MAX_THREADS")
+            if before is not None:
+                os.environ["POLARS_MAX_THREADS"] = before
+
+
+def _calibrate_planet(
+    split_dir: Path,
+    out_dir: Path,
+    axis: AxisInfo,
+    adc: dict[str, Adc],
+    config: LightCurveConfig,
+    shared: str,
+    events: EventLog,
+    planet: int,
+) -> Path | None:
+    """Product file of one planet, or None with the reason in the event log."""
+    planet_dir, path = split_dir / str(planet), out_dir / f"{planet}.safetensors"
+    try:
+        current = inputs_hash(planet_dir, shared)
+        if _stored_hash(path) == current:
+            return path
+        curves = planet_lightcurves(planet_dir, axis, adc, config, events)
+    except Exception as error:  # whatever one planet's files provoke must not cost the others their result
+        reason = str(error) if isinstance(error, FrameError) else f"{planet_dir}: {type(error).__name__}: {error}"
+        events.emit(STAGE, "planet_left_out", planet_id=planet, reason=reason)
+        path.unlink(missing_ok=True)  # a product of other inputs must not be taken for this planet's
+        return None
+    return write_lightcurves(path, curves, current)
+
+
+def _stored_hash(path: Path) -> str | None:
+    """The inputs' hash in a product's header; None where there is no sound product."""
+    try:
+        with open(path, "rb") as stream:
+            size = int.from_bytes(stream.read(8), "little")
+            start = size.to_bytes(8, "little") + stream.read(min(size, 1 << 24))
+            header = json.loads(start[8:])
+            end = max(entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__")
+            complete = path.stat().st_size == 8 + size + end
+        return _read_header(path, start)["inputs"] if complete else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

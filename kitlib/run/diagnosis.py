@@ -1,0 +1,182 @@
+"""From a run's products to its scores and its report: reads what `predict` left."""
+
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from ..base.products import Posterior, Prediction
+from ..base.provenance import EventLog
+from ..base.schema import Config
+from ..detector import read_spectra_csv, read_wavelengths
+from ..fusion import Fusion
+from ..report import ReportData
+from ..rules import from_config
+from ..sigma import Calibrator, Score, apply, calibrated_covariance, gll_score, naive_statistics
+from ..spectra import read_posterior
+from ..submission import read_submission
+from .inputs import catalogue_of, check_choices, latents_of, match, run_calibrator, run_models, trained_run
+from .stage import PRODUCTS, Stage
+from .verify import VerifyError, check_stage
+
+ROUTINE = ("start", "end", "pace", "computed")  # events that say nothing of a planet or of what went wrong
+
+
+class DiagnosisError(ValueError):
+    """Products that do not belong together; the message names the file."""
+
+
+def gathered(stage: Stage, root: Path, heavy: bool = False) -> tuple[ReportData, dict[str, dict[str, float]]]:
+    """What the stage's run has to show, and its scores by name ({"total", "fgs1", "airs"}; empty without a truth).
+
+    Beside the submission stands what the physical fit alone answers, calibrated. `heavy`: whether to bring along what
+    the expensive figures need. Files that do not belong together are logged, and warned of. Raises DiagnosisError where
+    they hold different planets, or answers of another model.
+    """
+    config, out, events = stage.config, stage.out, stage.events
+    check_choices(config)
+    trained = trained_run(config.run.trained, out)
+    calibrator, calibrator_files = run_calibrator(config.sigma.calibrator, trained, config.model.kind)
+    models, model_files = run_models(config.model, trained)
+    if doubt := _check_predicted(config, out, [*calibrator_files, *model_files]):
+        events.emit(stage.name, "mixed", reason=doubt)
+        warnings.warn(doubt, stacklevel=2)
+    physics, _ = read_posterior(out / "physics.safetensors")
+    baseline = apply(run_calibrator("", trained, "physics")[0], physics)
+    prediction = read_submission(out / "submission.csv")
+    posterior, curves = read_posterior(out / "posterior.safetensors")
+    if not np.array_equal(posterior.planet_id, prediction.planet_id):
+        raise DiagnosisError(
+            f"{out}: posterior.safetensors and submission.csv hold different planets. Run `python -m kitlib predict`"
+        )
+    shown = set(shown_planets(posterior, config.report.planets, {curve.planet_id for curve in curves}))
+    truth, naive = _truth(config, root, prediction), _naive(root)
+    scores = {}
+    if truth is not None and naive is not None:
+        scores = score_table({"physics": baseline, config.model.kind: prediction}, truth, naive)
+    else:
+        lacking = f"{root}/train.csv" if naive is None else "the truth (data.solution)"
+        events.emit(stage.name, "not_scored", reason=f"no scores without {lacking}")
+    latest, injection = latest_events(out), out / "inject.json"
+    for event in latest:
+        if event["event"] == "in_sample":
+            warnings.warn(event["reason"], stacklevel=2)
+    data = ReportData(
+        title=f"SpectraMind: {out.name}, {len(prediction.planet_id)} planets of {config.data.split}",
+        prediction=prediction,
+        wavelengths_um=read_wavelengths(root / "wavelengths.csv"),
+        scores=tuple((name, s["total"], s["fgs1"], s["airs"]) for name, s in scores.items()),
+        truth=truth if naive is not None else None,
+        naive=naive,
+        posterior=_calibrated_posterior(calibrator, posterior),
+        panels=tuple(curve for curve in curves if curve.planet_id in shown),
+        events=tuple(latest),
+        manifests=tuple(json.loads(path.read_text()) for path in sorted((out / "manifests").glob("*.json"))),
+        rules=from_config(config.loss),
+        injection=json.loads(injection.read_text()) if injection.is_file() else None,
+        heavy=heavy,
+        latents=_latents(config, root, models, physics) if heavy else None,
+    )
+    return data, scores
+
+
+def _check_predicted(config: Config, out: Path, used: Sequence[Path]) -> str:
+    """Why the run's products may not be of one `predict`, or ""; `used` are the learnt files that belong to it now.
+
+    Raises DiagnosisError where they are answers of another kind of model than the configuration's.
+    """
+    kind, snapshot = config.model.kind, out / "configs" / "predict.yaml"
+    then = yaml.safe_load(snapshot.read_text())["model"]["kind"] if snapshot.is_file() else kind
+    if then != kind:
+        raise DiagnosisError(f"model.kind={kind}: {snapshot} says {then}. Give that, or predict anew.")
+    products = [out / name for name in ("submission.csv", "posterior.safetensors", "physics.safetensors")]
+    try:
+        check_stage(out, "predict", products, used)
+    except VerifyError as error:
+        return f"what is shown is not of one `predict`: {error}"
+    return ""
+
+
+def score_table(
+    predictions: dict[str, Prediction], truth: np.ndarray, naive: tuple[float, float]
+) -> dict[str, dict[str, float]]:
+    """Official score of the population's mean and scatter (0 on the training set) and of the named predictions."""
+    constant = np.ones_like(truth)
+    rows = {"naive": gll_score(naive[0] * constant, naive[1] * constant, truth, *naive)}
+    rows |= {name: gll_score(p.mu, p.sigma, truth, *naive) for name, p in predictions.items()}
+    return {name: as_row(score) for name, score in rows.items()}
+
+
+def as_row(score: Score) -> dict[str, float]:
+    """A score as plain numbers."""
+    return {"total": score.total, "fgs1": score.fgs1, "airs": score.airs}
+
+
+def shown_planets(posterior: Posterior, count: int, with_curves: set[int]) -> list[int]:
+    """Planets whose light curves are shown, up to `count` of those that have any: the worst fits first."""
+    chi2 = np.nan_to_num(posterior.diagnostics.get("chi2_white", np.zeros(len(posterior.planet_id))), nan=0.0)
+    order = np.lexsort((-chi2, -posterior.diagnostics["fallback"]))
+    return [planet for planet in posterior.planet_id[order].tolist() if planet in with_curves][:count]
+
+
+def latest_events(out: Path) -> list[dict[str, Any]]:
+    """What still holds of OUT/events.jsonl, oldest first, each event once.
+
+    Of each stage the events since its last start hold. Calibration resumes: of a planet, the events of the run that
+    wrote its product hold, or of the last run where it has none.
+    """
+    events = EventLog(out / "events.jsonl").read()
+    begun = [e for e in events if e.get("event") == "start"]
+    last = {e["stage"]: place for place, e in enumerate(events) if e.get("event") == "start"}
+    runs = [e["time"] for e in begun if e["stage"] in ("calibrate", "train", "predict")]
+    written = {p.stem: p.stat().st_mtime for p in (out / PRODUCTS).glob("*/*.safetensors")}
+    found, seen = [], set()
+    for place, event in enumerate(events):
+        if event.get("event") in ROUTINE:
+            continue
+        holds = place >= last.get(event.get("stage"), 0)  # by place: a clock may have been set back
+        if event.get("stage") == "calibrate" and "planet_id" in event:
+            product = written.get(str(event["planet_id"]), np.inf)
+            holds = event.get("time", 0) >= max((time for time in runs if time <= product), default=0)
+        content = json.dumps({key: value for key, value in event.items() if key != "time"}, sort_keys=True)
+        if holds and content not in seen:
+            seen.add(content)
+            found.append(event)
+    return found
+
+
+def _truth(config: Config, root: Path, prediction: Prediction) -> np.ndarray | None:
+    """True spectra of the predicted planets, (P, 283), in their order; None where they are not known."""
+    if config.data.split == "train":
+        path = root / "train.csv"
+    elif config.data.solution:
+        path = Path(config.data.solution).expanduser()
+        if not path.is_file():
+            raise DiagnosisError(f"data.solution={path}: no such file. Leave the key out where there is none.")
+    else:
+        return None
+    spectra = read_spectra_csv(path)
+    row = {int(planet): i for i, planet in enumerate(spectra.planet_id)}
+    absent = [int(planet) for planet in prediction.planet_id if int(planet) not in row]
+    if absent:
+        raise DiagnosisError(f"{path} lacks planet {absent[0]} and {len(absent) - 1} others of the submission")
+    return spectra.depth[[row[int(planet)] for planet in prediction.planet_id]]
+
+
+def _naive(root: Path) -> tuple[float, float] | None:
+    path = root / "train.csv"
+    return naive_statistics(read_spectra_csv(path).depth) if path.is_file() else None
+
+
+def _latents(config: Config, root: Path, models: list[Fusion], physics: Posterior) -> np.ndarray | None:
+    rows, _ = match(catalogue_of(root, config.data.split, {}), physics.planet_id)
+    return latents_of(models, physics, rows)
+
+
+def _calibrated_posterior(calibrator: Calibrator, posterior: Posterior) -> Posterior:
+    cov = calibrated_covariance(calibrator, posterior)
+    return Posterior(posterior.planet_id, apply(calibrator, posterior).mu, cov, posterior.diagnostics)

@@ -1,0 +1,28 @@
+"""Light curves to the likelihood of 283 transit depths, and with the prior to their posterior.
+
+In: `PlanetLightCurves`, the planet's catalogue row and `Priors`. Out: `PlanetFit` (posterior, diagnostics, fitted
+curves) and `Details` (fitted series, likelihood). Read in this order: flux (the transit), limbdarkening and priors,
+series (light curves as fitted), parameters, channelmodel, visitmodel (star x drift x transit), gaussnewton (the
+optimiser), whitefit, jointfit, driftorder (how much drift), fit (all of it, with its fallbacks).
+"""
+
+from .fit import Details, PlanetFit, detailed_fit, fit_planet
+from .flux import transit_flux
+from .jointfit import measure_limb_darkening
+from .limbdarkening import Measured, learn_limb_darkening
+from .priors import Priors, shipped_priors
+from .series import FittedSeries
+
+__all__ = [
+    "Details",
+    "FittedSeries",
+    "Measured",
+    "PlanetFit",
+    "Priors",
+    "detailed_fit",
+    "fit_planet",
+    "learn_limb_darkening",
+    "measure_limb_darkening",
+    "shipped_priors",
+    "transit_flux",
+]

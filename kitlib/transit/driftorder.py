@@ -1,0 +1,187 @@
+"""How much drift a visit shows: orders and scales of its polynomials, averaged by their evidence.
+
+The true orders and the drift's size are unknown: a polynomial of too high an order costs depth precision, one of too
+low an order biases the depth. Around a converged fit the likelihood is Gaussian, so the evidence of every choice -
+leaving coefficients out, widening or narrowing their prior - is known in closed form (MacKay 2003, ch. 28).
+"""
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+
+from ..base.products import Array
+from ..spectra import Hypothesis, Likelihood
+from .gaussnewton import Fit, FitError
+from .parameters import GAUGE, Layout, gauge
+
+SCALES = (0.35, 1.0, 2.8)  # of the drift's prior width; the real drift's size varies by about 10
+NEGLIGIBLE = 0.002  # choices with less evidence than that of the best one times this are left out of the average
+MOST_ORDERS = {"fgs1": 5, "airs": 5}  # pairs of orders of each drift that are averaged
+MOST_ORDERS_TWO_VISITS = {"fgs1": 5, "airs": 2}  # two visits have four drifts
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One drift block's order in time, order in colour (0 for FGS1) and scale."""
+
+    order: int
+    colour: int
+    scale: float
+
+
+Blocks = dict[str, Choice]  # "fgs1_0", "airs_0", "fgs1_1", ...
+
+
+def full_choice(layout: Layout) -> Blocks:
+    """Highest orders, middle scale, for every visit of the layout."""
+    visits = sum(name.startswith("t0_") for name in layout.names)
+    blocks = {}
+    for visit in range(visits):
+        blocks[f"fgs1_{visit}"] = Choice(layout.drift_order, 0, 1.0)
+        blocks[f"airs_{visit}"] = Choice(layout.drift_order, layout.colour_order, 1.0)
+    return blocks
+
+
+def restricted(layout: Layout, blocks: Blocks) -> tuple[Array, NDArray[np.bool_]]:
+    """Prior widths (S,) of a choice, and which parameters (S,) it leaves free; the others are zero."""
+    sd, free = layout.sd.copy(), np.ones(len(layout.sd), bool)
+    for name, choice in blocks.items():
+        instrument, visit = name.split("_")
+        drift = layout[f"{instrument}_drift_{visit}"]
+        sd[drift] *= choice.scale
+        free[drift.start + choice.order : drift.stop] = False
+        if instrument == "airs":
+            colour = layout[f"airs_colour_{visit}"]
+            free[colour.start + choice.colour + 1 : colour.stop] = False
+    return sd, free
+
+
+class Evidence:
+    """Log evidence of choices around one fit: at its depths, or these marginalised with the prior that it was run with.
+
+    `known` depths stay where they are. `shared` (S, S) and `gradient` (S,) are the likelihood's.
+    """
+
+    def __init__(self, fit: Fit, layout: Layout, known: bool):
+        self.fit, self.layout = fit, layout
+        # The scale that p and q of an AIRS drift may exchange is held fixed: linearised, dropping coefficients could
+        # otherwise be undone along that direction at no cost.
+        directions = gauge(layout, fit.state.shared) / layout.sd
+        self.shared = fit.system.shared + GAUGE * directions.T @ directions
+        self.gradient = fit.system.gradient_shared
+        if known:
+            return
+        system, root = fit.system, fit.depth_root
+        whitened = (root.T * system.depth) @ root
+        whitened[np.diag_indices_from(whitened)] += 1
+        factor = _factor(whitened)
+        cross = root.T @ system.cross  # (channels, S)
+        off = np.linalg.solve(root, fit.state.depth - fit.depth_mean)
+        self.shared = self.shared - cross.T @ cho_solve(factor, cross)
+        self.gradient = self.gradient - cross.T @ cho_solve(factor, root.T @ system.gradient_depth - off)
+
+    def __call__(self, choices: list[Blocks]) -> Array:
+        """Log evidence of each choice up to a common constant, (n,); all choices at once."""
+        restrictions = [restricted(self.layout, blocks) for blocks in choices]
+        free = np.stack([own for _, own in restrictions])
+        precision = np.stack([sd for sd, _ in restrictions]) ** -2.0
+        value = self.fit.state.shared
+        moved = np.where(free, 0.0, -value)
+        pulled = moved @ self.shared
+        offset = value - self.layout.mean
+        slope = np.where(free, self.gradient - pulled - precision * offset, 0.0)
+        matrix = np.where(free[:, :, None] & free[:, None], self.shared, 0.0)
+        matrix += np.where(free, precision, 1.0)[:, :, None] * np.eye(len(value))
+        try:
+            root = np.linalg.cholesky(matrix)
+        except np.linalg.LinAlgError as error:
+            raise FitError(f"the evidence of the drift is undefined ({error})") from error
+        solved = np.linalg.solve(root, slope[:, :, None])[:, :, 0]
+        left_out = moved @ self.gradient - 0.5 * (pulled * moved).sum(1)
+        inside = 0.5 * (solved**2).sum(1) + 0.5 * np.where(free, np.log(precision) - precision * offset**2, 0).sum(1)
+        return left_out + inside - np.log(np.diagonal(root, axis1=1, axis2=2)).sum(1)
+
+
+def _factor(matrix: Array) -> tuple[Array, bool]:
+    try:
+        return cho_factor(matrix, lower=True)
+    except (np.linalg.LinAlgError, ValueError) as error:
+        raise FitError(f"the evidence of the drift is undefined ({error})") from error
+
+
+def _options(name: str, layout: Layout) -> list[Choice]:
+    colours = range(layout.colour_order + 1) if name.startswith("airs") else (0,)
+    return [Choice(*o) for o in product(range(1, layout.drift_order + 1), colours, SCALES)]
+
+
+def best_choice(evidence: Evidence) -> tuple[Blocks, dict[str, list[tuple[float, Choice]]]]:
+    """Most probable choice by coordinate ascent over blocks; each block's options with log evidence, best first."""
+    blocks = full_choice(evidence.layout)
+    ranked: dict[str, list[tuple[float, Choice]]] = {}
+    ranked_beside: dict[str, Blocks] = {}  # the other blocks' choices at that time
+    for _ in range(2):
+        for name in blocks:
+            others = {other: choice for other, choice in blocks.items() if other != name}
+            if ranked_beside.get(name) == others:
+                continue
+            ranked_beside[name] = others
+            options = _options(name, evidence.layout)
+            logs = evidence([blocks | {name: option} for option in options])
+            ranked[name] = sorted(zip(logs.tolist(), options, strict=True), key=lambda pair: -pair[0])
+            blocks = blocks | {name: ranked[name][0][1]}
+    return blocks, ranked
+
+
+def averaged(fit: Fit, layout: Layout) -> Likelihood:
+    """Depths' likelihood, a hypothesis for each drift choice that the evidence supports.
+
+    Which ones these are is judged with the prior that the fit was run with; what each counts for, by `combine`.
+    """
+    marginal, known = (Evidence(fit, layout, known) for known in (False, True))
+    _, ranked = best_choice(marginal)
+    most = MOST_ORDERS if len(ranked) <= 2 else MOST_ORDERS_TWO_VISITS
+    options = [_scales_summed(scored)[: most[name.split("_")[0]]] for name, scored in ranked.items()]
+    combinations = list(product(*options))
+    candidates = [dict(zip(ranked, (option for _, option in chosen), strict=True)) for chosen in combinations]
+    bonus = np.array([sum(bonus for bonus, _ in chosen) for chosen in combinations])
+    logs = marginal(candidates) + bonus
+    kept = np.flatnonzero(logs >= logs.max() + np.log(NEGLIGIBLE))
+    supported = [candidates[i] for i in kept]
+    weights = known(supported) + bonus[kept]
+    hypotheses = tuple(
+        _hypothesis(float(weight), fit, known.shared, layout, blocks)
+        for weight, blocks in zip(weights - weights.max(), supported, strict=True)
+    )
+    system = fit.system
+    return Likelihood(fit.state.depth, system.depth, system.cross, system.gradient_depth, hypotheses)
+
+
+def _scales_summed(scored: list[tuple[float, Choice]]) -> list[tuple[float, Choice]]:
+    """One option for each pair of orders, best first: its best scale, and ln of what the other scales add to it.
+
+    The scale moves the evidence, but hardly the depths that follow.
+    """
+    found: dict[tuple[int, int], list[tuple[float, Choice]]] = {}
+    for value, option in scored:
+        found.setdefault((option.order, option.colour), []).append((value, option))
+    groups = [(np.logaddexp.reduce([value for value, _ in group]), *group[0]) for group in found.values()]
+    groups.sort(key=lambda group: -group[0])
+    return [(float(total - best), option) for total, best, option in groups]
+
+
+def _hypothesis(log_weight: float, fit: Fit, shared: Array, layout: Layout, blocks: Blocks) -> Hypothesis:
+    """The choice's free parameters with its priors, the others zero; `shared` of the evidence at known depths.
+
+    Shared parameters are counted from the fit's.
+    """
+    value = fit.state.shared
+    sd, free = restricted(layout, blocks)
+    prior = sd**-2.0
+    best = np.where(free, 0.0, -value)
+    slope = fit.system.gradient_shared - shared @ best - prior * (value - layout.mean)
+    shared = shared + np.diag(prior)
+    best[free] = cho_solve(_factor(shared[np.ix_(free, free)]), slope[free])
+    return Hypothesis(log_weight, free, shared, best)

@@ -1,0 +1,153 @@
+"""Light curves as the physical fit sees them: normalised series with weights, white or channel by channel."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import median_filter
+
+from ..base.instruments import FGS1
+from ..base.products import Array, PlanetLightCurves
+from ..detector import MAD_TO_SIGMA
+
+SPIKE_WINDOW = 9  # samples: no ingress is steeper than the median of so many follows
+
+
+@dataclass(frozen=True)
+class Series:
+    """Normalised light curves of one instrument in one visit."""
+
+    instrument: str
+    visit: int
+    time_h: Array  # (T,)
+    exposure_h: float  # length of one sample
+    flux: Array  # (T, W), over its median: 1 lies in transit where the transit lasts for more than half the visit
+    weight: Array  # (T, W), inverse variance of `flux`; 0 where there is no sample
+    position: Array  # (W,) channel position in [-1, 1]
+    channels: slice  # of the planet's depth vector
+    level_e: Array  # (W,) electrons per CDS pair that `flux` 1 stands for
+
+
+@dataclass(frozen=True)
+class FittedSeries:
+    """One instrument in one visit with the factors of its fitted model: flux ~ gain * transit."""
+
+    instrument: str
+    visit: int
+    time_h: Array  # (T,)
+    flux: Array  # (T, W) normalised
+    weight: Array  # (T, W) inverse variance of `flux`; 0 where there is no sample
+    gain: Array  # (T, W) star times drift
+    transit: Array  # (T, W) 1 out of transit
+    t0_h: float  # mid-transit on the scale of `time_h`
+    electrons: Array  # (W,) flux out of transit per CDS pair
+    u1: Array  # (W,) quadratic limb darkening of the fit
+    u2: Array
+
+
+def series_of(planet: PlanetLightCurves, white: bool) -> list[Series]:
+    """Normalised series of every visit and instrument; AIRS as 282 channels, or as one white channel.
+
+    Depth vector: [FGS1, AIRS...]; channels without any finite sample keep weight 0 and are filled by the prior.
+    """
+    found = []
+    for number, visit in enumerate(planet.visits):
+        for curve in visit.values():
+            fgs1 = curve.instrument.name == FGS1.name
+            flux, weight = _weights(curve.flux_e, curve.variance_e2)
+            if white and not fgs1:
+                flux, weight = _white(flux, weight)
+            # (1) median 1 in each channel; a dead channel stays at weight 0
+            level = _medians(flux, weight > 0, 1.0)
+            width = flux.shape[1]
+            step = float(np.median(np.diff(curve.time_h))) if len(curve.time_h) > 1 else 0.0
+            single = np.median(curve.pairs) <= 1
+            found.append(
+                Series(
+                    instrument=curve.instrument.name,
+                    visit=number,
+                    time_h=np.asarray(curve.time_h, np.float64),
+                    exposure_h=curve.instrument.cds_s / 3600 if single else step,
+                    flux=flux / level,
+                    weight=weight * level**2,
+                    position=np.zeros(1) if width == 1 else np.linspace(-1, 1, width),
+                    channels=slice(0, 1) if fgs1 else slice(1, 1 + width),
+                    level_e=level,
+                )
+            )
+    return found
+
+
+def _weights(flux_e: Array, variance_e2: Array) -> tuple[Array, Array]:
+    flux, variance = flux_e.astype(np.float64), variance_e2.astype(np.float64)
+    good = np.isfinite(flux) & np.isfinite(variance) & (variance > 0)
+    return np.where(good, flux, 0.0), np.where(good, 1 / np.where(good, variance, 1.0), 0.0)
+
+
+def _medians(flux: Array, good: NDArray[np.bool_], without: float) -> Array:
+    """Median of each channel's good samples, (W,); `without` any the value given."""
+    level = np.median(flux, axis=0)
+    for w in np.flatnonzero(~good.all(0)):
+        level[w] = np.median(flux[good[:, w], w]) if good[:, w].any() else without
+    return level
+
+
+def _white(flux: Array, weight: Array) -> tuple[Array, Array]:
+    """Sum over channels, each missing sample filled with its channel's median times the sample's relative level."""
+    good = weight > 0
+    level = _medians(flux, good, 0.0)
+    relative = np.where(good, flux, 0).sum(1) / np.maximum(np.where(good, level, 0).sum(1), 1e-30)
+    filled = np.where(good, flux, relative[:, None] * level)
+    variance = np.where(good, 1 / np.where(good, weight, 1.0), 0.0).sum(1)
+    enough = good.mean(1) > 0.5
+    return filled.sum(1, keepdims=True), np.where(enough, 1 / np.maximum(variance, 1e-30), 0.0)[:, None]
+
+
+def rescaled(series: list[Series]) -> list[Series]:
+    """Inflate a channel's variance where its sample-to-sample scatter exceeds it: blind to transit and drift."""
+    scaled = []
+    for one in series:
+        root = np.sqrt(one.weight)
+        pair = (root[1:] > 0) & (root[:-1] > 0)
+        difference = np.where(pair, np.diff(one.flux, axis=0), 0.0)
+        expected = np.sqrt(
+            np.where(pair, 1 / np.maximum(one.weight[1:], 1e-30) + 1 / np.maximum(one.weight[:-1], 1e-30), 1.0)
+        )
+        z = np.where(pair, np.abs(difference / expected), np.nan)
+        counts = pair.sum(0)
+        seen = counts > 20
+        if seen.any():
+            ratio = np.ones(z.shape[1])
+            ratio[seen] = (MAD_TO_SIGMA * np.nanmedian(z[:, seen], axis=0)) ** 2
+            common = max(float(np.median(ratio[seen])), 1.0)
+            # the ratio of n samples scatters by 1.65 / sqrt(n): only clear excess is a channel's own
+            own = ratio > common * (1 + 3 * 1.65 / np.sqrt(np.maximum(counts, 1)))
+            one = replace(one, weight=one.weight / np.where(own, ratio, common))
+        scaled.append(one)
+    return scaled
+
+
+def without_spikes(series: list[Series], sigma: float) -> list[Series]:
+    """Weight 0 for samples that leave the running median of their channel by more than `sigma` of its own scatter."""
+    cleaned = []
+    for one in series:
+        departure = (one.flux - median_filter(one.flux, (SPIKE_WINDOW, 1), mode="mirror")) * np.sqrt(one.weight)
+        spread = max(robust_sd([departure]), 1.0)
+        cleaned.append(replace(one, weight=np.where(np.abs(departure) > sigma * spread, 0.0, one.weight)))
+    return cleaned
+
+
+def robust_sd(residuals: list[Array]) -> float:
+    """Standard deviation of the nonzero residuals by their median absolute value; 1 where there is none."""
+    values = np.concatenate([r[r != 0].ravel() for r in residuals])
+    return float(MAD_TO_SIGMA * np.median(np.abs(values))) if len(values) else 1.0
+
+
+def without(series: list[Series], residuals: list[Array], sigma: float) -> tuple[list[Series], int]:
+    """The same series with samples further than `sigma` from the model given weight 0, and how many those are."""
+    cleaned, dropped = [], 0
+    for one, residual in zip(series, residuals, strict=True):
+        bad = np.abs(residual) > sigma
+        dropped += int(bad.sum())
+        cleaned.append(replace(one, weight=np.where(bad, 0.0, one.weight)))
+    return cleaned, dropped

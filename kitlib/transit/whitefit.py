@@ -1,0 +1,134 @@
+"""First step of the physical fit: white light curves of AIRS and FGS1, all visits, from the best starts of a grid."""
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import torch
+from numpy.polynomial.legendre import legvander
+
+from ..base.instruments import FGS1
+from ..base.products import Array, Catalogue, PlanetLightCurves
+from ..base.schema import PhysfitConfig
+from .flux import transit_flux
+from .gaussnewton import Fit, FitError, gauss_newton
+from .limbdarkening import LimbDarkening
+from .parameters import Layout, State, limb_coefficients, parameter_layout
+from .priors import Priors
+from .series import Series, robust_sd, series_of, without, without_spikes
+
+# Priors on what the light curve knows little about. [F]: FACTS of the competition's data, published by its winner.
+LN_A_SD = 0.064  # scatter of the catalogue's a/Rs [F]
+IMPACT_SD = 0.15  # of the catalogue's impact parameter: its scatter is not published, so wide
+FGS1_DELAY_SD_H = 0.0075  # FGS1 and AIRS mid-transit differ by at most 0.015 h [F]
+AIRS_DRIFT_SD, FGS1_DRIFT_SD = 3e-4, 8e-4  # of each power's coefficient [F: rms over a visit]
+GROSS_SIGMA = 8.0  # residuals of the white fit's model in a channel: neither drift nor features reach it
+FIXED = 1e-6  # prior width of what is not to move
+START_IMPACTS, START_LN_A = (0.1, 0.5, 0.8), (-0.13, 0.0, 0.13)  # the white fit's grid; ln a/Rs around the catalogue's
+START_TIMES_H = np.arange(0.0, 7.51, 0.1)
+TEMPLATE_TIMES_H = np.linspace(0, 8, 401)  # a transit is the same before and after its middle
+STARTS, FIRST_ITERATIONS = 3, 3  # Gauss-Newton runs from the best points of the grid; the best of them goes on
+
+
+def layout_for(
+    planet: Catalogue, limb: LimbDarkening, visits: int, order: int, colour_order: int, fixed: bool = False
+) -> Layout:
+    """State vector and priors of one planet, `planet` its catalogue row; `fixed` holds the catalogue's geometry."""
+    layout = parameter_layout(visits, order, colour_order)
+    mean, sd = layout.mean.copy(), layout.sd.copy()
+
+    def put(name: str, *values: tuple[float, float]) -> None:
+        mean[layout[name]], sd[layout[name]] = np.array(values).T
+
+    a, inclination = float(planet.semi_major_axis_rs[0]), float(planet.inclination_deg[0])
+    put("ln_a", (np.log(a), LN_A_SD))
+    put("b", (min(a * abs(np.cos(np.radians(inclination))), 0.95), IMPACT_SD))
+    put("fgs1_delay", (0.0, FGS1_DELAY_SD_H))
+    for visit in range(visits):
+        put(f"t0_{visit}", (3.75, 10.0))
+        sd[layout[f"fgs1_drift_{visit}"]] = FGS1_DRIFT_SD
+        sd[layout[f"airs_drift_{visit}"]] = AIRS_DRIFT_SD
+        if colour_order == 0:
+            put(f"airs_colour_{visit}", (1.0, FIXED))
+    if fixed:
+        sd[layout["ln_a"]] = sd[layout["b"]] = FIXED
+    darkening = limb.at(float(planet.stellar_temperature_k[0]))
+    return replace(layout, mean=mean, sd=sd, limb_mean=darkening, limb_root=np.linalg.cholesky(limb.cov))
+
+
+def white_fit(
+    planet: PlanetLightCurves, row: Catalogue, priors: Priors, config: PhysfitConfig, fixed: bool = False
+) -> Fit:
+    """Fit white AIRS and FGS1 of all visits from the best starts of a grid. Raises FitError without usable samples."""
+    series = without_spikes(series_of(planet, white=True), GROSS_SIGMA)
+    if not any((one.weight > 0).sum() > 20 for one in series):
+        raise FitError("fewer than 20 usable samples")
+    layout = layout_for(row, priors.limb, len(planet.visits), config.drift_order, 0, fixed)
+    period = float(row.period_days[0])
+    mean, cov = (
+        np.full(2, float(priors.spectrum.level_mean)),
+        float(priors.spectrum.level_sd) ** 2 * np.ones((2, 2)) + (3e-4) ** 2 * np.eye(2),
+    )
+    fits = []
+    for start in _starts(series, layout, period, float(priors.spectrum.level_mean)):
+        try:
+            fits.append(gauss_newton(series, layout, start, period, mean, cov, FIRST_ITERATIONS))
+        except FitError:
+            continue
+    if not fits:
+        raise FitError("no start of the white fit converged")
+    best = min(fits, key=lambda f: f.objective).state
+    fit = gauss_newton(series, layout, best, period, mean, cov, config.max_iterations)
+    cleaned, dropped = without(
+        fit.series, fit.system.residuals, config.outlier_sigma * max(1.0, robust_sd(fit.system.residuals))
+    )
+    if dropped:
+        fit = gauss_newton(cleaned, layout, fit.state, period, mean, cov, config.max_iterations)
+    return fit
+
+
+def _starts(series: list[Series], layout: Layout, period_days: float, level: float) -> list[State]:
+    """Best states of a grid in a/Rs, impact parameter and mid-transit times; depth and drift solved linearly."""
+    grid = list(product(START_LN_A, START_IMPACTS))
+    points = np.repeat(layout.mean[None], len(grid), axis=0)
+    points[:, layout["ln_a"].start] += [ln_a for ln_a, _ in grid]
+    points[:, layout["b"].start] = [impact for _, impact in grid]
+    cost = (((points - layout.mean) / layout.sd) ** 2).sum(1)
+    templates = {name: _templates(name, layout, points, period_days, level) for name in {s.instrument for s in series}}
+    found: dict[int, list[tuple[Array, Array]]] = {}
+    for one in series:
+        found.setdefault(one.visit, []).append(_matched(one, templates[one.instrument]))
+    depth = np.zeros(len(grid))
+    for visit, matches in found.items():
+        gain = np.sum([one for one, _ in matches], axis=0)
+        amplitude = np.mean([one for _, one in matches], axis=0)
+        best = np.argmax(np.where(amplitude > 0, gain, -np.inf), axis=1)
+        points[:, layout[f"t0_{visit}"].start] = START_TIMES_H[best]
+        at_best = np.arange(len(grid)), best
+        cost -= gain[at_best]
+        depth += amplitude[at_best] * level / len(found)
+    depth = np.clip(depth, 5e-4, 0.15)
+    return [State(points[i], np.full(2, depth[i])) for i in np.argsort(cost, kind="stable")[:STARTS]]
+
+
+def _matched(one: Series, templates: Array) -> tuple[Array, Array]:
+    """Fall of chi2, and amplitude, when each of n templates is added to a cubic baseline; (n, len(START_TIMES_H))."""
+    root = np.sqrt(one.weight[:, 0])
+    baseline, _ = np.linalg.qr(root[:, None] * legvander(one.time_h / one.time_h[-1] * 2 - 1, 3))
+    after = np.abs(one.time_h - START_TIMES_H[:, None])
+    shifted = root * np.stack([np.interp(after, TEMPLATE_TIMES_H, template) for template in templates])
+    shifted = shifted - (shifted @ baseline) @ baseline.T
+    data = root * one.flux[:, 0]
+    data = data - baseline @ (baseline.T @ data)
+    norm = (shifted**2).sum(2) + 1e-12 * (data @ data) + 1e-30
+    overlap = shifted @ data
+    return overlap**2 / norm, overlap / norm
+
+
+def _templates(instrument: str, layout: Layout, points: Array, period_days: float, level: float) -> Array:
+    """Transit signals of planets of depth `level` at each of n points (n, S), at TEMPLATE_TIMES_H from mid-transit."""
+    limb = limb_coefficients(layout, layout.mean)[[0, 1] if instrument == FGS1.name else [2, 5]]
+    a, b = np.exp(points[:, layout["ln_a"].start]), points[:, layout["b"].start]
+    values = (0.0, period_days, a[:, None], b[:, None], np.sqrt(level), *limb)
+    arguments = (torch.as_tensor(value, dtype=torch.float64) for value in values)
+    return transit_flux(torch.from_numpy(TEMPLATE_TIMES_H), *arguments).numpy() - 1

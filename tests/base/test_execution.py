@@ -1,0 +1,42 @@
+"""Work in processes: every result, in order where that is asked for, and a failure is heard of."""
+
+import os
+import time
+
+import pytest
+
+from kitlib.base.execution import in_processes
+
+
+def _slow_first(number):
+    time.sleep(0.5 if number == 0 else 0)
+    return number, os.getpid(), os.environ.get("OMP_NUM_THREADS")
+
+
+def _fails(number):
+    raise ValueError(f"number {number}")
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_results_in_order_from_so_many_processes(workers):
+    found = list(in_processes(_slow_first, [(n,) for n in range(6)], workers, "", progress=False))
+    assert [number for number, _, _ in found] == list(range(6))
+    here = {pid for _, pid, _ in found} == {os.getpid()}
+    assert here == (workers == 1 or (workers == 0 and os.cpu_count() == 1))
+    if not here:
+        assert {threads for _, _, threads in found} == {"1"}
+
+
+def test_without_order_the_first_to_end_comes_first():
+    found = list(in_processes(_slow_first, [(n,) for n in range(6)], 2, "", progress=False, ordered=False))
+    assert sorted(number for number, _, _ in found) == list(range(6)) and found[0][0] != 0
+
+
+def test_nothing_to_do_is_nothing():
+    assert list(in_processes(_slow_first, [], 2, "", progress=False)) == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_fails_is_raised(workers):
+    with pytest.raises(ValueError, match="number 3"):
+        list(in_processes(_fails, [(3,)], workers, "", progress=False))

@@ -1,0 +1,288 @@
+"""The report page: complete, honest to its products, self-contained, safe with hostile text, drawn by a browser."""
+
+import hashlib
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import urlparse
+
+import numpy as np
+import pytest
+from reportdata import NAIVE, make_data, make_panel
+
+from kitlib.base.products import LightCurveFit, Prediction
+from kitlib.report import ReportData, write_report
+from kitlib.report.diagnostics import worst_planets
+from kitlib.report.page import PLOTLY, render
+from kitlib.sigma.metric import gll_score
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class _Page(HTMLParser):
+    """Collects what a page refers to, and whether its tags are balanced."""
+
+    VOID = frozenset({"meta", "link", "input", "br", "hr", "img"})
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open, self.ids, self.links, self.scripts, self.urls = [], [], [], [], []
+        self.text, self.references, self.options, self.select = [], [], {}, ""
+        self.feed(text)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        assert len(values) == len(attributes), f"<{tag}> repeats an attribute: {attributes}"
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if "id" in values:
+            self.ids.append(values["id"])
+        self.urls += [values[name] for name in ("src", "href", "srcset", "action", "data", "poster") if name in values]
+        self.references += [r for name in ("aria-labelledby", "for") if name in values for r in values[name].split()]
+        if tag == "a":
+            self.links.append(values["href"])
+        if tag == "select":
+            self.select = values["id"]
+        if tag == "option":
+            self.options.setdefault(self.select, []).append(values["value"])
+        if tag == "script":
+            self.scripts.append(values)
+        self.handlers = [name for name in values if name.startswith("on")]
+        assert not self.handlers, f"inline handler on <{tag}>"
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]}"
+        self.open.pop()
+
+    def handle_data(self, text):
+        if self.open[-1:] not in (["script"], ["style"]):
+            self.text.append(text)
+
+
+def own(page: str) -> str:
+    """The page without plotly.js, which names addresses that it never asks for (test_report_browser.py)."""
+    library = PLOTLY.read_text(encoding="utf-8")
+    assert library in page
+    return page.replace(library, "")
+
+
+def payload_of(page: str) -> dict:
+    return json.loads(re.search(r'<script type="application/json" id="payload">(.*?)</script>', page, re.S).group(1))
+
+
+@pytest.fixture(scope="module")
+def data() -> ReportData:
+    return make_data()
+
+
+@pytest.fixture(scope="module")
+def page(data) -> str:
+    return render(data)
+
+
+def test_page_is_well_formed_and_its_references_resolve(page):
+    parsed = _Page(page)
+    assert page.startswith("<!doctype html>")
+    assert len(parsed.ids) == len(set(parsed.ids))
+    assert set(parsed.references) <= set(parsed.ids)
+
+
+def test_page_asks_for_nothing_outside_itself(page):
+    for url in _Page(page).urls:
+        assert url.startswith("#") or url == "data:,", url
+        assert not urlparse(url).netloc
+    for forbidden in (
+        "http:",
+        "https:",
+        "//cdn",
+        "@import",
+        "url(",
+        "fetch(",
+        "XMLHttpRequest",
+        "WebSocket",
+        "import(",
+    ):
+        assert forbidden not in own(page), forbidden
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page).group(1)
+    assert policy.startswith("default-src 'none'")
+    assert re.findall("unsafe[a-z-]*", policy) == ["unsafe-hashes"]  # style attributes, each by its hash
+
+
+def test_page_is_written_once_with_the_same_bytes(tmp_path, data, page):
+    path = write_report(tmp_path / "deep" / "report.html", data)
+    assert path.read_text(encoding="utf-8") == page
+    assert [p.name for p in path.parent.iterdir()] == ["report.html"]
+
+
+def test_every_planet_is_in_chooser_table_and_payload(data, page):
+    parsed = _Page(page)
+    ids = [str(i) for i in data.prediction.planet_id]
+    assert sorted(parsed.options["planet"]) == sorted(ids)
+    assert {f"#planet-{i}" for i in ids} <= set(parsed.links)
+    assert [planet["id"] for planet in payload_of(page)["planets"]] == ids
+
+
+def test_payload_decodes_to_the_products(data, page):
+    payload = payload_of(page)
+    planet = payload["planets"][0]
+    np.testing.assert_allclose(np.cumsum(planet["mu"]) / 1e7, data.prediction.mu[0], atol=0.051e-6)
+    np.testing.assert_allclose(np.cumsum(planet["truth"]) / 1e7, data.truth[0], atol=0.051e-6)
+    np.testing.assert_allclose(np.array(planet["sigma"]) / 1e7, data.prediction.sigma[0], atol=0.051e-6)
+    curve = planet["curves"][0]
+    panel = next(p for p in data.panels if p.planet_id == int(planet["id"]) and p.instrument == "FGS1" and p.visit == 0)
+    assert (curve["instrument"], curve["visit"]) == ("FGS1", 0)
+    model = 1 + np.cumsum(curve["model"]) / 1e6
+    np.testing.assert_allclose(np.cumsum(curve["time"]) / payload["time_steps"], panel.time_h, atol=2e-5)
+    np.testing.assert_allclose(model, panel.model, atol=0.51e-6)
+    np.testing.assert_allclose(model + np.array(curve["residual"]) / 1e6, panel.flux, atol=1.1e-6)
+
+
+def test_long_light_curves_are_averaged_and_bad_samples_left_out(data):
+    panel = data.panels[0]
+    rng = np.random.default_rng(1)
+    long = make_panel(panel.planet_id, panel.instrument, 0, 0.01, 5625, rng)
+    flux, sigma = long.flux.copy(), long.sigma.copy()
+    flux[10:40], sigma[50:60] = np.nan, np.inf
+    page = render(replace(data, panels=(replace(long, flux=flux, sigma=sigma),)))
+    curve = payload_of(page)["planets"][0]["curves"][0]
+    assert curve["averaged"] == 14 and len(curve["time"]) == -(-5585 // 14)
+    assert curve["statistics"]["samples"] == 5585
+    assert np.std(curve["residual"]) == pytest.approx(70 / np.sqrt(14), rel=0.15)
+    assert curve["statistics"]["rms_ppm"] == pytest.approx(70, rel=0.05)
+
+
+def test_one_hundred_planets_with_all_light_curves_stay_below_5_mb(tmp_path):
+    path = write_report(tmp_path / "report.html", make_data(planets=100, detailed=100))
+    assert path.stat().st_size < 5_000_000
+
+
+PRODUCTS = (
+    *("mu", "sigma", "truth", "scores", "panels", "events", "manifests", "posterior"),
+    *("rules", "injection", "heavy", "latents"),
+)
+
+
+@pytest.mark.parametrize("change", PRODUCTS)
+def test_page_follows_each_product(data, page, change):
+    if change in ("mu", "sigma"):
+        values = getattr(data.prediction, change).copy()
+        values[3, 100] *= 1.01
+        changed = replace(data, prediction=replace(data.prediction, **{change: values}))
+    elif change == "truth":
+        truth = data.truth.copy()
+        truth[3, 100] += 1e-5
+        changed = replace(data, truth=truth)
+    elif change == "posterior":
+        cov = data.posterior.cov.copy()
+        cov[:, 1:, 1:] += 4e-11
+        changed = replace(data, posterior=replace(data.posterior, cov=cov))
+    elif change == "panels":
+        changed = replace(data, panels=(replace(data.panels[0], flux=data.panels[0].flux + 5e-5), *data.panels[1:]))
+    else:
+        scores = (("physics", 0.1234, 0.2, 0.3),)
+        new = {"scores": scores, "events": data.events[:1], "manifests": ({"stage": "other"},)}
+        new |= {"rules": None, "heavy": False, "injection": {"bands": [{"signal": "CO"}]}, "latents": data.latents**2}
+        changed = replace(data, **{change: new[change]})
+    assert render(changed) != page
+
+
+def test_shown_score_and_facts_are_the_run_s(data, page):
+    words = " ".join(" ".join(_Page(page).text).split())
+    score = gll_score(data.prediction.mu, data.prediction.sigma, data.truth, *NAIVE)
+    assert f"{score.total:.4f}" in words and f"{score.fgs1:.4f}" in words
+    for fact in ("20251123", "ab12cd34ab12cd34", "numpy 2.1.0", "12.5", "no transit found", "truncated file"):
+        assert fact in words, fact
+
+
+def test_without_truth_the_page_says_so_and_shows_no_score():
+    data = make_data(truth=False)
+    page = render(data)
+    words = " ".join(" ".join(_Page(page).text).split())
+    assert "are not known to this run" in words and "Planets to look at first" in words
+    assert "Reliability of sigma" not in words and "(score" not in words
+    payload = payload_of(page)
+    assert payload["planets"][0]["truth"] is None and payload["groups"] == [] and payload["cells"] == {}
+    assert "Where the score is lost" not in words and "Residuals and latents" in words
+    first = [planet["planet_id"] for planet in worst_planets(data)[:2]]
+    assert set(first) == set(data.prediction.planet_id[1:3])  # the two that events name
+
+
+def test_without_posterior_panels_events_and_manifests(data):
+    page = render(replace(data, posterior=None, panels=(), events=(), manifests=(), scores=()))
+    words = " ".join(" ".join(_Page(page).text).split())
+    assert "AIRS level" not in words and "event log is empty" in words and "No manifest" in words
+
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&\u2028<!--"
+
+
+def test_hostile_text_stays_text(data):
+    planet = int(data.prediction.planet_id[0])
+    events = ({"stage": HOSTILE, "event": HOSTILE, "planet_id": planet, "reason": HOSTILE}, {"planet_id": HOSTILE})
+    panels = (replace(data.panels[0], instrument=HOSTILE),)
+    manifests = ({"stage": HOSTILE, "config_sha256": HOSTILE, "seed": HOSTILE, "versions": {HOSTILE: HOSTILE}},)
+    scores = ((HOSTILE, 0.1, 0.2, 0.3),)
+    page = render(replace(data, title=HOSTILE, events=events, panels=panels, manifests=manifests, scores=scores))
+    parsed = _Page(page)
+    assert len(parsed.scripts) == 4 and "<img" not in own(page) and "alert(1)" in "".join(parsed.text)
+    assert payload_of(page)["planets"][0]["events"][0] == [HOSTILE] * 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"wavelengths_um": np.ones(3)}, "wavelengths_um"),
+        ({"truth": np.ones((2, 283))}, "truth"),
+        ({"naive": None}, "naive"),
+        ({"panels": (make_panel(5, "FGS1", 0, 0.01, 9, np.random.default_rng(0)),)}, r"not predicted: \[5\]"),
+        ({"prediction": Prediction(np.zeros(0, int), np.zeros((0, 283)), np.zeros((0, 283)))}, "no planet"),
+    ],
+)
+def test_products_that_do_not_fit_are_refused(data, change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(data, **change)
+
+
+def test_covariance_of_another_prediction_is_refused(data):
+    with pytest.raises(ValueError, match=r"1\.41 times the prediction's. Calibrate it"):
+        replace(data, posterior=replace(data.posterior, cov=2 * data.posterior.cov))
+
+
+def test_light_curve_of_unequal_lengths_is_refused():
+    with pytest.raises(ValueError, match="planet 3, visit 1, FGS1"):
+        LightCurveFit(3, 1, "FGS1", np.arange(4), np.ones(4), np.ones(3), np.ones(4))
+
+
+def test_rules_are_told_with_their_planets(data, page):
+    words = " ".join(" ".join(_Page(page).text).split())
+    broken = data.rules.report(
+        data.prediction.planet_id, data.prediction.mu, data.prediction.sigma, data.wavelengths_um
+    )
+    shallow = [row["planet_id"] for row in broken if row["rule"] == "deep_enough"]
+    assert shallow and len(shallow) == (data.prediction.mu.min(1) < 5000e-6).sum()
+    assert f"mu >= 5000 * ppm {len(shallow)} of 12" in words
+    told = {planet["id"]: [rule[0] for rule in planet["rules"]] for planet in payload_of(page)["planets"]}
+    assert {int(planet) for planet, rules in told.items() if "deep_enough" in rules} == set(shallow)
+
+
+def test_injection_is_shown_row_by_row_whatever_its_columns(data):
+    step = {"injected": 100.0, "recovered": 87.25, "detected": 0.5}
+    slopes = {"answer": {"slope": 0.91234, "error": 0.02}}
+    bands = [{"signal": "CH4", "where": "frames", "slopes": slopes, "ladder": [step, step | {"injected": 300.0}]}]
+    left = [{"planet_id": 7, "reason": HOSTILE}]
+    page = render(replace(data, injection={"planets": [7], "bands": bands, "points": [step], "left_out": left}))
+    words = " ".join(" ".join(_Page(page).text).split())
+    assert "Inject and recover" in words and "CH4 frames 0.912 ± 0.02 100 87.2 0.5 CH4" in words and "300" in words
+    assert "left out" in words and "alert(1)" in words and "points" not in words
+    assert "<td>frames</td>" in page and '<td class="number">87.2</td>' in page
+
+
+def test_the_library_is_the_one_whose_hash_and_licence_are_recorded():
+    row = re.search(r"^\| plotly\.js .*$", (ROOT / "wheels" / "LICENCES.md").read_text(), re.M)[0]
+    content = PLOTLY.read_bytes()
+    version = re.search(rb"plotly\.js \(cartesian - minified\) v(\S+)", content).group(1).decode()
+    assert hashlib.sha256(content).hexdigest() in row and f"plotly.js {version} " in row and "| MIT |" in row

@@ -1,0 +1,49 @@
+"""What a person at a prompt calls: `kitlib.predict`, `kitlib.score`, light curves, and figures of both."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import kitlib
+
+
+@pytest.fixture(scope="module")
+def answer(campaign, tmp_path_factory):
+    out = tmp_path_factory.mktemp("at a prompt [1]")
+    return out, kitlib.predict(campaign / "data", out, "model=physics", "run.progress=false")
+
+
+def test_predict_and_score(campaign, answer):
+    out, found = answer
+    assert found.mu.shape == found.sigma.shape == (8, 283)
+    score = kitlib.score(campaign / "solution.csv", out / "submission.csv", campaign / "data" / "train.csv")
+    assert 0 < score.total < 1
+
+
+def test_light_curves_and_their_figure(answer):
+    out, found = answer
+    path = out / "products" / "lightcurves" / "test" / f"{found.planet_id[0]}.safetensors"
+    curves = kitlib.read_lightcurves(path)
+    figure = kitlib.plot_lightcurves(curves)
+    assert len(figure.axes) == 3 * len(curves.visits)
+    drawn = figure.axes[1].lines[0].get_xydata()
+    assert len(drawn) == len(curves.visits[0]["AIRS-CH0"].time_h)
+    assert np.nanmedian(drawn[:, 1]) == pytest.approx(1)
+
+
+def test_spectrum_figure_has_the_answer_and_the_truth(campaign, answer):
+    _, found = answer
+    tables = campaign / "data" / "wavelengths.csv", campaign / "solution.csv"
+    figure = kitlib.plot_spectrum(found, found.planet_id[2], *tables)
+    np.testing.assert_allclose(figure.axes[1].lines[0].get_ydata(), found.mu[2, 1:] * 1e6)
+    assert len(kitlib.plot_spectrum(found, found.planet_id[2], tables[0]).axes) == 2
+    with pytest.raises(KeyError, match="planet 7 is not among the 8"):
+        kitlib.plot_spectrum(found, 7, tables[0])
+
+
+def test_importing_the_package_is_light():
+    code = "import sys, kitlib; print([name for name in ('torch', 'numpy', 'hydra') if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
