@@ -30,6 +30,10 @@ class Hypothesis:
     shared: Array  # (S, S) precision of the free ones at known depths, priors included; held ones: not looked at
     best: Array  # (S,) the free ones' best values at the depths `centre`, the held ones' values
 
+    def only(self, used: NDArray[np.bool_]) -> "Hypothesis":
+        """The same without the parameters that are not `used` (S,), which it must hold."""
+        return Hypothesis(self.log_weight, self.free[used], self.shared[np.ix_(used, used)], self.best[used])
+
 
 @dataclass(frozen=True)
 class Likelihood:

@@ -33,11 +33,12 @@ class Parts:
     drift: Array  # (order,) coefficients of p
     colour: Array  # (W,) q
     colour_basis: Array  # (W, colour order + 1)
+    polynomial: Array  # (W, order) coefficients of the gain in each channel: p times q, and the second term
 
     @property
     def gain(self) -> Array:
         """Drift of the gain, (W, T)."""
-        return 1 + self.colour[:, None] * (self.powers @ self.drift)
+        return 1 + self.polynomial @ self.powers.T
 
     @property
     def transit(self) -> Array:
@@ -74,6 +75,9 @@ def channel_parts(one: Series, layout: Layout, state: State, period_days: float)
         drift = state.shared[layout[f"airs_drift_{one.visit}"]]
         basis = np.vander(np.asarray(one.position, np.float64), layout.colour_order + 1, increasing=True)
         colour = basis @ state.shared[layout[f"airs_colour_{one.visit}"]]
+    polynomial = colour[:, None] * drift
+    if (name := f"airs_second_{one.visit}") in layout.names and not fgs1:
+        polynomial = polynomial + basis @ state.shared[layout[name]].reshape(layout.drift_order, -1).T
     return Parts(
         interpolation=brightness[..., None] * weights[:, None, None],
         integrals=_integrals(one, layout, state, period_days, nodes),
@@ -83,6 +87,7 @@ def channel_parts(one: Series, layout: Layout, state: State, period_days: float)
         drift=drift,
         colour=colour,
         colour_basis=basis,
+        polynomial=polynomial,
     )
 
 
@@ -125,34 +130,35 @@ def linearise(one: Series, layout: Layout, state: State, period_days: float) -> 
     flux, weight = (np.ascontiguousarray(array.T) for array in (one.flux, one.weight))
     gram, right, residual = np.empty((width, size, size)), np.empty((width, size)), np.empty(flux.shape)
     radius, powers = np.sqrt(np.maximum(state.depth[one.channels], 1e-8)), np.ascontiguousarray(parts.powers.T)
-    _channel_systems(flux, weight, radius, parts.colour, parts.drift, powers, factors, integrals, gram, right, residual)
+    _channel_systems(flux, weight, radius, parts.polynomial, powers, factors, integrals, gram, right, residual)
     return gram, right, residual, _design(one, layout, state, parts)
 
 
 @compiled_sums
-def _channel_systems(flux, weight, radius, colour, drift, powers, factors, integrals, gram, right, residual):
+def _channel_systems(flux, weight, radius, polynomial, powers, factors, integrals, gram, right, residual):
     """Fill `gram`, `right` and `residual` channel by channel: the rows of one channel's Jacobian fit into the cache.
 
-    flux, weight (W, T); radius, colour (W,); drift (n,); powers (n, T) of time; factors (W, 3, 3 J) of the integrals
+    flux, weight (W, T); radius (W,); polynomial (W, n) of powers (n, T) of time; factors (W, 3, 3 J) of the integrals
     (3 J, 5, T): their value and its derivatives by u1, u2; integrals: value, derivatives by k, ln a/Rs, b, t0.
     """
     width, times = flux.shape
-    order = len(drift)
+    order = len(powers)
     size = 6 + order
     rows = np.empty((size + 2, times))  # depth, ln a/Rs, b, t0, u1, u2, drift; model over its norm; residual
     along, hidden, moved = np.empty(size), np.empty((3, times)), np.empty((4, times))
     value, slopes = np.ascontiguousarray(integrals[:, 0]), integrals[:, 1:].copy().reshape(-1, 4 * times)
-    course, gain, transit, root = np.zeros(times), np.empty(times), np.empty(times), np.empty(times)
-    for n in range(order):
-        course += drift[n] * powers[n]
+    course, transit, root = np.empty(times), np.empty(times), np.empty(times)
     for w in range(width):
+        course[:] = 1
+        for n in range(order):
+            for t in range(times):
+                course[t] += polynomial[w, n] * powers[n, t]
         np.dot(factors[w], value, hidden)
         np.dot(factors[w, 0], slopes, moved.reshape(-1))
         for t in range(times):  # loops in time are written out: array expressions would allocate
             transit[t] = 1 - hidden[0, t]
             root[t] = np.sqrt(weight[w, t])
-            gain[t] = 1 + colour[w] * course[t]
-            rows[size, t] = root[t] * gain[t] * transit[t]
+            rows[size, t] = root[t] * course[t] * transit[t]
             rows[size + 1, t] = root[t] * flux[w, t]
         norm = max(dot(rows[size], rows[size]), 1e-30)
         level = dot(rows[size], rows[size + 1]) / norm
@@ -165,7 +171,7 @@ def _channel_systems(flux, weight, radius, colour, drift, powers, factors, integ
             slope = moved[column] if column < 4 else hidden[column - 3]
             by = -0.5 / radius[w] if column == 0 else -1.0
             for t in range(times):
-                rows[column, t] = by * root[t] * gain[t] * slope[t]
+                rows[column, t] = by * root[t] * course[t] * slope[t]
         for n in range(order):
             for t in range(times):
                 rows[6 + n, t] = root[t] * transit[t] * powers[n, t]
@@ -193,4 +199,8 @@ def _design(one: Series, layout: Layout, state: State, parts: Parts) -> Array:
         design[:, GEOMETRY + a, first + a] = parts.colour
         if not fgs1:
             design[:, GEOMETRY + a, layout[f"airs_colour_{one.visit}"]] = parts.drift[a] * parts.colour_basis
+    if (name := f"airs_second_{one.visit}") in layout.names and not fgs1:
+        second, colours = layout[name].start, parts.colour_basis.shape[1]
+        for a in range(order):
+            design[:, GEOMETRY + a, second + a * colours : second + (a + 1) * colours] = parts.colour_basis
     return design

@@ -19,20 +19,24 @@ from .parameters import GAUGE, Layout, gauge
 
 SCALES = (0.35, 1.0, 2.8)  # of the drift's prior width; the real drift's size varies by about 10
 NEGLIGIBLE = 0.002  # choices with less evidence than that of the best one times this are left out of the average
-MOST_ORDERS = {"fgs1": 5, "airs": 5}  # pairs of orders of each drift that are averaged
-MOST_ORDERS_TWO_VISITS = {"fgs1": 5, "airs": 2}  # two visits have four drifts
+MOST_ORDERS = {"fgs1": 5, "airs": 5, "second": 2}  # pairs of orders of each drift that are averaged
+MOST_ORDERS_TWO_VISITS = {"fgs1": 5, "airs": 2, "second": 2}  # two visits have four drifts
+# Second terms of AIRS' drift, in units of the first one's prior width: real visits show none, so none is the rule.
+SECOND_SCALES, SECOND_PROBABILITY = (0.03, 0.1, 0.3, 1.0), 0.2
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One drift block's order in time, order in colour (0 for FGS1) and scale."""
+    """One drift block's order in time, order in colour (0 for FGS1) and scale; order 0: there is no such drift."""
 
     order: int
     colour: int
     scale: float
+    log_prior: float = 0.0  # ln of its probability before the data, up to a constant of the block
 
 
-Blocks = dict[str, Choice]  # "fgs1_0", "airs_0", "fgs1_1", ...
+Blocks = dict[str, Choice]  # "fgs1_0", "airs_0", "second_0", "fgs1_1", ...
+NO_SECOND = Choice(0, 0, 1.0, float(np.log(1 - SECOND_PROBABILITY)))
 
 
 def full_choice(layout: Layout) -> Blocks:
@@ -42,6 +46,7 @@ def full_choice(layout: Layout) -> Blocks:
     for visit in range(visits):
         blocks[f"fgs1_{visit}"] = Choice(layout.drift_order, 0, 1.0)
         blocks[f"airs_{visit}"] = Choice(layout.drift_order, layout.colour_order, 1.0)
+        blocks[f"second_{visit}"] = NO_SECOND
     return blocks
 
 
@@ -50,6 +55,11 @@ def restricted(layout: Layout, blocks: Blocks) -> tuple[Array, NDArray[np.bool_]
     sd, free = layout.sd.copy(), np.ones(len(layout.sd), bool)
     for name, choice in blocks.items():
         instrument, visit = name.split("_")
+        if instrument == "second":
+            second = layout[f"airs_second_{visit}"]
+            sd[second] *= choice.scale
+            free[second] = choice.order > 0
+            continue
         drift = layout[f"{instrument}_drift_{visit}"]
         sd[drift] *= choice.scale
         free[drift.start + choice.order : drift.stop] = False
@@ -102,7 +112,8 @@ class Evidence:
         solved = np.linalg.solve(root, slope[:, :, None])[:, :, 0]
         left_out = moved @ self.gradient - 0.5 * (pulled * moved).sum(1)
         inside = 0.5 * (solved**2).sum(1) + 0.5 * np.where(free, np.log(precision) - precision * offset**2, 0).sum(1)
-        return left_out + inside - np.log(np.diagonal(root, axis1=1, axis2=2)).sum(1)
+        before = np.array([sum(choice.log_prior for choice in blocks.values()) for blocks in choices])
+        return before + left_out + inside - np.log(np.diagonal(root, axis1=1, axis2=2)).sum(1)
 
 
 def _factor(matrix: Array) -> tuple[Array, bool]:
@@ -113,6 +124,10 @@ def _factor(matrix: Array) -> tuple[Array, bool]:
 
 
 def _options(name: str, layout: Layout) -> list[Choice]:
+    if name.startswith("second"):
+        share = float(np.log(SECOND_PROBABILITY / len(SECOND_SCALES)))
+        orders = layout.drift_order, layout.colour_order
+        return [NO_SECOND, *(Choice(*orders, scale, share) for scale in SECOND_SCALES)]
     colours = range(layout.colour_order + 1) if name.startswith("airs") else (0,)
     return [Choice(*o) for o in product(range(1, layout.drift_order + 1), colours, SCALES)]
 
@@ -142,7 +157,7 @@ def averaged(fit: Fit, layout: Layout) -> Likelihood:
     """
     marginal, known = (Evidence(fit, layout, known) for known in (False, True))
     _, ranked = best_choice(marginal)
-    most = MOST_ORDERS if len(ranked) <= 2 else MOST_ORDERS_TWO_VISITS
+    most = MOST_ORDERS if "fgs1_1" not in ranked else MOST_ORDERS_TWO_VISITS
     options = [_scales_summed(scored)[: most[name.split("_")[0]]] for name, scored in ranked.items()]
     combinations = list(product(*options))
     candidates = [dict(zip(ranked, (option for _, option in chosen), strict=True)) for chosen in combinations]
@@ -156,7 +171,14 @@ def averaged(fit: Fit, layout: Layout) -> Likelihood:
         for weight, blocks in zip(weights - weights.max(), supported, strict=True)
     )
     system = fit.system
-    return Likelihood(fit.state.depth, system.depth, system.cross, system.gradient_depth, hypotheses)
+    used = np.any([one.free for one in hypotheses], axis=0)  # what no hypothesis frees would only cost time
+    return Likelihood(
+        fit.state.depth,
+        system.depth,
+        system.cross[:, used],
+        system.gradient_depth - system.cross[:, ~used] @ -fit.state.shared[~used],
+        tuple(one.only(used) for one in hypotheses),
+    )
 
 
 def _scales_summed(scored: list[tuple[float, Choice]]) -> list[tuple[float, Choice]]:

@@ -8,7 +8,7 @@ from ..base.instruments import FGS1, N_BINS
 from ..base.products import Array, Catalogue, PlanetLightCurves
 from ..base.schema import PhysfitConfig
 from ..spectra import ln_scale_height_depth
-from .driftorder import Evidence, best_choice, restricted
+from .driftorder import Blocks, Evidence, best_choice, full_choice, restricted
 from .gaussnewton import Fit, FitError, gauss_newton
 from .limbdarkening import Measured
 from .parameters import Layout, State, limb_coefficients
@@ -36,14 +36,20 @@ def joint_fit(
     level = float(white.state.depth[1])
     mean, cov = priors.spectrum.pooled(float(ln_scale_height_depth(row, np.array([level]))[0]), level)
     start, cleaned = _joint_start(series, layout, white, period, float(np.sqrt(np.diag(cov - cov.mean()).mean())))
-    fit = gauss_newton(cleaned, layout, start, period, mean, cov, config.max_iterations)
+    single = replace(layout, sd=restricted_sd(layout, full_choice(layout)))
+    fit = gauss_newton(cleaned, single, start, period, mean, cov, config.max_iterations)
     cleaned, _ = without(fit.series, fit.system.residuals, config.outlier_sigma)
     blocks, _ = best_choice(Evidence(fit, layout, known=False))
-    sd, free = restricted(layout, blocks)
-    sd[~free] = FIXED * layout.sd[~free]
+    _, free = restricted(layout, blocks)
     start = State(np.where(free, fit.state.shared, 0.0), fit.state.depth)
-    chosen = replace(layout, sd=sd)
+    chosen = replace(layout, sd=restricted_sd(layout, blocks))
     return gauss_newton(cleaned, chosen, start, period, mean, cov, config.max_iterations), layout
+
+
+def restricted_sd(layout: Layout, blocks: Blocks) -> Array:
+    """Prior widths (S,) under which what a choice of drifts leaves out does not move."""
+    sd, free = restricted(layout, blocks)
+    return np.where(free, sd, FIXED * layout.sd)
 
 
 def _joint_start(

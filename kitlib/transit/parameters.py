@@ -40,6 +40,8 @@ def parameter_layout(visits: int, drift_order: int, colour_order: int) -> Layout
     for visit in range(visits):
         sizes |= {f"t0_{visit}": 1, f"fgs1_drift_{visit}": drift_order}
         sizes |= {f"airs_drift_{visit}": drift_order, f"airs_colour_{visit}": colour_order + 1}
+        if colour_order:  # of a white light curve there is no second term to be told from the first
+            sizes |= {f"airs_second_{visit}": drift_order * (colour_order + 1)}
     names, start = {}, 0
     for name, size in sizes.items():
         names[name] = slice(start, start + size)

@@ -6,7 +6,8 @@ For channel c (FGS1, or one AIRS bin, or AIRS white) of visit v:
 
 The drift is separable: p a polynomial of time without constant term, q one of channel position (1 for FGS1), both in
 powers of a variable scaled to [-1, 1]. Its colour therefore tells its shape in time, which a white light curve cannot
-separate from the transit. F0 is eliminated exactly (variable projection); every other derivative is analytic, so that a
+separate from the transit. AIRS may have a second term, sum over i, j of C_ij tau^i x^j with a narrow prior: what one
+separable term leaves. F0 is eliminated exactly (variable projection); every other derivative is analytic, so that a
 Gauss-Newton step costs a few milliseconds.
 
 Array letters: W channels, T time samples, L local columns of a channel (ln a/Rs, b, t0, u1, u2, tau..tau^n), S shared

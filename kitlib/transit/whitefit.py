@@ -50,6 +50,8 @@ def layout_for(
         sd[layout[f"airs_drift_{visit}"]] = AIRS_DRIFT_SD
         if colour_order == 0:
             put(f"airs_colour_{visit}", (1.0, FIXED))
+        else:
+            sd[layout[f"airs_second_{visit}"]] = AIRS_DRIFT_SD
     if fixed:
         sd[layout["ln_a"]] = sd[layout["b"]] = FIXED
     darkening = limb.at(float(planet.stellar_temperature_k[0]))
