@@ -42,11 +42,13 @@ class Drift:
         gain: Array = 1 + self.amplitude * self.course(time_h)[:, None] * colour
         return gain if self.second is None else gain + self.second.gain(time_h, bins) - 1
 
-    def columns(self, instrument: Instrument) -> Array:
-        """amplitude q for each detector column, (cols,), held at its edge value outside the crop."""
+    def column_gain(self, instrument: Instrument, time_h: Array) -> Array:
+        """Relative gain, (T, cols), of every detector column; outside the crop that of its edge."""
         low, high = instrument.crop
         x = np.clip(2 * (np.arange(instrument.cols) - low) / (high - 1 - low) - 1, -1, 1)
-        return self.amplitude * polynomial.polyval(x, self.column)
+        columns = self.amplitude * polynomial.polyval(x, self.column)
+        gain: Array = 1 + self.course(time_h)[:, None] * columns
+        return gain if self.second is None else gain + self.second.column_gain(instrument, time_h) - 1
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,20 @@
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
-from kitlib.base.instruments import AIRS, FGS1, INSTRUMENTS, VISIT_HOURS
-from kitlib.base.schema import WorldConfig
+from kitlib.base.instruments import ADC_GAIN, ADC_OFFSET_E, AIRS, FGS1, INSTRUMENTS, VISIT_HOURS
+from kitlib.base.schema import SimulateConfig, WorldConfig
 from kitlib.run.pretraining import draw_planets
 from kitlib.simulate import worlds as worlds_file
+from kitlib.simulate.detector import detect, draw_detector
+from kitlib.simulate.exposure import simulate_frames
 from kitlib.simulate.lightcurves import simulate_with_truth, transit_model
-from kitlib.simulate.optics import airs_psf, background_columns, fgs1_psf, sky_columns, star_columns
+from kitlib.simulate.observatory import plan_campaign, simulate_campaign
+from kitlib.simulate.optics import BACKGROUND_FGS1_E, airs_psf, background_columns, fgs1_psf, sky_columns, star_columns
 from kitlib.simulate.systems import draw_systems, observed_catalogue
-from kitlib.simulate.visits import GAP_KINDS, Drift, Gap, Visit
+from kitlib.simulate.visits import GAP_KINDS, Drift, Gap, Visit, pair_times_h
 from kitlib.simulate.worlds import OWN, Neighbour, catalogue_factors, draw_world, draw_worlds, with_grazing
 
 NAMES = [one.name for one in INSTRUMENTS]
@@ -230,6 +234,114 @@ def test_excursions_pointing_and_the_second_drift(system):
     moved = curves_of(system, rough)[0][AIRS.name].flux_e / own[AIRS.name].flux_e
     row = own[AIRS.name].centroid_px[:, 0]
     assert np.isclose(np.polyfit(row, moved.mean(axis=1), 1)[0], -0.05 * 2 * np.pi, rtol=0.05)
+
+
+# --- frames ----------------------------------------------------------------------------------------------------------
+
+
+def frames_of(system, world, instrument, pairs=30, t0=-50.0, depth=0.02, seed=7):
+    """Frames (2 x pairs, rows, cols) as electrons, of a quiet visit without cosmic rays' or detectors' differences."""
+    quiet = Visit(dict.fromkeys(NAMES, t0), dict.fromkeys(NAMES, Drift(0.0, np.ones(1), np.ones(1))), None)
+    detector = draw_detector(instrument, np.random.default_rng(3))
+    rng = np.random.default_rng(seed)
+    adu = simulate_frames(
+        instrument, system, np.full(283, depth), world.visit(quiet, 0), detector, pairs, rng, world=world
+    )
+    return adu.T.reshape(-1, instrument.rows, instrument.cols) / ADC_GAIN + ADC_OFFSET_E, detector
+
+
+def cds_of(system, world, instrument, **options):
+    """Mean of the pairs' differences, flat divided, bad pixels NaN, (rows, cols)."""
+    electrons, detector = frames_of(system, world, instrument, **options)
+    bad = detector.files.dead | detector.files.hot
+    return np.where(bad, np.nan, (electrons[1::2] - electrons[::2]).mean(axis=0) / detector.response)
+
+
+def test_frames_of_the_own_world_are_what_they_were(tmp_path):
+    """Sums of ADU by the code before worlds."""
+    config = SimulateConfig(train_planets=1, test_planets=0, airs_pairs=8, fgs1_pairs=40)
+    simulate_campaign(tmp_path, config, 9, 1, False)
+    for name, flat, slanted in (
+        ("AIRS-CH0", 124528927, 714584145149),
+        ("FGS1", 50515881, 25944033599),
+    ):
+        (path,) = tmp_path.rglob(f"{name}_signal_0.parquet")
+        adu = pl.read_parquet(path).to_numpy().astype(np.int64)
+        assert np.allclose([adu.sum(), (adu * np.arange(adu.shape[1])).sum()], [flat, slanted], rtol=1e-7)
+
+
+def test_sky_raises_the_outer_rows_by_its_electrons(system):
+    own, much = (cds_of(system, world, AIRS) for world in (OWN, replace(OWN, airs_sky=10.0)))
+    expected = 9 * background_columns()
+    outer = np.r_[0:6, 26:32]
+    gained = np.nanmedian((much - own)[outer], axis=0)[60:300].mean()
+    assert np.isclose(gained, expected[60:300].mean(), rtol=0.03)
+    own, much = (cds_of(system, world, FGS1, pairs=200) for world in (OWN, replace(OWN, fgs1_sky=10.0)))
+    assert np.isclose(np.nanmedian((much - own)[:5]), 9 * BACKGROUND_FGS1_E, rtol=0.3)
+
+
+def test_wings_and_neighbours_are_in_the_image(system):
+    base = cds_of(system, OWN, FGS1, pairs=100)
+    near = replace(OWN, neighbour=Neighbour(0.5, (6.0, 0.0)))
+    image = cds_of(system, near, FGS1, pairs=100) - base
+    star = star_columns(float(system.stellar_temperature_k[0]), float(system.brightness[0]))[0]
+    assert np.isclose(np.nansum(image) / star, 0.5, rtol=0.04)
+    row, col = np.mgrid[:32, :32]
+    assert np.isclose(np.nansum(image * row) / np.nansum(image), FGS1.centre[0] + 6, atol=0.4)
+    wide = cds_of(system, replace(OWN, fgs1_wings=2.0), FGS1, pairs=100)
+    corner = np.hypot(row - FGS1.centre[0], col - FGS1.centre[1]) > 6
+    faint = base - 0.7
+    assert 1.7 < np.nansum((wide - 0.7)[corner]) / np.nansum(faint[corner]) < 2.2
+    trace = cds_of(system, replace(OWN, airs_wings=2.0), AIRS) - cds_of(system, OWN, AIRS)
+    assert np.nanmedian(trace[3:8, 200:280]) > 20
+
+
+def test_a_level_error_is_in_the_frames_too(system):
+    visit = replace(OWN.visits[0], level_error=dict.fromkeys(NAMES, 0.2))
+    light = [
+        np.nansum(cds_of(system, world, AIRS, t0=t0, depth=0.05)[10:22, 60:300])
+        for world, t0 in ((OWN, -50.0), (OWN, 3.75), (replace(OWN, visits=(visit,)), 3.75))
+    ]
+    assert np.isclose((light[0] - light[2]) / (light[0] - light[1]), 1.2, atol=0.01)
+
+
+@pytest.mark.parametrize("kind", GAP_KINDS)
+def test_gaps_in_frames(system, kind):
+    visit = replace(OWN.visits[0], gaps=(Gap(3.0, 4.5, kind, (AIRS.name,)),))
+    electrons, detector = frames_of(system, replace(OWN, visits=(visit,)), AIRS)
+    own, _ = frames_of(system, OWN, AIRS)
+    inside = np.flatnonzero(Gap(3.0, 4.5, kind, ()).holds(pair_times_h(AIRS, 30)))
+    assert len(inside) == 6
+    clear = np.delete(np.arange(60), [2 * inside, 2 * inside + 1])
+    assert np.array_equal(electrons[clear], own[clear])
+    if kind == "frozen":
+        assert (electrons[2 * inside] == electrons[2 * inside[0] - 2]).all()
+        assert (electrons[2 * inside + 1] == electrons[2 * inside[0] - 1]).all()
+    else:
+        light = [(frames[2 * inside + 1] - frames[2 * inside])[:, 10:22, 60:300].sum() for frames in (electrons, own)]
+        assert np.isclose(light[0] / light[1], {"dark": 0, "half": 0.5}[kind], atol=0.01)
+
+
+def test_full_pixels_end_at_their_well():
+    detector = draw_detector(AIRS, np.random.default_rng(3))
+    light = np.full((4, AIRS.n_pixels), 100.0, np.float32)
+    struck = np.full_like(light, 1e5)
+    adu = detect(detector, light, light, struck, np.random.default_rng(1), 80_000.0)
+    second = adu[1::2].reshape(4, AIRS.rows, AIRS.cols) / ADC_GAIN + ADC_OFFSET_E
+    quiet = ~detector.files.dead & (detector.files.read_noise_e < 15)
+    assert np.isclose(second[:, quiet].mean(), 80_000, atol=2) and second[:, quiet].max() < 80_100
+    open_end = detect(detector, light, light, struck, np.random.default_rng(1))
+    assert (open_end[1::2].reshape(4, AIRS.rows, AIRS.cols)[:, quiet] / ADC_GAIN + ADC_OFFSET_E).mean() > 90_000
+
+
+def test_a_campaign_draws_its_world(tmp_path):
+    config = SimulateConfig(train_planets=3, test_planets=0, airs_pairs=4, fgs1_pairs=4, world=ALL)
+    plans = plan_campaign(tmp_path / "data", config, 9)
+    assert all(plan.world.neighbour and plan.world.graze and plan.world.visits[0].gaps for plan in plans)
+    assert len({plan.world.airs_sky for plan in plans}) == 3
+    true = np.array([plan.system.period_days[0] for plan in plans])
+    told = pl.read_csv(tmp_path / "data/train_star_info.csv")["P"].to_numpy()
+    assert np.allclose(told / true, [plan.world.period_factor for plan in plans])
 
 
 def test_the_module_tells_its_api():
