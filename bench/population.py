@@ -7,10 +7,11 @@ from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from kitlib.base.products import Array, Catalogue, PlanetLightCurves, Spectra
-from kitlib.base.schema import PriorConfig
+from kitlib.base.schema import PriorConfig, WorldConfig
 from kitlib.simulate.lightcurves import Truth, simulate_with_truth
 from kitlib.simulate.spectra import SHIFTED, TRAINING, draw_spectra, random_chemistry
 from kitlib.simulate.systems import Systems, draw_systems, observed_catalogue
+from kitlib.simulate.worlds import catalogue_factors, draw_worlds, with_grazing
 from kitlib.spectra.prior import Shapes, learn_prior
 
 UNFAMILIAR_COMPONENTS = 50  # molecular shapes kept of atmospheres of any composition
@@ -27,7 +28,9 @@ class Population:
     truths: list[Truth]
 
 
-def draw(planets: int, with_curves: int, seed: int, workers: int, shift: bool = False) -> Population:
+def draw(
+    planets: int, with_curves: int, seed: int, workers: int, shift: bool = False, world: WorldConfig | None = None
+) -> Population:
     """Draw systems, spectra, catalogue and light curves with full-size noise statistics.
 
     Args:
@@ -36,22 +39,26 @@ def draw(planets: int, with_curves: int, seed: int, workers: int, shift: bool = 
         seed: the same seed gives the same planets, whatever the number of workers.
         workers: processes.
         shift: spectra outside the training family, detectors as bad as the hidden test set's, drift twice as large.
+        world: what each planet draws of what nobody knows of the observatory; the own world by default.
     """
     drawing, *own = np.random.SeedSequence(seed).spawn(1 + with_curves)
     rng = np.random.default_rng(drawing)
+    worlds = draw_worlds(world or WorldConfig(), rng, planets)
     systems = draw_systems(planets, rng)
-    systems = systems.take(rng.permutation(planets))  # planet ids ascend with nothing
+    systems = with_grazing(systems.take(rng.permutation(planets)), worlds)  # planet ids ascend with nothing
     depth = draw_spectra(systems, rng, SHIFTED if shift else TRAINING)
     options = {"degraded": shift, "drift_scale": 2.0 if shift else 1.0}
     jobs = (
-        delayed(simulate_with_truth)(systems.take(np.array([i])), depth[i : i + 1], np.random.default_rng(s), **options)
+        delayed(simulate_with_truth)(
+            systems.take(np.array([i])), depth[i : i + 1], np.random.default_rng(s), worlds=worlds[i : i + 1], **options
+        )
         for i, s in enumerate(own)
     )
     running = Parallel(n_jobs=workers, return_as="generator")(jobs)
     made = list(tqdm(running, total=with_curves, desc="light curves", unit="planet", disable=not with_curves))
     return Population(
         systems=systems,
-        catalogue=observed_catalogue(systems, rng),
+        catalogue=observed_catalogue(systems, rng, catalogue_factors(worlds)),
         truth=Spectra(systems.planet_id, depth),
         curves=[one[0][0] for one in made],
         truths=[one[1][0] for one in made],

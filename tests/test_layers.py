@@ -38,7 +38,7 @@ ROOMS = {
     "inject": "signals frameinject recovery experiment",
     "run": "stage inputs fits planets budget training pretraining diagnosis sweep verify",
     "report": "data diagnostics calibrationtable groups heavy injection injectiontable payload figures page",
-    "simulate": "systems spectra visits optics detector exposure observatory lightcurves",
+    "simulate": "systems spectra visits optics worlds detector exposure observatory residue lightcurves",
     "base": "instruments products schema config configfiles paths provenance execution workers folds compiled version",
 }
 TOP = {"kitlib", "kitlib.__main__", "kitlib.pipeline"}

@@ -29,6 +29,42 @@ class DataConfig:
     solution: str = ""  # true spectra of the test planets, for `diagnose` alone; "": not known
 
 
+def _range(low: float, high: float) -> Any:
+    return field(default_factory=lambda: [low, high])
+
+
+@dataclass
+class WorldConfig:
+    """What nobody knows of the observatory; each planet draws from these ranges [low, high], shares and choices.
+
+    The defaults are the own world: a simulator that was tuned once. A share of 0 means never. See simulate/worlds.py.
+    """
+
+    airs_wings: list[float] = _range(1.0, 1.0)  # light outside the core of the image over the own world's
+    airs_wing_power: list[float] = _range(2.0, 2.0)  # wings fall as distance from the trace to this power
+    fgs1_wings: list[float] = _range(1.0, 1.0)
+    fgs1_wing_power: list[float] = _range(3.4, 3.4)  # along the radius: one more than AIRS' after its sum over columns
+    airs_sky: list[float] = _range(1.0, 1.0)  # sky over the own world's
+    fgs1_sky: list[float] = _range(1.0, 1.0)
+    sky_colours: list[str] = field(default_factory=lambda: ["own"])  # in AIRS, one of: own | flat | star | red
+    second_drift: list[float] = _range(0.0, 0.0)  # AIRS: a second separable gain drift, its size over the first's
+    level_error: list[float] = _range(0.0, 0.0)  # sd of an error of the light curve's depth that no fit finds, relative
+    level_error_common: list[float] = _range(0.5, 0.5)  # share of its variance common to visits and instruments
+    excursions: float = 0.0  # share of visits with a late pointing excursion that costs light (others have theirs)
+    excursion_loss: list[float] = _range(0.0, 0.0)  # light lost at its peak, relative
+    intrapixel: list[float] = _range(0.0, 0.0)  # amplitude of the response to the place within a pixel, relative
+    neighbours: float = 0.0  # share of planets with another star in the field, of constant light
+    neighbour_flux: list[float] = _range(0.0, 1.0)  # its light over the target's
+    neighbour_px: list[float] = _range(3.0, 10.0)  # its distance
+    gaps: float = 0.0  # share of visits with a gap in telemetry
+    gap_share: list[float] = _range(0.0, 0.05)  # how much of the visit it takes
+    gap_kinds: list[str] = field(default_factory=lambda: ["dark", "half", "frozen"])  # no light, half, repeated
+    catalogue_errors: float = 0.0  # share of planets whose period or a/Rs is wrong in the catalogue
+    catalogue_factor: list[float] = _range(1.0, 2.5)  # by this factor, up or down
+    grazing: float = 0.0  # share of planets on grazing orbits, impact parameter up to 1 + k
+    full_well_e: float = 0.0  # electrons at which a pixel is full; 0: the converter's end, 149,000, comes first
+
+
 @dataclass
 class SimulateConfig:
     """A campaign of the simulated observatory."""
@@ -40,6 +76,7 @@ class SimulateConfig:
     fgs1_pairs: int = 67_500
     two_visit_fraction: float = 0.10
     degrade_test: bool = True  # worse detectors in `test`, as in the real hidden set
+    world: WorldConfig = field(default_factory=WorldConfig)
 
 
 @dataclass

@@ -15,16 +15,19 @@ from torch import Tensor
 
 from ..base.products import Catalogue, PlanetLightCurves
 from ..base.provenance import sha256_json
-from ..base.schema import Config
+from ..base.schema import Config, WorldConfig
 from ..fusion import Features, features_of, make_shards
 from ..simulate import (
     TRAINING,
+    catalogue_factors,
     draw_spectra,
     draw_systems,
     draw_visits,
+    draw_worlds,
     observed_catalogue,
     random_chemistry,
     simulate_lightcurves,
+    with_grazing,
 )
 from ..transit import Priors
 from .fits import fit_planets
@@ -34,11 +37,16 @@ LN_DRIFT_SD = 0.5  # scatter of the drift's size in the randomised part
 
 
 def draw_planets(
-    count: int, randomised: float, rng: np.random.Generator, samples: int = 375
+    count: int, randomised: float, rng: np.random.Generator, samples: int = 375, world: WorldConfig | None = None
 ) -> tuple[list[PlanetLightCurves], Catalogue, np.ndarray]:
-    """Light curves, catalogue rows and true spectra (count, 283) of simulated planets, in no order of their ids."""
+    """Light curves, catalogue rows and true spectra (count, 283) of simulated planets, in no order of their ids.
+
+    `randomised`: share with spectra, detectors and drifts of their own; `world`: what each planet draws of what nobody
+    knows of the observatory, by default the own world.
+    """
+    worlds = draw_worlds(world or WorldConfig(), rng, count)
     systems = draw_systems(count, rng)
-    systems = systems.take(rng.permutation(count))
+    systems = with_grazing(systems.take(rng.permutation(count)), worlds)
     curves, spectra = [], np.empty((count, 283))
     for i in range(count):
         one, wild = systems.take(np.array([i])), rng.random() < randomised
@@ -48,9 +56,9 @@ def draw_planets(
             options = {"two_visit_fraction": TWO_VISITS, "partial": PARTIAL}
             options["drift_scale"] = float(np.exp(LN_DRIFT_SD * rng.standard_normal()))
         visits = draw_visits(one, rng, **options)
-        degraded = wild and rng.random() < 0.5
-        curves += simulate_lightcurves(one, spectra[i : i + 1], rng, samples=samples, degraded=degraded, visits=visits)
-    return curves, observed_catalogue(systems, rng), spectra
+        options = {"samples": samples, "degraded": wild and rng.random() < 0.5, "visits": visits}
+        curves += simulate_lightcurves(one, spectra[i : i + 1], rng, worlds=worlds[i : i + 1], **options)
+    return curves, observed_catalogue(systems, rng, catalogue_factors(worlds)), spectra
 
 
 def fitted_shard(config: Config, priors: Priors, number: int) -> tuple[Features, Tensor]:
@@ -58,7 +66,7 @@ def fitted_shard(config: Config, priors: Priors, number: int) -> tuple[Features,
     torch.set_num_threads(1)
     rng = np.random.default_rng([config.run.seed, number])
     curves, catalogue, spectra = draw_planets(
-        config.pretrain.shard, config.pretrain.randomised, rng, config.lightcurves.samples
+        config.pretrain.shard, config.pretrain.randomised, rng, config.lightcurves.samples, config.simulate.world
     )
     posterior, _ = fit_planets(curves, catalogue, priors, config.physfit, progress=False, workers=1)
     return features_of(posterior, catalogue, posterior.inputs), torch.from_numpy(spectra)
@@ -71,6 +79,7 @@ def make_pretraining_set(config: Config, priors: Priors, folder: Path, workers: 
         "shard": config.pretrain.shard,
         "randomised": config.pretrain.randomised,
         "samples": config.lightcurves.samples,
+        "world": sha256_json(vars(config.simulate.world)),
         "physfit": sha256_json(vars(config.physfit)),
         "prior": sha256_json({name: array.tolist() for name, array in priors.arrays().items()}),
     }

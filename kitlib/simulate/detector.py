@@ -82,7 +82,12 @@ def _draw_linearity(instrument: Instrument, rng: np.random.Generator) -> tuple[A
 
 
 def detect(
-    detector: Detector, first_e: Array, gained_e: Array, struck_e: Array, rng: np.random.Generator
+    detector: Detector,
+    first_e: Array,
+    gained_e: Array,
+    struck_e: Array,
+    rng: np.random.Generator,
+    full_well_e: float = np.inf,
 ) -> np.ndarray:
     """Turn expected electrons into the frames of n CDS pairs.
 
@@ -92,6 +97,7 @@ def detect(
         gained_e: (n, pixels) float32 electrons expected from light between the reads.
         struck_e: (n, pixels) float32 electrons of cosmic rays between the reads.
         rng: source of photon and read noise.
+        full_well_e: where a pixel is full, in electrons as they are read.
 
     Returns:
         (2 n, pixels) uint16, first and last read of each pair in turn, ADU = floor((e- + 1000) x .4369).
@@ -110,6 +116,7 @@ def detect(
         np.ascontiguousarray(detector.linear_corr.reshape(6, -1).T),
         files.instrument.first_read_s,
         files.instrument.cds_s,
+        full_well_e,
         frames,
     )
     return frames
@@ -127,7 +134,7 @@ def _uncorrected(electrons, c):
 
 
 @numba.njit(cache=True)
-def _detect(first, gained, struck, noise, dark, read, dead, corr, first_s, cds_s, frames):
+def _detect(first, gained, struck, noise, dark, read, dead, corr, first_s, cds_s, full, frames):
     """Photon noise is a normal of the Poisson variance: read noise (13 e-) hides the difference at low counts."""
     for i in range(first.shape[0]):
         for p in range(first.shape[1]):
@@ -138,8 +145,8 @@ def _detect(first, gained, struck, noise, dark, read, dead, corr, first_s, cds_s
                 gain = max(gained[i, p] + dark[p] * cds_s, 0.0)
                 one = mean + np.sqrt(mean) * noise[0, i, p]
                 two = one + gain + np.sqrt(gain) * noise[1, i, p] + struck[i, p]
-                one = _uncorrected(one, corr[p])
-                two = _uncorrected(two, corr[p])
+                one = min(_uncorrected(one, corr[p]), full)
+                two = min(_uncorrected(two, corr[p]), full)
             one += read[p] * noise[2, i, p]
             two += read[p] * noise[3, i, p]
             frames[2 * i, p] = min(max(int(np.floor((one - ADC_OFFSET_E) * ADC_GAIN)), 0), FULL_SCALE)

@@ -1,7 +1,6 @@
 """From a star, its planet and the telescope's pointing to expected electrons per pixel, and from there to frames."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import correlate1d
@@ -10,18 +9,10 @@ from ..base.instruments import AIRS, FGS1, Instrument
 from ..base.products import Array
 from .detector import Detector, detect
 from .lightcurves import transit_model
-from .optics import (
-    BACKGROUND_FGS1_E,
-    FGS1_CORE_FRACTION,
-    FGS1_CORE_SIGMA_PX,
-    airs_psf,
-    background_columns,
-    fgs1_psf,
-    pixel_gauss,
-    star_columns,
-)
+from .optics import FGS1_CORE_SIGMA_PX, fgs1_core_fraction, pixel_gauss, star_columns
 from .systems import Systems
 from .visits import JITTER_PX, PX_PER_FGS1_PX, Visit, autoregressive, pair_times_h
+from .worlds import OWN, Neighbour, WorldDraw
 
 CHUNK_PIXELS = 1_000_000  # pixels x pairs that are simulated at once
 FGS1_JITTER_WITHIN_PAIR, FGS1_JITTER_NEXT_PAIR = 0.9, 0.3  # correlation after .1 s and .4 s [M]
@@ -31,24 +22,16 @@ FOREGROUND_FRACTION = 0.005
 FOREGROUND_FLUX = (0.003, 0.05)  # relative to the star, log-uniform
 
 
-@dataclass(frozen=True)
-class Foreground:
-    """A star that happens to lie next to the target."""
-
-    flux: float  # relative to the target's
-    offset_px: tuple[float, float]  # (row, column) in FGS1; its row offset also shifts its AIRS trace
-
-
 Light = Callable[[int, int], tuple[Array, Array]]  # (start, stop) -> electrons of first read and between reads
 
 
-def draw_foreground(rng: np.random.Generator) -> Foreground | None:
-    """A foreground star for one planet in 200, else None."""
+def draw_foreground(rng: np.random.Generator) -> Neighbour | None:
+    """A foreground star for one planet in 200 of any world, else None."""
     if rng.random() >= FOREGROUND_FRACTION:
         return None
     angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(4, 9)
     flux = float(np.exp(rng.uniform(*np.log(FOREGROUND_FLUX))))
-    return Foreground(flux, (distance * np.sin(angle), distance * np.cos(angle)))
+    return Neighbour(flux, (distance * np.sin(angle), distance * np.cos(angle)))
 
 
 def simulate_frames(
@@ -59,7 +42,8 @@ def simulate_frames(
     detector: Detector,
     pairs: int,
     rng: np.random.Generator,
-    foreground: Foreground | None = None,
+    foreground: Neighbour | None = None,
+    world: WorldDraw = OWN,
 ) -> np.ndarray:
     """All frames of one instrument in one visit, pixel-major: (pixels, 2 x pairs) uint16.
 
@@ -67,23 +51,32 @@ def simulate_frames(
         instrument: FGS1 or AIRS-CH0.
         system: one system (`Systems.take([i])`).
         depth: (283,) its spectrum.
-        visit: mid-transit, drift, pointing.
+        visit: mid-transit, drift, pointing, and what the world adds to them (`WorldDraw.visit`).
         detector: the visit's detector.
         pairs: CDS pairs kept, evenly spread over the visit.
         rng: source of jitter, noise and cosmic rays.
-        foreground: a neighbouring star, if any.
+        foreground: a neighbouring star, if any; the world's own comes before it.
+        world: what the planet has drawn.
     """
     time_h = pair_times_h(instrument, pairs)
     light = (_airs_light if instrument is AIRS else _fgs1_light)(
-        system, depth, visit, time_h, detector, rng, foreground
+        system, depth, visit, time_h, detector, rng, world.neighbour or foreground, world
     )
+    lit = visit.lit(instrument, time_h).astype(np.float32)[:, None]
     frames = np.empty((instrument.n_pixels, 2 * pairs), np.uint16)
     step = max(1, CHUNK_PIXELS // instrument.n_pixels)
     for start in range(0, pairs, step):
         stop = min(start + step, pairs)
         first, gained = light(start, stop)
+        if visit.gaps:
+            first, gained = first * lit[start:stop], gained * lit[start:stop]
         struck = _cosmic_rays(instrument, stop - start, rng)
-        frames[:, 2 * start : 2 * stop] = detect(detector, first, gained, struck, rng).T
+        frames[:, 2 * start : 2 * stop] = detect(detector, first, gained, struck, rng, world.full_well_e).T
+    for gap in visit.gaps:
+        inside = np.flatnonzero(gap.holds(time_h))
+        if gap.kind == "frozen" and instrument.name in gap.instruments and len(inside):
+            last = max(inside[0] - 1, 0)
+            frames[:, 2 * inside[0] : 2 * inside[-1] + 2] = np.tile(frames[:, 2 * last : 2 * last + 2], len(inside))
     return frames
 
 
@@ -94,7 +87,8 @@ def _airs_light(
     time_h: Array,
     detector: Detector,
     rng: np.random.Generator,
-    foreground: Foreground | None,
+    foreground: Neighbour | None,
+    world: WorldDraw,
 ) -> Light:
     """Closure over a visit: (start, stop) -> electrons of the first read and between the reads, (n, pixels) float32."""
     low, high = AIRS.crop
@@ -102,9 +96,8 @@ def _airs_light(
     # Columns outside the crop take the transit of the nearest bin; the solver has no use for them.
     bins = np.clip(high - 1 - np.arange(AIRS.cols), 0, high - low - 1)
     drift = visit.drift[AIRS.name]
-    drift_columns, drift_time = drift.columns(AIRS), drift.course(time_h)
     h = 0.25
-    middle, up, down = airs_psf(0.0), airs_psf(h), airs_psf(-h)
+    middle, up, down = (world.airs_psf(offset) for offset in (0.0, h, -h))
     shapes = np.stack([middle, (up - down) / (2 * h), (up + down - 2 * middle) / (2 * h * h)])
     shapes = shapes.transpose(0, 2, 1).astype(np.float32)  # (3, rows, cols), powers of the row offset
     slope = -np.gradient(columns) / columns  # spectral offset of one pixel
@@ -112,15 +105,17 @@ def _airs_light(
     row_px, column_px = JITTER_PX[AIRS.name]
     row = (slow + row_px * rng.standard_normal(len(time_h))).astype(np.float32)
     column = column_px * rng.standard_normal(len(time_h))
-    extra = np.broadcast_to(background_columns(), (AIRS.rows, AIRS.cols))
+    reaches = visit.throughput(time_h) * visit.pixel_response(row[:, None])
+    extra = np.broadcast_to(world.airs_sky_e(columns), (AIRS.rows, AIRS.cols))
     if foreground is not None:
-        extra = extra + foreground.flux * columns * airs_psf(foreground.offset_px[0]).T
+        extra = extra + foreground.flux * columns * world.airs_psf(foreground.offset_px[0]).T
     response, extra = detector.response.astype(np.float32), extra.astype(np.float32)
 
     def light(start: int, stop: int) -> tuple[Array, Array]:
         now = slice(start, stop)
         transit = transit_model(system, depth, visit.t0_h[AIRS.name], time_h[now], slice(1, None))[:, bins]
-        flux = columns * transit * (1 + drift_time[now, None] * drift_columns) * (1 + column[now, None] * slope)
+        flux = columns * visit.shown(transit, AIRS) * drift.column_gain(AIRS, time_h[now])
+        flux = flux * (1 + column[now, None] * slope) * reaches[now, None]
         j = row[now, None, None]
         shape = shapes[0] + j * (shapes[1] + j * shapes[2])
         gained = ((flux[:, None, :].astype(np.float32) * shape + extra) * response).reshape(stop - start, -1)
@@ -136,36 +131,40 @@ def _fgs1_light(
     time_h: Array,
     detector: Detector,
     rng: np.random.Generator,
-    foreground: Foreground | None,
+    foreground: Neighbour | None,
+    world: WorldDraw,
 ) -> Light:
     """As `_airs_light`, with the star's position in each of the two reads."""
     star = star_columns(float(system.stellar_temperature_k[0]), float(system.brightness[0]))[0]
     # The transit is smooth on the scale of a minute: computed each 24 s and interpolated where pairs are denser.
     coarse = time_h if len(time_h) <= 2_000 else np.linspace(time_h[0], time_h[-1], 4_501)
     transit = transit_model(system, depth, visit.t0_h[FGS1.name], coarse, slice(0, 1))[:, 0]
-    flux = star * np.interp(time_h, coarse, transit) * visit.drift[FGS1.name].gain(time_h, 1)[:, 0]
+    transit = visit.shown(np.interp(time_h, coarse, transit), FGS1)
+    flux = star * transit * visit.drift[FGS1.name].gain(time_h, 1)[:, 0] * visit.throughput(time_h)
     slow, jitter = visit.offset(time_h), np.array(JITTER_PX[FGS1.name])
     second = slow + jitter * autoregressive(slow.shape, FGS1_JITTER_NEXT_PAIR, rng)
     keep = FGS1_JITTER_WITHIN_PAIR
     loose = jitter * np.sqrt(1 - keep**2) * rng.standard_normal(second.shape)
     first = slow + keep * (second - slow) + loose
     still = np.zeros(2)
-    wings = (fgs1_psf(still) - FGS1_CORE_FRACTION * _fgs1_core(still[None])[0]).astype(np.float32)
+    core = fgs1_core_fraction(world.fgs1_wings)
+    wings = (world.fgs1_psf(still) - core * _fgs1_core(still[None])[0]).astype(np.float32)
     moved = [correlate1d(wings, [0.5, 0, -0.5], axis=axis, mode="nearest") for axis in (0, 1)]  # -d/dx: the star moves
-    extra = np.full((FGS1.rows, FGS1.cols), BACKGROUND_FGS1_E)
+    extra = np.full((FGS1.rows, FGS1.cols), world.fgs1_sky_e)
     if foreground is not None:
-        extra = extra + foreground.flux * star * fgs1_psf(foreground.offset_px)
+        extra = extra + foreground.flux * star * world.fgs1_psf(foreground.offset_px)
     response, extra = detector.response.astype(np.float32), extra.astype(np.float32)
 
     def image(offset: Array, flux: Array) -> Array:
         shift = offset.astype(np.float32)[:, :, None, None]
-        shape = FGS1_CORE_FRACTION * _fgs1_core(offset) + wings + shift[:, 0] * moved[0] + shift[:, 1] * moved[1]
+        shape = core * _fgs1_core(offset) + wings + shift[:, 0] * moved[0] + shift[:, 1] * moved[1]
         return ((flux[:, None, None].astype(np.float32) * shape + extra) * response).reshape(len(flux), -1)
 
     def light(start: int, stop: int) -> tuple[Array, Array]:
         now = slice(start, stop)
         share = np.float32(FGS1.first_read_s / FGS1.cds_s)
-        return share * image(first[now], flux[now]), image(second[now], flux[now])
+        one, two = (flux[now] * visit.pixel_response(offset[now]) for offset in (first, second))
+        return share * image(first[now], one), image(second[now], two)
 
     return light
 

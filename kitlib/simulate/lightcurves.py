@@ -4,6 +4,7 @@ For pre-training and benchmarks at scale. The noise per sample is what optimal e
 leaves; `variance_e2` is what a pipeline would estimate from photons, background and read noise, not the truth.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -14,9 +15,11 @@ from numpy.typing import NDArray
 
 from ..base.instruments import AIRS, FGS1, INSTRUMENTS, N_BINS, Instrument
 from ..base.products import Array, LightCurve, PlanetLightCurves
-from .optics import BACKGROUND_FGS1_E, airs_psf, background_columns, fgs1_psf, star_flux
+from .optics import star_flux
+from .residue import dilution, light_shares, pointing_residue, with_repeated_frames
 from .systems import Systems, limb_darkening
 from .visits import JITTER_PX, PX_PER_FGS1_PX, Visit, autoregressive, draw_visits, pair_times_h
+from .worlds import OWN, WorldDraw
 
 BATMAN_STEP = 0.008  # batman's integration step factor: .1 ppm of the whole, two discs of five being integrated
 # Discs that shine as mu^(m/2), m = 0..4, in batman's laws. Its quadratic law is a closed formula, 40 times as fast as
@@ -44,8 +47,9 @@ class VisitTruth:
     """What an oracle may know of one visit; dictionaries by instrument name."""
 
     visit: Visit
-    transit: dict[str, Array]  # (T, W) relative flux, mean over each sample
+    transit: dict[str, Array]  # (T, W) relative flux at the true depth, mean over each sample
     gain: dict[str, Array]  # (T, W)
+    neighbour: dict[str, Array]  # (W,) share of the light, out of transit, that comes from another star
     noise_sd_e: dict[str, Array]  # (T, W) white noise, electrons
     red_noise: dict[str, Array]  # (T,) relative, as realised
 
@@ -57,7 +61,7 @@ class Truth:
     planet_id: int
     depth: Array  # (283,)
     limb_darkening: Array  # (283, 4) non-linear law
-    star_flux_e: Array  # (283,) electrons per CDS pair out of transit
+    star_flux_e: Array  # (283,) electrons per CDS pair out of transit, a neighbour's included
     visits: tuple[VisitTruth, ...]
 
 
@@ -108,6 +112,7 @@ def simulate_with_truth(
     drift_scale: float = 1.0,
     two_visit_fraction: float = 0.10,
     visits: list[tuple[Visit, ...]] | None = None,
+    worlds: Sequence[WorldDraw] | None = None,
 ) -> tuple[list[PlanetLightCurves], list[Truth]]:
     """Light curves of n planets, and the truth behind them.
 
@@ -122,74 +127,115 @@ def simulate_with_truth(
         drift_scale: factor on the gain drift's amplitude.
         two_visit_fraction: share of planets seen twice.
         visits: each planet's visits, which make `drift_scale` and `two_visit_fraction` meaningless; drawn by default.
+        worlds: what each planet draws of what nobody knows; the own world by default.
     """
     curves, truths = [], []
     pairs = {AIRS.name: airs_pairs, FGS1.name: fgs1_pairs}
     for i, own in enumerate(visits or draw_visits(systems, rng, two_visit_fraction, drift_scale)):
         system = systems.take(np.array([i]))
+        world = OWN if worlds is None else worlds[i]
         flux = star_flux(float(system.stellar_temperature_k[0]), float(system.brightness[0]))
-        drawn = [_simulate_visit(system, depth[i], flux, visit, rng, samples, pairs, degraded) for visit in own]
+        flux = flux * (1 if world.neighbour is None else 1 + world.neighbour.flux)
+        drawn = [
+            _simulate_visit(system, depth[i], flux, world, world.visit(visit, number), rng, samples, pairs, degraded)
+            for number, visit in enumerate(own)
+        ]
         planet = int(systems.planet_id[i])
         curves.append(PlanetLightCurves(planet, tuple(light for light, _ in drawn)))
         truths.append(Truth(planet, depth[i], limb_darkening(system)[0], flux, tuple(true for _, true in drawn)))
     return curves, truths
 
 
-def pair_variance(instrument: Instrument, flux_e: Array, usable: NDArray[np.bool_] | None = None) -> Array:
+def pair_variance(
+    instrument: Instrument, flux_e: Array, share: Array, sky_e: Array, usable: NDArray[np.bool_] | None = None
+) -> Array:
     """Variance of one CDS pair after optimal extraction (Horne 1986, eq. 9), electrons^2, (W,).
 
     Args:
         instrument: FGS1 or AIRS-CH0.
         flux_e: (W,) electrons per CDS pair in each bin.
+        share: (W, pixels) share of them in each pixel.
+        sky_e: (W, 1) or a number, electrons of the sky in a pixel.
         usable: (W, pixels) pixels that may be weighted, all by default.
     """
-    share, background = _light_shares(instrument)
-    floor = background + DARK_E_PER_S * instrument.cds_s + 2 * READ_NOISE_E**2
-    information = share**2 / (flux_e[:, None] * share + floor)
+    information = share**2 / (flux_e[:, None] * share + _floor(instrument, sky_e))
     return 1 / (information if usable is None else np.where(usable, information, 0)).sum(axis=1)
 
 
-@cache
-def _light_shares(instrument: Instrument) -> tuple[Array, Array]:
-    """Share of a bin's light in each of its pixels, (W, pixels), and the background there, electrons per CDS pair."""
-    if instrument is AIRS:
-        crop = slice(*AIRS.crop)
-        return airs_psf()[crop][::-1], background_columns()[crop][::-1, None]
-    return fgs1_psf().reshape(1, -1), np.array(BACKGROUND_FGS1_E)
+def _floor(instrument: Instrument, sky_e: Array) -> Array:
+    """Variance of a pixel without a star, electrons^2."""
+    return sky_e + DARK_E_PER_S * instrument.cds_s + 2 * READ_NOISE_E**2
 
 
 def _simulate_visit(
     system: Systems,
     depth: Array,
     star: Array,
+    world: WorldDraw,
     visit: Visit,
     rng: np.random.Generator,
     samples: int,
     pairs: dict[str, int],
     degraded: bool,
 ) -> tuple[dict[str, LightCurve], VisitTruth]:
-    light, transit, gain, red = {}, {}, {}, {}
+    """One visit, with what the world adds to it already in `visit`; `star` (283,) is all light in a bin."""
+    light, transit, gain, red, neighbour = {}, {}, {}, {}, {}
     noise: dict[str, Array] = {}
+    extra = rng.spawn(1)[0]  # what only other worlds have takes no number from the others' generator
     for instrument in INSTRUMENTS:
         name = instrument.name
         bins = slice(1, N_BINS) if instrument is AIRS else slice(0, 1)
-        time_h, counts, fine = sample_times(instrument, pairs[name], samples)
+        time_h, _, fine = moments = sample_times(instrument, pairs[name], samples)
         transit[name] = transit_model(system, depth, visit.t0_h[name], fine, bins)
         gain[name] = visit.drift[name].gain(time_h, instrument.n_bins)
         red[name] = _red_noise(time_h, RED_NOISE[name], rng)
-        relative = transit[name] * gain[name] * (1 + red[name][:, None])
-        pixels = instrument.rows * (1 if instrument is AIRS else instrument.cols)
-        usable = rng.random((instrument.n_bins, pixels)) > MASKED[degraded]
-        variance = pair_variance(instrument, star[bins], usable) * relative / counts[:, None]
-        noise[name] = EXCESS_NOISE[name] * np.sqrt(variance)
-        flux = star[bins] * relative + noise[name] * rng.standard_normal(relative.shape, dtype=np.float32)
-        struck = rng.choice(flux.size, rng.binomial(flux.size, OUTLIER_RATE), replace=False)
-        flux.ravel()[struck] *= 1 + rng.uniform(0.01, 0.5, len(struck))
-        centroid = _centroid(instrument, visit, time_h, counts, rng)
-        quality = {"masked_fraction": float(1 - usable.mean())}
-        flux, variance = flux.astype(np.float32), variance.astype(np.float32)
-        light[name] = LightCurve(instrument, time_h.copy(), flux, variance, counts.copy(), centroid, quality)
-    return light, VisitTruth(visit, transit, gain, noise, red)
+        target = visit.shown(transit[name], instrument) * gain[name] * (1 + red[name][:, None])
+        target = target * visit.throughput(time_h)[:, None]
+        shares = light_shares(instrument, world, system)
+        light[name], neighbour[name], noise[name] = _observe(
+            instrument, star[bins], target, shares, visit, moments, degraded, rng, extra
+        )
+    return light, VisitTruth(visit, transit, gain, neighbour, noise, red)
+
+
+def _observe(
+    instrument: Instrument,
+    star: Array,
+    target: Array,
+    shares: tuple[Array, Array, Array],
+    visit: Visit,
+    moments: tuple[Array, NDArray[np.int32], Array],
+    degraded: bool,
+    rng: np.random.Generator,
+    extra: np.random.Generator,
+) -> tuple[LightCurve, Array, Array]:
+    """The light curve of a target of relative flux (T, W), the neighbour's share (W,), the white noise (T, W) in e-.
+
+    `shares` as `light_shares` gives them, `moments` as `sample_times` does.
+    """
+    (own, other, sky), (time_h, counts, fine) = shares, moments
+    diluted = dilution(own, other, star[:, None] * (own + other) + _floor(instrument, sky))
+    pixels = instrument.rows * (1 if instrument is AIRS else instrument.cols)
+    usable = rng.random((instrument.n_bins, pixels)) > MASKED[degraded]
+    one = pair_variance(instrument, star, (own + other) / (1 + other[0].sum()), sky, usable)
+    white = rng.standard_normal(target.shape, dtype=np.float32)
+    struck = rng.choice(target.size, rng.binomial(target.size, OUTLIER_RATE), replace=False)
+    strength = rng.uniform(0.01, 0.5, len(struck))
+    track = _track(instrument, visit, time_h, counts, rng)
+    pointing = pointing_residue(instrument, visit, visit.offset(time_h), track[:, 0])
+    relative = (1 - diluted) * target * pointing[:, None] + diluted
+    variance = one * relative / counts[:, None]
+    lit = visit.lit(instrument, fine).mean(axis=1)[:, None]
+    photons = np.minimum(star / one, 1)  # share of the variance that goes with the light
+    noise = EXCESS_NOISE[instrument.name] * np.sqrt(variance * (1 - photons * (1 - lit)))
+    flux = star * relative * lit + noise * white
+    flux.ravel()[struck] *= 1 + strength
+    pair_sd = noise * np.sqrt(counts)[:, None]
+    flux = with_repeated_frames(visit, instrument, fine, flux, star * relative, pair_sd, extra)
+    flux, variance = flux.astype(np.float32), variance.astype(np.float32)
+    centroid = (track - track.mean(axis=0)).astype(np.float32)
+    quality = {"masked_fraction": float(1 - usable.mean())}
+    return LightCurve(instrument, time_h.copy(), flux, variance, counts.copy(), centroid, quality), diluted, noise
 
 
 @cache
@@ -278,12 +324,12 @@ def _red_noise(time_h: Array, rms: float, rng: np.random.Generator) -> Array:
     return rms * autoregressive(time_h.shape, keep, rng)
 
 
-def _centroid(
+def _track(
     instrument: Instrument, visit: Visit, time_h: Array, counts: NDArray[np.int32], rng: np.random.Generator
 ) -> Array:
-    """Centroid of each sample against the visit's mean, (T, 2) pixels; AIRS has no second axis."""
+    """Centroid of each sample against where the star belongs, (T, 2) pixels; AIRS has no second axis."""
     slow = visit.offset(time_h) * PX_PER_FGS1_PX[instrument.name]
     track = slow + rng.standard_normal((len(time_h), 2)) * JITTER_PX[instrument.name] / np.sqrt(counts)[:, None]
     if instrument is AIRS:
         track[:, 1] = 0
-    return (track - track.mean(axis=0)).astype(np.float32)
+    return track

@@ -29,6 +29,7 @@ from .optics import column_wavelengths_um, wavelengths_um
 from .spectra import draw_spectra
 from .systems import Systems, draw_systems, observed_catalogue
 from .visits import Visit, draw_visits, kept_pairs
+from .worlds import WorldDraw, catalogue_factors, draw_world, with_grazing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +39,8 @@ class PlanetPlan:
     folder: Path
     system: Systems  # of one planet
     depth: Array  # (283,)
-    visits: tuple[Visit, ...]
+    visits: tuple[Visit, ...]  # without what the world adds
+    world: WorldDraw
     pairs: dict[str, int]
     degraded: bool
     seed: np.random.SeedSequence
@@ -84,15 +86,16 @@ def plan_campaign(data: Path, config: SimulateConfig, seed: int) -> list[PlanetP
     n = config.train_planets + config.test_planets
     root = np.random.SeedSequence(seed)
     drawing, *planets = root.spawn(1 + n)
+    worlds = [draw_world(config.world, np.random.default_rng(own)) for own in root.spawn(n)]
     rng = np.random.default_rng(drawing)
     systems = draw_systems(n, rng)
     systems = systems.take(rng.permutation(n))  # ids say nothing of the split
     train = np.arange(n) < config.train_planets
     order = np.concatenate([np.flatnonzero(part)[np.argsort(systems.planet_id[part])] for part in (train, ~train)])
-    systems = systems.take(order)
+    systems = with_grazing(systems.take(order), worlds)
     depth = draw_spectra(systems, rng)
     visits = draw_visits(systems, rng, config.two_visit_fraction)
-    catalogue = observed_catalogue(systems, rng)
+    catalogue = observed_catalogue(systems, rng, catalogue_factors(worlds))
     pairs = {AIRS.name: config.airs_pairs, FGS1.name: config.fgs1_pairs}
     _write_tables(data, systems.planet_id, depth, catalogue, train, pairs)
     return [
@@ -101,6 +104,7 @@ def plan_campaign(data: Path, config: SimulateConfig, seed: int) -> list[PlanetP
             system=systems.take(np.array([i])),
             depth=depth[i],
             visits=visits[i],
+            world=worlds[i],
             pairs=pairs,
             degraded=bool(config.degrade_test and not train[i]),
             seed=planets[i],
@@ -116,13 +120,16 @@ def _write_planet(plan: PlanetPlan) -> None:
     part.mkdir(parents=True)
     own, *seeds = plan.seed.spawn(1 + len(plan.visits) * len(INSTRUMENTS))
     foreground = draw_foreground(np.random.default_rng(own))
-    for number, visit in enumerate(plan.visits):
+    for number, drawn in enumerate(plan.visits):
+        visit = plan.world.visit(drawn, number)
         for instrument in INSTRUMENTS:
             rng = np.random.default_rng(seeds.pop(0))
             detector = draw_detector(instrument, rng, plan.degraded)
             _write_calibration(part / instrument.calibration_dir(number), detector.files)
             pairs = plan.pairs[instrument.name]
-            frames = simulate_frames(instrument, plan.system, plan.depth, visit, detector, pairs, rng, foreground)
+            frames = simulate_frames(
+                instrument, plan.system, plan.depth, visit, detector, pairs, rng, foreground, plan.world
+            )
             _write_signal(part / instrument.signal_file(number), frames)
     os.replace(part, plan.folder)
 

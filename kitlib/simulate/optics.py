@@ -44,6 +44,9 @@ FGS1_SPIKE_FLOOR = 0.06  # brightness between the spikes over that in them
 
 BACKGROUND_FGS1_E = 0.7  # e- per pixel and CDS pair
 BACKGROUND_AIRS_E = (5.0, 29.0)  # from the red to the blue end of the crop
+SKY_COLOURS = ("own", "flat", "star", "red")
+AIRS_WING_POWER, FGS1_FALL = 2.0, 3.4  # how the wings fall with distance; FGS1: from 5.5 to 20 px
+_WING_START_PX = 4.0  # beyond it the wings of other worlds differ from these
 
 
 def column_wavelengths_um() -> Array:
@@ -94,7 +97,7 @@ def star_flux(temperature_k: float, brightness: float) -> Array:
 
 
 def background_columns() -> Array:
-    """Zodiacal and thermal background in each AIRS column, electrons per pixel and CDS pair, (356,)."""
+    """Zodiacal and thermal background in each AIRS column of the own world, electrons per pixel and pair, (356,)."""
     low, high = AIRS.crop
     x = np.clip((np.arange(AIRS.cols) - low) / (high - low), 0, 1)
     light = np.exp(np.interp(x, [0, 1], np.log(BACKGROUND_AIRS_E)))
@@ -102,24 +105,65 @@ def background_columns() -> Array:
     return 1.35 + (light - 1.35) * dimming
 
 
+def sky_columns(factor: float, colour: str, star: Array) -> Array:
+    """Background in each AIRS column, (356,): `factor` times the own world's mean over the crop, in another colour.
+
+    Args:
+        factor: over the own world's.
+        colour: own, flat, star (as the star's columns) or red (the own ramp the other way round).
+        star: (356,) the star's electrons in each column.
+    """
+    own, crop = background_columns(), slice(*AIRS.crop)
+    if colour == "own":
+        return factor * own
+    x = np.clip((np.arange(AIRS.cols) - AIRS.crop[0]) / (AIRS.crop[1] - AIRS.crop[0]), 0, 1)
+    ramp = np.exp(np.interp(x, [0, 1], np.log(BACKGROUND_AIRS_E[::-1])))
+    shape = {"flat": np.ones(AIRS.cols), "star": star, "red": ramp}[colour]
+    return factor * own[crop].mean() * shape / shape[crop].mean()
+
+
 def pixel_gauss(edges: Array, sigma: Array | float) -> Array:
     """Integral of a centred unit Gaussian over pixels given by their edges along the last axis."""
     return np.diff(erf(edges / (np.sqrt(2) * sigma)), axis=-1) / 2
 
 
-def airs_psf(offset_px: float | Array = 0.0) -> Array:
-    """Share of a column's light in each row, (..., 356, 32), for row offsets of the star (scalar or any shape)."""
+def airs_psf(offset_px: float | Array = 0.0, wings_over: float = 1.0, power: float = AIRS_WING_POWER) -> Array:
+    """Share of a column's light in each row, (..., 356, 32), for row offsets of the star (scalar or any shape).
+
+    `wings_over`: light of the wings outside the core over the own world's; `power`: how they fall there.
+    """
     wavelength = column_wavelengths_um()[:, None]
     edges = np.arange(AIRS.rows + 1) - 0.5 - AIRS_CENTRE_ROW - np.asarray(offset_px, float)[..., None, None]
     parts = [share * pixel_gauss(edges, sigma + slope * wavelength) for share, sigma, slope in AIRS_CORE]
     share, width = AIRS_WINGS
     wings = share * np.diff(np.arctan(edges / (width * wavelength)), axis=-1) / np.pi
+    if (wings_over, power) != (1.0, AIRS_WING_POWER):
+        wings = _other_wings(wings, edges, wings_over, power)
     profile = np.sum(parts, axis=0) + wings
     return profile / profile.sum(-1, keepdims=True)
 
 
-def fgs1_psf(offset_px: Array | tuple[float, float] = (0.0, 0.0)) -> Array:
-    """Share of the star's light in each FGS1 pixel, (..., 32, 32), for (row, column) offsets (..., 2)."""
+def _other_wings(wings: Array, edges: Array, over: float, power: float) -> Array:
+    """AIRS wings (..., 32) that turn beyond 4 px into others, which hold `over` times as much light there."""
+    far = np.abs(edges[..., 1:] + edges[..., :-1]) / 2 / _WING_START_PX
+    outside = far**4 / (1 + far**4)  # 0 in the core, 1 far from it
+    own = outside * wings
+    other = own * np.maximum(far, 1e-3) ** (AIRS_WING_POWER - power)
+    return wings - own + over * own.sum(-1, keepdims=True) / other.sum(-1, keepdims=True) * other
+
+
+def fgs1_core_fraction(wings_over: float = 1.0) -> float:
+    """Share of the light in FGS1's core where the wings hold `wings_over` times the own world's."""
+    return FGS1_CORE_FRACTION + (1 - FGS1_CORE_FRACTION) * (1 - wings_over)
+
+
+def fgs1_psf(
+    offset_px: Array | tuple[float, float] = (0.0, 0.0), wings_over: float = 1.0, power: float = FGS1_FALL
+) -> Array:
+    """Share of the star's light in each FGS1 pixel, (..., 32, 32), for (row, column) offsets (..., 2).
+
+    `wings_over`: light of the wings over the own world's; `power`: how they fall with the radius.
+    """
     offset = np.asarray(offset_px, float)
     shares = []
     distances = []
@@ -134,6 +178,8 @@ def fgs1_psf(offset_px: Array | tuple[float, float] = (0.0, 0.0)) -> Array:
     along = ((rows[..., :, None] ** 2 - cols[..., None, :] ** 2) / np.maximum(radius2, 1e-9)) ** 2
     wings = (1 + radius2 / FGS1_WING_PX**2) ** -FGS1_WING_POWER
     wings = wings * (FGS1_SPIKE_FLOOR + (1 - FGS1_SPIKE_FLOOR) * along**8)
+    wings = wings * (1 + radius2 / _WING_START_PX**2) ** ((FGS1_FALL - power) / 2)
     wings = wings / wings.sum((-2, -1), keepdims=True)
     core = shares[0][..., :, None] * shares[1][..., None, :]
-    return FGS1_CORE_FRACTION * core + (1 - FGS1_CORE_FRACTION) * wings
+    fraction = fgs1_core_fraction(wings_over)
+    return fraction * core + (1 - fraction) * wings

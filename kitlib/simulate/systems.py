@@ -89,25 +89,27 @@ def draw_systems(n: int, rng: np.random.Generator) -> Systems:
     )
 
 
-def observed_catalogue(systems: Systems, rng: np.random.Generator) -> Catalogue:
+def observed_catalogue(systems: Systems, rng: np.random.Generator, factors: Array | None = None) -> Catalogue:
     """What `star_info.csv` would say: noisy values of the true ones.
 
     sma and the radius (hence Kepler's a/Rs) err by 6.4 % each with correlation one half: they then differ from each
     other by 6.4 % too, as in the real catalogue, and neither is the truth. Inclinations that would exceed 90 degrees
-    are written as 90, which makes the real catalogue's 7.6 % of them.
+    are written as 90, which makes the real catalogue's 7.6 % of them. `factors` (n, 2): what is written of period and
+    sma over what otherwise would be, for gross errors (`worlds.catalogue_factors`).
     """
     n = len(systems)
     common, e_sma, e_radius = CATALOGUE_LN_SMA_SD * np.sqrt(0.5) * rng.standard_normal((3, n))
     sma = systems.semi_major_axis_rs * np.exp(common + e_sma)
     inclination = systems.inclination_deg + CATALOGUE_INCLINATION_SD_DEG * rng.standard_normal(n)
+    gross = np.ones((n, 2)) if factors is None else factors
     return Catalogue(
         planet_id=systems.planet_id,
         stellar_radius_rsun=systems.stellar_radius_rsun * np.exp(-common - e_radius),
         stellar_mass_msun=systems.stellar_mass_msun,
         stellar_temperature_k=systems.stellar_temperature_k + 50 * rng.standard_normal(n),
         planet_mass_mjup=systems.planet_mass_mjup * np.exp(0.1 * rng.standard_normal(n)),
-        period_days=systems.period_days,
-        semi_major_axis_rs=sma,
+        period_days=systems.period_days * gross[:, 0],
+        semi_major_axis_rs=sma * gross[:, 1],
         inclination_deg=np.minimum(inclination, 90.0),
     )
 

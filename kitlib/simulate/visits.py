@@ -1,6 +1,6 @@
 """What happens during a visit: when the planet transits, how the gain drifts, how the telescope points."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.polynomial import polynomial
@@ -18,6 +18,8 @@ MAX_TIMING_OFFSET_H = 0.015  # FGS1 against AIRS
 PARTIAL_TRANSITS = 0.008  # visits moved so that ingress or egress is lost; long transits lose one anyway: 2 % in all
 EXCURSIONS = 0.03  # visits with a late pointing excursion
 JITTER_PX = {AIRS.name: (0.013, 0.007), FGS1.name: (0.1, 0.1)}  # rms of 4.5 and .1 s exposures: rows, columns [M]
+GAP_LIGHT = {"dark": 0.0, "half": 0.5}
+GAP_KINDS = (*GAP_LIGHT, "frozen")
 PX_PER_FGS1_PX = {AIRS.name: 0.1, FGS1.name: 1.0}  # a slow slip of the telescope, in pixels of each
 
 
@@ -28,6 +30,7 @@ class Drift:
     amplitude: float
     time: Array  # (order + 1,)
     column: Array  # (order + 1,); (1,) for FGS1
+    second: "Drift | None" = None  # in some worlds: another such term, added to the first
 
     def course(self, time_h: Array) -> Array:
         """p(time), (T,), for hours since the visit's start."""
@@ -36,13 +39,16 @@ class Drift:
     def gain(self, time_h: Array, bins: int) -> Array:
         """Relative gain, (T, bins), for hours since the visit's start and the crop's bins, wavelengths ascending."""
         colour = polynomial.polyval(np.linspace(1, -1, bins), self.column)
-        return 1 + self.amplitude * self.course(time_h)[:, None] * colour
+        gain: Array = 1 + self.amplitude * self.course(time_h)[:, None] * colour
+        return gain if self.second is None else gain + self.second.gain(time_h, bins) - 1
 
-    def columns(self, instrument: Instrument) -> Array:
-        """amplitude q for each detector column, (cols,), held at its edge value outside the crop."""
+    def column_gain(self, instrument: Instrument, time_h: Array) -> Array:
+        """Relative gain, (T, cols), of every detector column; outside the crop that of its edge."""
         low, high = instrument.crop
         x = np.clip(2 * (np.arange(instrument.cols) - low) / (high - 1 - low) - 1, -1, 1)
-        return self.amplitude * polynomial.polyval(x, self.column)
+        columns = self.amplitude * polynomial.polyval(x, self.column)
+        gain: Array = 1 + self.course(time_h)[:, None] * columns
+        return gain if self.second is None else gain + self.second.column_gain(instrument, time_h) - 1
 
 
 @dataclass(frozen=True)
@@ -53,11 +59,29 @@ class Excursion:
     width_h: float
     row_px: float  # FGS1 pixels at the peak
     col_px: float
+    loss: float = 0.0  # light lost at the peak, relative, whatever the wavelength
+
+    def course(self, time_h: Array) -> Array:
+        """1 at the peak, (T,)."""
+        return np.exp(-0.5 * ((np.asarray(time_h) - self.time_h) / self.width_h) ** 2)
 
     def offset(self, time_h: Array) -> Array:
         """(T, 2) row and column offsets in FGS1 pixels."""
-        bump = np.exp(-0.5 * ((np.asarray(time_h) - self.time_h) / self.width_h) ** 2)
-        return bump[:, None] * np.array([self.row_px, self.col_px])
+        return self.course(time_h)[:, None] * np.array([self.row_px, self.col_px])
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A gap in telemetry: for a while frames are dark, half lit, or the last one before it is sent again and again."""
+
+    start_h: float
+    stop_h: float
+    kind: str  # one of GAP_KINDS
+    instruments: tuple[str, ...]  # whose frames are concerned
+
+    def holds(self, time_h: Array) -> NDArray[np.bool_]:
+        """The moments inside the gap, shaped as `time_h`."""
+        return (np.asarray(time_h) >= self.start_h) & (np.asarray(time_h) < self.stop_h)
 
 
 @dataclass(frozen=True)
@@ -67,6 +91,34 @@ class Visit:
     t0_h: dict[str, float]  # instrument name -> mid-transit, hours since the visit's start
     drift: dict[str, Drift]
     excursion: Excursion | None
+    # What only other worlds have (worlds.py):
+    level_error: dict[str, float] = field(default_factory=dict)  # instrument name -> relative error of the depth
+    gaps: tuple[Gap, ...] = ()
+    intrapixel: float = 0.0  # amplitude of the response to the place within a pixel
+    phase: tuple[float, float] = (0.0, 0.0)  # where in a pixel the star lies, (row, column), pixels
+
+    def shown(self, transit: Array, instrument: Instrument) -> Array:
+        """The transit as the instrument shows it, like `transit`: deeper or shallower for no reason that it tells."""
+        return transit - self.level_error.get(instrument.name, 0.0) * (1 - transit)
+
+    def throughput(self, time_h: Array) -> Array:
+        """Share of the star's light that reaches the detectors, (T,)."""
+        if self.excursion is None:
+            return np.ones(len(time_h))
+        return 1 - self.excursion.loss * self.excursion.course(time_h)
+
+    def pixel_response(self, offset_px: Array) -> Array:
+        """Relative response to the star at (row, column) offsets (..., 2) or row offsets (..., 1), (...)."""
+        turns = offset_px + np.array(self.phase)[: offset_px.shape[-1]]
+        return 1 + self.intrapixel * np.cos(2 * np.pi * turns).mean(axis=-1)
+
+    def lit(self, instrument: Instrument, time_h: Array) -> Array:
+        """Share of all light that gaps let pass, like `time_h`; frozen frames are lit like the one that they repeat."""
+        share = np.ones(np.shape(time_h))
+        for gap in self.gaps:
+            if instrument.name in gap.instruments and gap.kind in GAP_LIGHT:
+                share[gap.holds(time_h)] = GAP_LIGHT[gap.kind]
+        return share
 
     def offset(self, time_h: Array) -> Array:
         """Slow pointing offset in FGS1 pixels, (T, 2)."""
@@ -120,10 +172,22 @@ def _draw_visit(duration_h: float, rng: np.random.Generator, drift_scale: float,
         t0 = inside if rng.random() < 0.5 else VISIT_HOURS - inside
     t0_h = {AIRS.name: t0, FGS1.name: t0 + rng.uniform(-MAX_TIMING_OFFSET_H, MAX_TIMING_OFFSET_H)}
     drift = {instrument.name: _draw_drift(instrument, rng, drift_scale) for instrument in INSTRUMENTS}
-    excursion = None
-    if rng.random() < EXCURSIONS:
-        excursion = Excursion(rng.uniform(5, 7.5), rng.uniform(0.05, 0.3), *rng.normal(0, 0.5, 2))
+    excursion = draw_excursion(rng) if rng.random() < EXCURSIONS else None
     return Visit(t0_h, drift, excursion)
+
+
+def draw_excursion(rng: np.random.Generator, loss: float = 0.0) -> Excursion:
+    """A late excursion that loses this share of the light at its peak."""
+    peak_h, width_h = rng.uniform(5, 7.5), rng.uniform(0.05, 0.3)
+    row, col = rng.normal(0, 0.5, 2)
+    return Excursion(peak_h, width_h, row, col, loss)
+
+
+def draw_second_drift(rng: np.random.Generator, amplitude: float) -> Drift:
+    """A second term of AIRS' drift: its own course in time, and a colour whose mean over the spectrum is zero."""
+    orders = rng.integers(1, MAX_DRIFT_ORDER + 1, 2)
+    time, column = (_polynomial(rng, int(order), centred=True) for order in orders)
+    return Drift(amplitude, time, column)
 
 
 def _draw_drift(instrument: Instrument, rng: np.random.Generator, scale: float) -> Drift:

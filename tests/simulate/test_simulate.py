@@ -9,7 +9,9 @@ from kitlib.simulate import lightcurves, spectra, systems
 from kitlib.simulate.detector import LINEARITY, _uncorrected, draw_detector
 from kitlib.simulate.exposure import simulate_frames
 from kitlib.simulate.optics import airs_psf, fgs1_psf, star_flux, wavelengths_um
+from kitlib.simulate.residue import light_shares
 from kitlib.simulate.visits import DRIFT_RMS, Drift, Visit, draw_visits, pair_times_h
+from kitlib.simulate.worlds import OWN
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +191,8 @@ def test_light_curves_scatter_as_their_truth_says(population):
 
 def test_noise_over_photon_noise_is_the_real_one():
     flux = star_flux(5500, 0.8)[1:]
-    ratio = lightcurves.EXCESS_NOISE["AIRS-CH0"] * np.sqrt(lightcurves.pair_variance(AIRS, flux) / flux)
+    share, _, sky = light_shares(AIRS, OWN, systems.draw_systems(1, np.random.default_rng(0)))
+    ratio = lightcurves.EXCESS_NOISE["AIRS-CH0"] * np.sqrt(lightcurves.pair_variance(AIRS, flux, share, sky) / flux)
     # Real sums over many rows: 1.06-1.16, 1.45 in the red; optimal weights save up to half of the read noise's share.
     assert 1.03 < ratio.min() < 1.08 and 1.05 < np.median(ratio) < 1.16 and 1.22 < ratio[-1] < 1.45
 
@@ -202,7 +205,7 @@ def test_drift_has_the_real_size(population):
         low, high = DRIFT_RMS[instrument.name]
         assert low * 0.7 < np.percentile(rms, 2) and np.percentile(rms, 98) < high * 1.3
     drift = visits[0][0].drift["AIRS-CH0"]
-    crop = 1 + np.outer(drift.course(hours), drift.columns(AIRS))[:, slice(*AIRS.crop)]
+    crop = drift.column_gain(AIRS, hours)[:, slice(*AIRS.crop)]
     assert np.allclose(crop[:, ::-1], drift.gain(hours, 282), atol=1e-12)  # detector columns fall with wavelength
     assert np.linalg.matrix_rank(drift.gain(hours, 282) - 1, tol=1e-9) == 1
 
@@ -265,7 +268,8 @@ def test_frames_and_light_curves_have_the_same_flux_and_noise():
     weight = np.where(usable, share / (np.maximum(mean, 0) + sky + 2 * 13.0**2), 0)
     flux = (cds * weight).sum(axis=1) / (weight * share).sum(axis=0)  # (pairs, 282) descending wavelength
     assert np.isclose(np.median(flux.mean(axis=0) / star[:0:-1]), 1, atol=0.01)
-    predicted = np.sqrt(lightcurves.pair_variance(AIRS, star[1:], usable.T[::-1]))[::-1]
+    shares, _, background = light_shares(AIRS, OWN, system)
+    predicted = np.sqrt(lightcurves.pair_variance(AIRS, star[1:], shares, background, usable.T[::-1]))[::-1]
     # 120 pairs leave 6.5 % per bin, .5 % on the median of 282; and mean fluxes stand for the weights' own.
     ratio = np.median(flux.std(axis=0, ddof=1) / predicted)
     assert 0.96 < ratio < 1.04, ratio
