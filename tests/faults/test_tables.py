@@ -124,7 +124,7 @@ CASES = [
     Case("unknown key", none, ("run.worker", "did you mean 'run.workers'"), False, ("run.worker=2",)),
     Case("unknown group", none, ("evn", "did you mean 'env'"), False, ("evn=ci",)),
     Case("a word for a number", none, ("run.workers",), False, ("run.workers=many",)),
-    Case("negative budget", none, ("budget.hours", "Give 0 or more"), False, ("budget.hours=-1",)),
+    Case("negative budget", none, ("budget.hours", "give a number, 0 or more"), False, ("budget.hours=-1",)),
     Case("no such calibrator", none, ("none.json", "no such file"), False, ("sigma.calibrator=none.json",)),
     Case("no such prior", none, ("prior.source=truth", "shipped"), False, ("prior.source=truth",)),
     Case("no such split", none, ("tset", "train or test"), False, ("data.split=tset",)),
