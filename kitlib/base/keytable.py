@@ -129,6 +129,8 @@ def _problems(kind: Any, value: Any, key: str) -> Iterator[str]:
     elif limit is not None and not limit.holds(value):
         shown = f"{value:g}" if isinstance(value, float) else value
         yield f"{key}={shown}: give {wanted(kind)}"
+    elif isinstance(value, str) and value.encode(errors="ignore").decode() != value:  # a file name of other bytes
+        yield f"{key}={value!a}: these bytes are not UTF-8, in which table libraries take paths; rename it"
 
 
 @cache

@@ -88,7 +88,7 @@ def find_data_root(explicit: str = "", prefix: Path | None = None) -> Path:
     if not roots:
         raise DataRootError(
             f"no data found in {', '.join(_LOCAL)} below {Path.cwd()} nor in {prefix or kaggle_input()}. "
-            "Give it with data.root=DIR, or make some: python -m kitlib simulate data=sim_tiny"
+            "Give it with data.root=DIR, or make some: spectramind simulate data=sim_tiny"
         )
     return next(iter(roots.values()))
 

@@ -113,7 +113,7 @@ CASES = [
     Case("gain of 0", lines(ADC, lambda t: [t[0], ",".join("0" for _ in t[1].split(","))]), (ADC, "gain", "positive")),
     Case("gain in words", lines(ADC, lambda t: [t[0], ",".join("a" for _ in t[1].split(","))]), (ADC, "row 1", "'a'")),
     Case("converter not UTF-8", encoded(ADC, lambda d: b"\xff" + d), (ADC, "Download")),
-    Case("own prior damaged", product("prior.safetensors", b"\x08"), ("prior.safetensors", "kitlib train")),
+    Case("own prior damaged", product("prior.safetensors", b"\x08"), ("prior.safetensors", "spectramind train")),
     Case("own calibrator damaged", product("calibrator_physics.json", b"{"), ("calibrator_physics.json",)),
     Case(
         "own model damaged",
