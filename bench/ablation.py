@@ -2,7 +2,7 @@
 
     python bench/ablation.py [--planets 2500] [--held-out 100] [--small 500] [--steps 1200] [--out FOLDER]
 
-Rows that change the network alone train on --planets simulated planets, as `python -m kitlib pretrain` does. Two rows
+Rows that change the network alone train on --planets simulated planets, as `spectramind pretrain` does. Two rows
 need planets of their own, --small of them: a fit without the spectral prior, and training without pre-training on as
 many planets as a competition gives. Held-out planets have seeds of their own and are not those of bench/score.py. Each
 row is the score as it is, then calibrated out of fold on the held-out planets themselves. Finished parts are kept in

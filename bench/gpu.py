@@ -7,7 +7,7 @@ Parts: `trial`, what the kit itself would choose, and the seconds of asking. `bl
 block in float32, output and worst gradient, over five batches and lengths, in each precision. `speed`: milliseconds of
 a forward and a backward pass. `answers`: the shipped model on GPU and CPU. `training`: steps a second and score of the
 same run on the CPU and on the GPU, and how far its weights are from those of the same run again, and of one that is
-killed half-way. `--sets`: files of `features.write_set`, e.g. shards of `python -m kitlib pretrain`; without them 256
+killed half-way. `--sets`: files of `features.write_set`, e.g. shards of `spectramind pretrain`; without them 256
 planets are simulated and fitted. The fused kernels compile at each new size or precision, for minutes where
 MAMBA_DETERMINISTIC=0.
 """

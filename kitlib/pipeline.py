@@ -279,7 +279,7 @@ SCORED: dict[str, tuple[Callable[[Config], Any], ...]] = {
     "train": (train,),
     "diagnose": (predict, diagnose),
 }
-# `python -m kitlib diagnose WORD`: what it runs instead of the whole
+# `spectramind diagnose WORD`: what it runs instead of the whole
 DIAGNOSES: dict[str, Callable[[Config], dict[str, Any]]] = {
     "calibration": partial(diagnose, what="calibration"),
     "report": partial(diagnose, what="report"),
@@ -303,7 +303,7 @@ def submit(config: Config) -> Path:
 def _require_submission(stage: Stage) -> Path:
     path = stage.out / "submission.csv"
     if not path.is_file():
-        raise PipelineError(f"{path}: no such file. Run `python -m kitlib predict` first.")
+        raise PipelineError(f"{path}: no such file. Run `spectramind predict` first.")
     return path
 
 

@@ -10,7 +10,8 @@ from types import ModuleType
 class Reads:
     """Accesses found in source files.
 
-    `found`: (schema class, field) -> files that read it. `unknown`: accesses to what a schema class does not have.
+    `found`: (schema class, field) -> files that read it. `places`: the same -> (file, function, class or Class.method).
+    `unknown`: accesses to what a schema class does not have.
     Types come from annotations of parameters, returns and class fields, and follow assignments and loops.
     """
 
@@ -20,6 +21,7 @@ class Reads:
         self.attributes: dict[str, dict[str, str]] = defaultdict(dict)  # class -> attribute -> type
         self.returns: dict[str, str] = {}  # function -> type
         self.found: dict[tuple[str, str], set[str]] = defaultdict(set)
+        self.places: dict[tuple[str, str], set[tuple[Path, str]]] = defaultdict(set)
         self.unknown: list[str] = []
         for tree in trees.values():
             self._declared(tree)
@@ -54,11 +56,18 @@ class _Walk(ast.NodeVisitor):
     """One file: types of names, scope by scope, in the order of the text."""
 
     def __init__(self, reads: Reads, path: Path):
-        self.reads, self.path, self.scopes, self.owner = reads, path, [{}], ""
+        self.reads, self.path, self.scopes, self.owner, self.top = reads, path, [{}], "", ""
+
+    def visit_Module(self, node: ast.Module) -> None:
+        for part in node.body:
+            self.top = getattr(part, "name", "")
+            self.visit(part)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         self.owner, outside = node.name, self.owner
-        self.generic_visit(node)
+        for part in ast.iter_child_nodes(node):
+            self.top = f"{node.name}.{part.name}" if isinstance(part, ast.FunctionDef) else node.name
+            self.visit(part)
         self.owner = outside
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
@@ -94,6 +103,7 @@ class _Walk(ast.NodeVisitor):
         if owner in self.reads.fields and isinstance(node.ctx, ast.Load):
             if node.attr in self.reads.fields[owner]:
                 self.reads.found[owner, node.attr].add(self.path.name)
+                self.reads.places[owner, node.attr].add((self.path, self.top))
             elif not node.attr.startswith("__"):
                 self.reads.unknown.append(f"{self.path.name}:{node.lineno}: {ast.unparse(node)} ({owner})")
         self.generic_visit(node)

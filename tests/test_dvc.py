@@ -26,13 +26,13 @@ def value(name: str, tree: dict | None = None):
 def command(stage: str) -> str:
     """The stage's line for the shell, as it is written."""
     lines = STAGES[stage]["cmd"]
-    (line,) = [line for line in ([lines] if isinstance(lines, str) else lines) if "kitlib" in line]
+    (line,) = [line for line in ([lines] if isinstance(lines, str) else lines) if "spectramind" in line]
     return line
 
 
 def words(stage: str) -> list[str]:
-    python, module, name, given, *overrides = shlex.split(NAME.sub(lambda match: str(value(match[1])), command(stage)))
-    assert (python, module, name, given) == ("python", "-m", "kitlib", stage)
+    program, given, *overrides = shlex.split(NAME.sub(lambda match: str(value(match[1])), command(stage)))
+    assert (program, given) == ("spectramind", stage)
     return overrides
 
 

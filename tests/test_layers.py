@@ -39,7 +39,8 @@ ROOMS = {
     "run": "stage inputs fits planets budget training pretraining diagnosis sweep verify",
     "report": "data diagnostics calibrationtable groups heavy injection injectiontable payload figures page",
     "simulate": "systems spectra visits optics worlds detector exposure observatory residue lightcurves",
-    "base": "instruments products schema config configfiles paths provenance execution workers folds compiled version",
+    "base": "instruments products schema values keytable helptext config configfiles paths provenance "
+    "execution workers folds compiled version",
 }
 TOP = {"kitlib", "kitlib.__main__", "kitlib.pipeline"}
 # what runs both, and knows nothing of either

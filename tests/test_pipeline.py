@@ -199,7 +199,7 @@ def test_predict_takes_the_trained_run_that_kaggle_mounts(campaign, run, tmp_pat
 @pytest.mark.parametrize("part", ["calibration", "report"])
 def test_diagnose_says_what_it_needs(campaign, tmp_path, capsys, part):
     assert main(["diagnose", part, *words(campaign, tmp_path)]) == 2
-    assert "Run `python -m kitlib predict` first" in capsys.readouterr().err
+    assert "Run `spectramind predict` first" in capsys.readouterr().err
 
 
 def test_diagnose_names_its_parts(capsys):

@@ -44,18 +44,25 @@ def test_the_tree_names_every_module():
 def commands() -> list[str]:
     """Stage commands of the README's shell blocks, continuation lines joined, comments removed."""
     blocks = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.S)).replace("\\\n", " ")
-    return [line.split("#")[0].strip() for line in blocks.splitlines() if line.startswith("python -m kitlib")]
+    return [line.split("#")[0].strip() for line in blocks.splitlines() if line.startswith("spectramind")]
 
 
 def test_commands_compose():
     found = commands()
     assert len(found) >= 5
     for command in found:
-        stage, *overrides = shlex.split(command)[3:]
+        stage, *overrides = shlex.split(command)[1:]
         if "--multirun" in overrides:
             sweep_overrides([word for word in overrides if word != "--multirun"], ROOT / "configs")
         elif stage != "score":
             compose(stage, [word for word in overrides if word not in DIAGNOSES])
+
+
+def test_the_program_is_called_by_one_name():
+    """What README, pages and messages print can be typed as it stands, once the environment is active."""
+    texts = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "kitlib").rglob("*.py"), ROOT / "dvc.yaml"]
+    found = {path.name for path in texts if "-m kitlib" in path.read_text()}
+    assert found == {"__main__.py"}  # which says that it is the same
 
 
 def make_lines() -> list[str]:

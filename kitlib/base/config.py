@@ -8,11 +8,12 @@ import difflib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, get_origin
 
 import yaml
 
 from .configfiles import SEARCH, ConfigError, check_files, groups
+from .keytable import bare, check, declared, wanted
 from .paths import find_configs
 from .provenance import write_atomic
 from .schema import STAGES, Config
@@ -35,7 +36,7 @@ def compose(stage: str, overrides: Sequence[str] = (), folder: Path | None = Non
         folder: configuration files; by default `paths.find_configs()`.
 
     Raises:
-        ConfigError: unknown stage, key, group or option, or a value of the wrong type.
+        ConfigError: unknown stage, key, group or option, or a value of the wrong type or out of the schema's range.
     """
     # Imported here: layers above need the schema alone, and hydra takes .2 s to load.
     from hydra import compose as hydra_compose
@@ -44,7 +45,7 @@ def compose(stage: str, overrides: Sequence[str] = (), folder: Path | None = Non
     from omegaconf.errors import OmegaConfBaseException
 
     if stage not in STAGES:
-        raise ConfigError(f"unknown stage {stage!r}{_nearest(stage, STAGES)} (stages: {', '.join(STAGES)})")
+        raise ConfigError(f"unknown stage {stage!r}{nearest(stage, list(STAGES))} (stages: {', '.join(STAGES)})")
     folder = find_configs() if folder is None else Path(folder).resolve()
     check_files(folder)
     checked = [_checked(override, groups(folder)) for override in overrides]
@@ -67,7 +68,7 @@ def store_schema() -> None:
 def typed(composed: Any) -> Config:
     """What hydra composed, as the schema's dataclasses; the environment's variables cannot be reached from it.
 
-    Raises ConfigError for a root file that does not start from the schema.
+    Raises ConfigError for a root file that does not start from the schema, and for values out of its ranges.
     """
     from omegaconf import OmegaConf
 
@@ -76,6 +77,7 @@ def typed(composed: Any) -> Config:
     config = OmegaConf.to_object(composed)
     if not isinstance(config, Config):
         raise ConfigError("a root file of configs/ does not start from the schema: its first default is `schema`")
+    check(config)
     return config
 
 
@@ -101,7 +103,7 @@ def sweep_overrides(overrides: Sequence[str], folder: Path) -> tuple[list[str], 
 
 def write_snapshot(config: Config, out: Path, stage: str) -> Path:
     """Write the composed configuration to OUT/configs/STAGE.yaml and return that path."""
-    text = f"# composed by: python -m kitlib {stage}\n" + yaml.safe_dump(as_dict(config), sort_keys=False)
+    text = f"# composed by: spectramind {stage}\n" + yaml.safe_dump(as_dict(config), sort_keys=False)
     return write_atomic(Path(out) / "configs" / f"{stage}.yaml", text)
 
 
@@ -110,7 +112,8 @@ def as_dict(config: Config) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
-def _nearest(word: str, known: Sequence[str]) -> str:
+def nearest(word: str, known: Sequence[str]) -> str:
+    """ "; did you mean ...?" for a mistyped word, "" where none of the known ones is near."""
     match = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean {match[0]!r}?" if match else ""
 
@@ -127,18 +130,18 @@ def _checked(override: str, known_groups: dict[str, list[str]], sweep: bool = Fa
         raise ConfigError(f"override {override!r} is not of the form key.path=value or group=option")
     if key in known_groups:
         return _checked_group(key, value, known_groups[key], sweep)
-    declared = _declared(key)
-    if declared is None:
+    kind = bare(declared(key))
+    if kind is None:
         known = list(keys())
         leaves = [k for k in known if k.rpartition(".")[2] == key.rpartition(".")[2]]
-        near = f"; did you mean {leaves[0]!r}?" if leaves else _nearest(key, [*known, *known_groups])
+        near = f"; did you mean {leaves[0]!r}?" if leaves else nearest(key, [*known, *known_groups])
         raise ConfigError(f"unknown configuration key {key!r}{near}")
-    if dataclasses.is_dataclass(declared):
+    if dataclasses.is_dataclass(kind):
         children = ", ".join(k for k in keys() if k.startswith(f"{key}."))
         raise ConfigError(f"{key!r} is a section, not a value. Its keys: {children}")
-    if declared is Any:  # a rule: text, unless it is a mapping or switched off
+    if kind is Any:  # a rule: text, unless it is a mapping or switched off
         return f"++{key}={value if value[:1] == '{' or value == 'null' else _quoted(value)}"
-    if declared is not str:  # what lies in a mapping need not be there yet
+    if kind is not str:  # what lies in a mapping need not be there yet
         return f"{'++' if _in_mapping(key) else ''}{key}={value}"
     swept = value.split(",") if sweep and value[:1] not in ("'", '"') else [value]
     return f"{key}={','.join(map(_quoted, swept))}"
@@ -149,7 +152,7 @@ def _checked_group(group: str, value: str, options: list[str], sweep: bool) -> s
     for option in chosen:
         if option not in options:
             raise ConfigError(
-                f"{group}={option}: no such option{_nearest(option, options)} (options: {', '.join(options)})"
+                f"{group}={option}: no such option{nearest(option, options)} (options: {', '.join(options)})"
             )
     if group == SEARCH:
         if not sweep:
@@ -158,21 +161,8 @@ def _checked_group(group: str, value: str, options: list[str], sweep: bool) -> s
     return f"{group}={','.join(chosen)}"
 
 
-def _declared(key: str) -> Any:
-    """Type of a key; inside a mapping (`loss.rules.NAME`) that of its values; None where there is no such key."""
-    declared: Any = Config
-    for part in key.split("."):
-        if dataclasses.is_dataclass(declared):
-            declared = {item.name: item.type for item in dataclasses.fields(declared)}.get(part)
-        elif get_origin(declared) is dict:
-            declared = get_args(declared)[1]
-        else:
-            return None
-    return declared
-
-
 def _in_mapping(key: str) -> bool:
-    return any(get_origin(_declared(part)) is dict for part in (key, key.rpartition(".")[0]))
+    return any(get_origin(bare(declared(part))) is dict for part in (key, key.rpartition(".")[0]))
 
 
 def _quoted(text: str) -> str:
@@ -191,8 +181,10 @@ def _explain(error: BaseException, stage: str, overrides: Sequence[str]) -> str:
         causes.append(cause)
     key = next((found for cause in causes if (found := getattr(cause, "full_key", None))), None)
     known = list(keys())
+    if key in known and (given := next((w for w in overrides if w.lstrip("+").partition("=")[0].strip() == key), "")):
+        return f"{given.lstrip('+')}: give {wanted(declared(key))}"
     if key and key not in known:
-        return f"configs of {stage}: unknown key {key!r}{_nearest(key, known)}"
+        return f"configs of {stage}: unknown key {key!r}{nearest(key, known)}"
     lines = [line.strip() for line in str(causes[-1]).splitlines() if line.strip()]
     message = f"{stage} {' '.join(overrides)}".strip() + f": {lines[0] if lines else type(causes[-1]).__name__}"
     return f"{message} ({key})" if key else message

@@ -33,7 +33,7 @@ def check_files(folder: Path) -> None:
     if (folder / "hydra").exists():
         raise ConfigError(f"{folder / 'hydra'}: hydra's own settings are not configurable")
     for file in sorted(folder.rglob("*.yaml")):
-        text = file.read_text()
+        text = file.read_text(encoding="utf-8")
         try:
             content = yaml.safe_load(text)
         except yaml.YAMLError as error:

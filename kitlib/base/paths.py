@@ -88,7 +88,7 @@ def find_data_root(explicit: str = "", prefix: Path | None = None) -> Path:
     if not roots:
         raise DataRootError(
             f"no data found in {', '.join(_LOCAL)} below {Path.cwd()} nor in {prefix or kaggle_input()}. "
-            "Give it with data.root=DIR, or make some: python -m kitlib simulate data=sim_tiny"
+            "Give it with data.root=DIR, or make some: spectramind simulate data=sim_tiny"
         )
     return next(iter(roots.values()))
 
@@ -99,20 +99,27 @@ def environment() -> str:
 
 
 def find_kit_root() -> Path:
-    """The folder that holds `kitlib/` and `configs/`: a checkout, or a Kaggle dataset with both side by side."""
+    """The folder that holds `kitlib/`: a checkout or Kaggle dataset, with `configs/` beside it, or site-packages."""
     return Path(__file__).resolve().parents[2]
 
 
 def find_configs() -> Path:
-    """The folder of configuration files: KITLIB_CONFIGS when set, else `configs/` beside the package.
+    """The folder of configuration files: KITLIB_CONFIGS when set, else `configs/` beside the package or inside it.
+
+    It lies beside the package in a checkout and in a Kaggle dataset, and inside where the package is installed.
 
     Raises:
         FileNotFoundError: there is none; the message says how to name one.
     """
-    folder = Path(os.environ.get("KITLIB_CONFIGS") or find_kit_root() / "configs").resolve()
-    if not (folder / "predict.yaml").is_file():
-        raise FileNotFoundError(f"no configuration files in {folder}: set KITLIB_CONFIGS to the kit's configs folder")
-    return folder
+    named = os.environ.get("KITLIB_CONFIGS")
+    root = find_kit_root()
+    folders = [Path(named)] if named else [root / "kitlib" / "configs", root / "configs"]
+    for folder in folders:
+        if (folder / "predict.yaml").is_file():
+            return folder.resolve()
+    raise FileNotFoundError(
+        f"no configuration files in {' nor '.join(map(str, folders))}: set KITLIB_CONFIGS to the kit's configs folder"
+    )
 
 
 def ensure_writable(out: str | Path) -> Path:

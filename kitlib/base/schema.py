@@ -1,10 +1,33 @@
-"""The typed schema of every configuration key: name, type, default and meaning. configs/*.yaml give other values."""
+"""The typed schema of every configuration key: name, type, default and meaning. configs/*.yaml give other values.
+
+A key is one line, `name: type = default  # what it is`; the sentence beside it is what `--help` prints (comment lines
+above it, where it is long). Type and range are one: `Annotated[int, Range(1, 12)]`, or a name for a common one (`Count`
+1 or more, `Natural` 0 or more, `Positive`, `Share` 0 to 1); one of few words is `Annotated[str, OneOf("a", "b")]`.
+`compose` refuses everything else. Which stage reads a key: `READS` in keytable.py.
+"""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
-STAGES = ("simulate", "calibrate", "pretrain", "train", "predict", "diagnose", "submit")
-PRECISIONS = ("float32", "half")
+from .values import Count, Natural, OneOf, Positive, Range, Share
+
+# in their order, and what each does
+STAGES = {
+    "simulate": "make a small campaign in the competition's layout (simulate.out)",
+    "calibrate": "raw frames -> light curves",
+    "pretrain": "fusion model from simulated planets alone; how the shipped one is made",
+    "train": "priors, fine-tuned fusion model and calibration of sigma from the training planets",
+    "predict": "raw frames -> submission.csv; needs no training before it",
+    "diagnose": "scores where the truth is known, reliability of sigma, and the HTML report",
+    "submit": "validated submission -> bundle with zip, configuration and checksums",
+}
+Samples = Annotated[int, Range(20, 5_625)]  # the white fit needs 20; AIRS has no more pairs in a visit
+Iterations = Annotated[int, Range(1, 1_000)]
+Order = Annotated[int, Range(0, 12)]
+Shapes = Annotated[int, Range(1, 281)]  # of a spectrum of 283 bins
+Folds = Annotated[int, Range(2, 100)]
+Layers = Annotated[int, Range(1, 64)]
+PPM = Annotated[float, Range(-1e6, 1e6)]
 
 
 @dataclass
@@ -12,10 +35,11 @@ class RunConfig:
     """Where a run writes, and how it uses the machine."""
 
     out: str = "artifacts/run"  # the one writable root of a run
-    seed: int = 20251123
-    workers: int = 0  # processes for the planet-by-planet stages; 0: all cores
-    progress: bool = True
-    backend: str = "loky"  # what runs `calibrate` over planets: loky (processes of this machine) | dask (a cluster)
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 20251123  # the only seed: the same one gives the same bytes
+    workers: Annotated[int, Range(0, 1_024)] = 0  # processes for the planet-by-planet stages; 0: all cores
+    progress: bool = True  # show progress bars
+    # what runs `calibrate` over planets: loky (processes of this machine) | dask (a cluster)
+    backend: Annotated[str, OneOf("loky", "dask")] = "loky"
     scheduler: str = ""  # dask: address of its scheduler, tcp://HOST:PORT; all machines see the same folders
     trained: str = ""  # folder of the run whose `train` is used; "": this one, else the one that Kaggle mounts
 
@@ -25,7 +49,7 @@ class DataConfig:
     """A dataset in the competition's layout."""
 
     root: str = ""  # "": look for it (local folders, then every Kaggle mount form)
-    split: str = "test"  # the planets that `calibrate` and `predict` work on: train | test
+    split: Annotated[str, OneOf("train", "test")] = "test"  # the planets that `calibrate` and `predict` work on
     solution: str = ""  # true spectra of the test planets, for `diagnose` alone; "": not known
 
 
@@ -70,11 +94,12 @@ class SimulateConfig:
     """A campaign of the simulated observatory."""
 
     out: str = "artifacts/sim_tiny"  # becomes OUT/data (a data root) and OUT/solution.csv
-    train_planets: int = 24
-    test_planets: int = 12
-    airs_pairs: int = 5_625  # CDS pairs kept of a visit, evenly spread over its 7.5 h; 5,625 is the real size
-    fgs1_pairs: int = 67_500
-    two_visit_fraction: float = 0.10
+    train_planets: Annotated[int, Range(0, 100_000)] = 24  # planets with a known truth to learn from
+    test_planets: Annotated[int, Range(0, 100_000)] = 12  # planets to predict
+    #  CDS pairs kept of a visit, evenly spread over its 7.5 h; 5,625 is the real size
+    airs_pairs: Annotated[int, Range(1, 5_625)] = 5_625
+    fgs1_pairs: Annotated[int, Range(1, 67_500)] = 67_500  # the same of FGS1
+    two_visit_fraction: Share = 0.10  # share of the planets that are seen twice
     degrade_test: bool = True  # worse detectors in `test`, as in the real hidden set
     world: WorldConfig = field(default_factory=WorldConfig)
 
@@ -83,30 +108,33 @@ class SimulateConfig:
 class LightCurveConfig:
     """Frames to light curves."""
 
-    samples: int = 375  # time samples of a visit
-    hot_sigma: float = 5.0  # dark current clip, robust sigmas
-    cosmic_ray_sigma: float = 12.0  # per-pixel clip in time, robust sigmas of that pixel
-    threads: int = 1  # threads of the fused kernel inside one planet; planets run in parallel processes
+    samples: Samples = 375  # time samples of a visit
+    hot_sigma: Positive = 5.0  # dark current clip, robust sigmas
+    cosmic_ray_sigma: Positive = 12.0  # per-pixel clip in time, robust sigmas of that pixel
+    # threads of the fused kernel inside one planet; planets run in parallel processes
+    threads: Annotated[int, Range(1, 256)] = 1
 
 
 @dataclass
 class PhysfitConfig:
     """Physical transit fit."""
 
-    drift_order: int = 5  # highest power of time in the gain drift
-    colour_order: int = 5  # highest power of a channel's place along the spectrum in the drift's colour dependence
-    max_iterations: int = 8  # Gauss-Newton steps of the joint fit
-    outlier_sigma: float = 5.0
+    drift_order: Annotated[int, Range(1, 12)] = 5  # highest power of time in the gain drift
+    # highest power of a channel's place along the spectrum in the drift's colour dependence
+    colour_order: Order = 5
+    max_iterations: Iterations = 8  # Gauss-Newton steps of the joint fit
+    outlier_sigma: Positive = 5.0  # samples further from the fit are left out, robust sigmas
 
 
 @dataclass
 class StepConfig:
     """A cheaper way to compute a planet; `null` leaves a value as the run has it."""
 
-    name: str
-    cost: float  # its time a planet relative to the full setting's (1), until it has been measured
-    samples: int | None = None  # in place of lightcurves.samples
-    max_iterations: int | None = None  # in place of physfit.max_iterations
+    name: str  # as events.jsonl calls it
+    # its time a planet relative to the full setting's (1), until it has been measured
+    cost: Annotated[float, Range(above=0, below=1)]
+    samples: Samples | None = None  # in place of lightcurves.samples
+    max_iterations: Iterations | None = None  # in place of physfit.max_iterations
 
 
 def _steps() -> list[StepConfig]:
@@ -121,24 +149,26 @@ def _steps() -> list[StepConfig]:
 class BudgetConfig:
     """What `predict` may take. Where time runs short the remaining planets get the next step, in the given order."""
 
-    hours: float = 0.0  # from the start of `predict` to the last planet; 0: no limit
-    planet_minutes: float = 10.0  # a planet that takes longer hangs and is ended
-    memory_gb: float = 2.0  # free memory below which fewer planets are computed at once
-    first: int = 8  # planets, after the first of each process, that are measured before the pace is trusted
-    write_s: float = 60.0  # submission.csv is improved at most this often
-    steps: list[StepConfig] = field(default_factory=_steps)
+    hours: Annotated[float, Range(0)] = 0.0  # from the start of `predict` to the last planet; 0: no limit
+    planet_minutes: Positive = 10.0  # a planet that takes longer hangs and is ended
+    memory_gb: Annotated[float, Range(0)] = 2.0  # free memory below which fewer planets are computed at once
+    first: Natural = 8  # planets, after the first of each process, that are measured before the pace is trusted
+    write_s: Annotated[float, Range(0)] = 60.0  # submission.csv is improved at most this often
+    steps: list[StepConfig] = field(default_factory=_steps)  # cheaper settings, in the order in which they are taken
 
 
 @dataclass
 class PriorConfig:
     """Spectral prior."""
 
-    source: str = "auto"  # train | shipped | auto: the run's own, else train.csv if large enough, else shipped
-    min_train_planets: int = 200  # spectra that a prior, and planets that the fusion model, is trained on at least
-    limb_planets: int = 200  # training planets that limb darkening is learnt from
-    components: int = 12  # molecular shapes kept of the spectra of all kinds together
-    kinds: int = 12  # of atmospheres that training spectra are told apart by, at most
-    factors: int = 8  # shapes of each kind
+    # auto: the run's own, else train.csv if large enough, else shipped
+    source: Annotated[str, OneOf("auto", "train", "shipped")] = "auto"
+    # spectra that a prior, and planets that the fusion model, is trained on at least
+    min_train_planets: Annotated[int, Range(10)] = 200
+    limb_planets: Natural = 200  # training planets that limb darkening is learnt from
+    components: Shapes = 12  # molecular shapes kept of the spectra of all kinds together
+    kinds: Shapes = 12  # of atmospheres that training spectra are told apart by, at most
+    factors: Shapes = 8  # shapes of each kind
 
 
 @dataclass
@@ -146,33 +176,35 @@ class SigmaConfig:
     """Sigma calibration."""
 
     calibrator: str = ""  # path of a frozen calibrator; "": the run's own from `train`, else the shipped one
-    folds: int = 4  # `train` fits each fold's planets with a prior learnt from the others
+    folds: Folds = 4  # `train` fits each fold's planets with a prior learnt from the others
 
 
 @dataclass
 class SmoothnessConfig:
     """Penalty on the second difference of the AIRS spectrum."""
 
-    enabled: bool = True
-    lam: float = 5e-4
+    enabled: bool = True  # whether this rule is one
+    lam: Annotated[float, Range(0)] = 5e-4  # its weight
 
 
 @dataclass
 class BandsConfig:
     """Penalty on molecular bands that stand out more than any atmosphere's."""
 
-    enabled: bool = True
-    lam: float = 1e-3
-    max_contrast: float = 0.1  # band mean against AIRS mean, as a fraction of the AIRS mean depth
+    enabled: bool = True  # whether these rules are some
+    lam: Annotated[float, Range(0)] = 1e-3  # their weight
+    max_contrast: Positive = 0.1  # band mean against AIRS mean, as a fraction of the AIRS mean depth
+    # a rule for each
     molecules: list[str] = field(default_factory=lambda: ["H2O", "CO2", "CO", "CH4", "NH3"])
-    ranges_um: dict[str, list[list[float]]] = field(default_factory=dict)  # replaces a molecule's ranges in instruments
+    # replaces a molecule's ranges (low, high) in instruments.py
+    ranges_um: dict[str, list[list[Positive]]] = field(default_factory=dict)
 
 
 @dataclass
 class LossConfig:
     """What training minimises: minus the score, plus rules (kitlib/rules/constraints.py)."""
 
-    unit: float = 1e-5  # the violation that costs a penalty of 1
+    unit: Positive = 1e-5  # the violation that costs a penalty of 1
     smoothness: SmoothnessConfig = field(default_factory=SmoothnessConfig)
     bands: BandsConfig = field(default_factory=BandsConfig)
     rules: dict[str, Any] = field(default_factory=dict)  # name -> text, {expr, weight, unit} or null
@@ -182,18 +214,21 @@ class LossConfig:
 class ModelConfig:
     """What turns the physical posterior into the answer (kitlib/fusion/model.py)."""
 
-    kind: str = "v50"  # v50: the fusion model on top of the physical posterior | physics: the posterior itself
-    width: int = 32  # channels of every encoder; a multiple of 8
+    # v50: the fusion model on top of the physical posterior | physics: the posterior itself
+    kind: Annotated[str, OneOf("v50", "physics")] = "v50"
+    width: Annotated[int, Range(8, 1_024, multiple=8)] = 32  # channels of every encoder; a multiple of 8
     fgs1_encoder: bool = True  # Mamba-2 over FGS1's light curve
-    fgs1_layers: int = 2  # its blocks
-    state: int = 16  # its state size
+    fgs1_layers: Layers = 2  # its blocks
+    state: Annotated[int, Range(1, 1_024)] = 16  # its state size
     airs_encoder: bool = True  # CNN over AIRS' residual map
-    airs_channels: int = 16  # its channels; a multiple of 4
+    airs_channels: Annotated[int, Range(4, 1_024, multiple=4)] = 16  # its channels; a multiple of 4
     graph: bool = True  # edges between wavelengths
-    graph_layers: int = 2
-    base: str = "posterior"  # what is corrected: posterior | population (direct regression)
-    sigma_factors: int = 3  # 3: FGS1, AIRS level and AIRS shape have their own; 1: one for all
-    dropout: float = 0.2
+    graph_layers: Layers = 2  # rounds of messages along them
+    # what is corrected: posterior | population (direct regression)
+    base: Annotated[str, OneOf("posterior", "population")] = "posterior"
+    # 3: FGS1, AIRS level and AIRS shape have their own; 1: one for all
+    sigma_factors: Annotated[int, OneOf(1, 3)] = 3
+    dropout: Annotated[float, Range(0, below=1)] = 0.2  # share of a layer that a training step leaves out
     gradient_checkpointing: bool = False  # less memory in training, more time
 
 
@@ -202,51 +237,58 @@ class TrainConfig:
     """Training of the fusion model (kitlib/fusion/train.py)."""
 
     initial: str = "shipped"  # what `train` starts from: shipped | path of a model file | "": from scratch
-    folds: int = 5
-    steps: int = 20_000  # at most; early stopping ends it sooner
-    batch: int = 64  # planets
-    learning_rate: float = 1e-3
-    warmup: int = 500  # steps of rising learning rate; a cosine follows
-    weight_decay: float = 1e-2
-    clip: float = 1.0  # norm of the gradient
-    ema: float = 0.999  # decay of the averaged weights, which are what is validated and kept
-    validation: float = 0.1  # share of the planets that stopping is judged on, without folds
-    validate_every: int = 250  # steps
-    patience: int = 12  # validations without a better score
-    checkpoint_every: int = 250  # steps
-    precision: str = "float32"  # on CUDA: float32 | half (bfloat16, else float16); the CPU computes in float32
+    folds: Folds = 5  # each fold's planets are answered by the model of the others
+    steps: Count = 20_000  # at most; early stopping ends it sooner
+    batch: Count = 64  # planets of a step
+    learning_rate: Annotated[float, Range(above=0, high=1)] = 1e-3  # of AdamW
+    warmup: Natural = 500  # steps of rising learning rate; a cosine follows
+    weight_decay: Annotated[float, Range(0, 10)] = 1e-2  # of AdamW
+    clip: Positive = 1.0  # norm of the gradient
+    # decay of the averaged weights, which are what is validated and kept
+    ema: Annotated[float, Range(0, below=1)] = 0.999
+    # share of the planets that stopping is judged on, without folds
+    validation: Annotated[float, Range(above=0, below=1)] = 0.1
+    validate_every: Count = 250  # steps from one validation to the next
+    patience: Count = 12  # validations without a better score
+    checkpoint_every: Count = 250  # steps; a killed run goes on from the last one
+    # on CUDA: float32 | half (bfloat16, else float16); the CPU computes in float32
+    precision: Annotated[str, OneOf("float32", "half")] = "float32"
 
 
 @dataclass
 class PretrainConfig:
     """Simulated planets that the fusion model is pre-trained on (kitlib/run/pretraining.py)."""
 
-    planets: int = 20_000
-    randomised: float = 0.4  # share with other spectra, worse detectors, other drifts, missing contacts
-    shard: int = 250  # planets in one file: what a killed run loses at most
+    planets: Count = 20_000  # in all
+    randomised: Share = 0.4  # share with other spectra, worse detectors, other drifts, missing contacts
+    shard: Count = 250  # planets in one file: what a killed run loses at most
 
 
-def _signals() -> list[str]:
-    bands = ["H2O", "CO2", "CO", "CH4"]
-    return [*bands, "drift", "step", "jitter_burst", "hot_pixel", "spot_crossing", "second_visit_offset"]
+SIGNALS = ("H2O", "CO2", "CO", "CH4", "drift", "step", "jitter_burst", "hot_pixel", "spot_crossing",
+           "second_visit_offset")  # fmt: skip
+Signal = Annotated[str, OneOf(*SIGNALS)]
 
 
 @dataclass
 class InjectConfig:
     """Signals of known size that `diagnose inject` puts into planets' data (kitlib/inject/signals.py)."""
 
-    where: str = "lightcurves"  # into calibrated light curves | frames: copies of raw frames, calibrated anew | both
-    signals: list[str] = field(default_factory=_signals)
-    planets: int = 4  # the first of data.split; one with two visits is added where second_visit_offset needs it
-    amplitudes: list[float] = field(default_factory=lambda: [100.0, 200.0, 400.0])  # molecules: ppm of transit depth
-    nuisance_amplitudes: list[float] = field(default_factory=lambda: [300.0, 1000.0])  # others, see signals.SIGNALS
+    # into calibrated light curves | frames: copies of raw frames, calibrated anew | both
+    where: Annotated[str, OneOf("lightcurves", "frames", "both")] = "lightcurves"
+    signals: list[Signal] = field(default_factory=lambda: list(SIGNALS))  # what is put in, one after the other
+    # the first of data.split; one with two visits is added where second_visit_offset needs it
+    planets: Count = 4
+    # molecules: ppm of transit depth
+    amplitudes: list[PPM] = field(default_factory=lambda: [100.0, 200.0, 400.0])
+    # others, in ppm (jitter_burst into frames: thousandths of a pixel)
+    nuisance_amplitudes: list[PPM] = field(default_factory=lambda: [300.0, 1000.0])
 
 
 @dataclass
 class ReportConfig:
     """The HTML page."""
 
-    planets: int = 100  # planets whose light curves are shown, the worst fits first; 10 kB each
+    planets: Natural = 100  # planets whose light curves are shown, the worst fits first; 10 kB each
     heavy: bool = True  # Fourier spectra of the residuals, and a map of the fusion model's latents
 
 

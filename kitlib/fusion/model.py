@@ -28,6 +28,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from ..base.instruments import N_AIRS_BINS, N_BINS
+from ..base.keytable import check
 from ..base.products import Array, Posterior
 from ..base.provenance import write_atomic
 from ..base.schema import ModelConfig
@@ -208,17 +209,13 @@ def population_base(planet_id: NDArray[np.int64], naive: tuple[float, float]) ->
 
 
 def build(config: ModelConfig, wl: Array, device: torch.device | str = "cpu") -> Fusion | None:
-    """The untrained model on `device`, or None for model=physics. Raises ModelError for sizes that do not fit."""
-    if config.kind not in ("v50", "physics"):
-        raise ModelError(f"model.kind={config.kind}: give v50 or physics")
+    """The untrained model on `device`, or None for model=physics.
+
+    Raises ConfigError for sizes that the schema does not allow, ModelError where they make too big a model together.
+    """
+    check(config, "model")
     if config.kind == "physics":
         return None
-    if config.base not in ("posterior", "population"):
-        raise ModelError(f"model.base={config.base}: give posterior or population")
-    if config.sigma_factors not in (1, 3):
-        raise ModelError(f"model.sigma_factors={config.sigma_factors}: give 1 or 3")
-    if config.width % 8 or config.width < 8 or config.airs_channels % 4 or config.airs_channels < 4:
-        raise ModelError(f"model.width={config.width} must be a multiple of 8, model.airs_channels of 4")
     model = Fusion(config, wl, device)
     count = sum(parameter.numel() for parameter in model.parameters())
     if count > MAX_PARAMETERS:

@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..base.folds import fold_of, split
+from ..base.keytable import check
 from ..base.provenance import EventLog, sha256_file, sha256_json, write_atomic
-from ..base.schema import PRECISIONS, Config, TrainConfig
+from ..base.schema import Config, TrainConfig
 from ..base.workers import Workers
 from ..spectra import under
 from .features import Features, read_set, read_shards
@@ -66,6 +67,7 @@ class Run:
 
     def __init__(self, config: Config, loss: Loss, folder: Path, device: torch.device | str, initial: Path | None):
         """Build or load the model; `initial` is a model file to start from (fine-tuning)."""
+        check(config.train, "train")
         self.config, self.loss, self.folder, self.device = config, loss, Path(folder), torch.device(device)
         self.log = EventLog(self.folder / "log.jsonl")
         torch.manual_seed(config.run.seed)
@@ -317,9 +319,7 @@ def _optimizer(model: nn.Module, settings: TrainConfig) -> torch.optim.AdamW:
 
 
 def _precision(device: torch.device, wanted: str) -> torch.dtype | None:
-    """The type of autocast; None: none. Raises TrainError for an unknown `train.precision`."""
-    if wanted not in PRECISIONS:
-        raise TrainError(f"train.precision={wanted}: give {' or '.join(PRECISIONS)}")
+    """The type of autocast; None: none."""
     if device.type != "cuda" or wanted == "float32":
         return None
     return half_type(device)

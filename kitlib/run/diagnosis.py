@@ -51,7 +51,7 @@ def gathered(stage: Stage, root: Path, heavy: bool = False) -> tuple[ReportData,
     posterior, curves = read_posterior(out / "posterior.safetensors")
     if not np.array_equal(posterior.planet_id, prediction.planet_id):
         raise DiagnosisError(
-            f"{out}: posterior.safetensors and submission.csv hold different planets. Run `python -m kitlib predict`"
+            f"{out}: posterior.safetensors and submission.csv hold different planets. Run `spectramind predict`"
         )
     shown = set(shown_planets(posterior, config.report.planets, {curve.planet_id for curve in curves}))
     truth, naive = _truth(config, root, prediction), _naive(root)

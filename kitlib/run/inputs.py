@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from .. import rules
+from ..base.keytable import check
 from ..base.paths import mounted_folders
 from ..base.products import Catalogue, Posterior, Prediction, Spectra
 from ..base.provenance import EventLog
-from ..base.schema import PRECISIONS, Config, ModelConfig, PriorConfig
+from ..base.schema import Config, ModelConfig, PriorConfig
 from ..detector import read_catalogue, read_spectra_csv
 from ..fusion import Fusion, features_of, load_model, matched, predict
 from ..sigma import Calibrator
@@ -31,22 +32,11 @@ class InputError(ValueError):
 
 
 def check_choices(config: Config) -> None:
-    """Refuse words that mean nothing, rules that cannot be read and named files that are not there.
+    """Refuse what the schema does not allow, rules that cannot be read and named files that are not there.
 
-    A stage asks before it touches any file. Raises InputError, or RuleError with the rule's name.
+    A stage asks before it touches any file. Raises ConfigError, InputError, or RuleError with the rule's name.
     """
-    words = {
-        "prior.source": (config.prior.source, ("auto", "train", "shipped")),
-        "data.split": (config.data.split, ("train", "test")),
-        "model.kind": (config.model.kind, ("v50", "physics")),
-        "train.precision": (config.train.precision, PRECISIONS),
-    }
-    for key, (given, known) in words.items():
-        if given not in known:
-            raise InputError(f"{key}={given}: give {', '.join(known[:-1])} or {known[-1]}")
-    for key, folds in {"sigma.folds": config.sigma.folds, "train.folds": config.train.folds}.items():
-        if folds < 2:
-            raise InputError(f"{key}={folds}: give 2 or more")
+    check(config)  # `compose` has; a configuration may also be made by hand
     initial = config.train.initial
     files = {"sigma.calibrator": config.sigma.calibrator, "train.initial": "" if initial == "shipped" else initial}
     for key, named in files.items():

@@ -1,6 +1,6 @@
 """Sweeps: one stage for every combination of values, by hydra's own sweeper and launcher, and a table of results.
 
-    python -m kitlib train --multirun +search=encoder_depth,bins data.root=DIR run.out=OUT
+    spectramind train --multirun +search=encoder_depth,bins data.root=DIR run.out=OUT
 
 Values come from configs/search/*.yaml or from the command line (`train.folds=2,5`). Each combination is a run of its
 own in OUT/0, OUT/1, ..., in parallel processes; OUT/results.{md,csv} hold overrides, score and wall time of each. The

@@ -1,4 +1,4 @@
-"""Does a run still hold what its manifests say? `python -m kitlib verify RUN` computes every checksum again.
+"""Does a run still hold what its manifests say? `spectramind verify RUN` computes every checksum again.
 
 Paths inside of the run are relative to it in the manifests: a run that was moved is verified where it lies now.
 """
@@ -105,7 +105,7 @@ def check_stage(run: Path, stage: str, outputs: Iterable[Path] = (), inputs: Ite
     Raises:
         VerifyError: it has not ended, or one of the files is another one or gone.
     """
-    again = f"Run `python -m kitlib {stage}` again: finished planets are kept."
+    again = f"Run `spectramind {stage}` again: finished planets are kept."
     path = run / "manifests" / f"{stage}.json"
     manifest = _manifest(path) if path.is_file() else None
     if manifest is None:

@@ -49,7 +49,7 @@ def read_posterior(path: Path) -> tuple[Posterior, list[LightCurveFit]]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file. Run `python -m kitlib predict run.out={path.parent}` first.")
+        raise FileNotFoundError(f"{path}: no such file. Run `spectramind predict run.out={path.parent}` first.")
     try:
         arrays = load(path.read_bytes())
         index = arrays["curve.index"]

@@ -18,6 +18,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from ..base.instruments import N_BINS
+from ..base.keytable import check
 from ..base.products import Array, Catalogue
 from ..base.schema import PriorConfig
 from .combination import Component, moments
@@ -151,14 +152,12 @@ def ln_scale_height_depth(catalogue: Catalogue, level: Array) -> Array:
 def learn_prior(depth: Array, catalogue: Catalogue, config: PriorConfig) -> SpectralPrior:
     """Learn from training spectra (N, 283) and their catalogue rows.
 
-    Raises PriorError for fewer than 10 spectra, and for numbers of shapes or kinds that give no prior.
+    Raises PriorError for fewer than 10 spectra, ConfigError for numbers of shapes or kinds that give no prior.
     """
     depth = np.asarray(depth, np.float64)
     if len(depth) < 10 or not np.isfinite(depth).all():
         raise PriorError(f"cannot learn a spectral prior from {len(depth)} spectra: need 10 finite ones at least")
-    for name in ("components", "kinds", "factors"):
-        if not 1 <= getattr(config, name) < N_BINS - 1:
-            raise PriorError(f"prior.{name}={getattr(config, name)}: it must be from 1 to {N_BINS - 2}")
+    check(config, "prior")
     level = depth[:, 1:].mean(1)
     shape = depth - level[:, None]
     amplitude = np.maximum(np.sqrt((shape[:, 1:] ** 2).mean(1)), 1e-7)

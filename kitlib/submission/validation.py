@@ -75,7 +75,7 @@ class ValidationReport:
             more = f"\n  and {len(self.errors) - 10} more" if len(self.errors) > 10 else ""
             raise SubmissionError(
                 f"{self.path} is not a valid submission:\n{shown}{more}\n"
-                "Write it with kitlib.submission.writer.write_submission, or run `python -m kitlib predict` again."
+                "Write it with kitlib.submission.writer.write_submission, or run `spectramind predict` again."
             )
         return self
 
@@ -132,7 +132,7 @@ def _report(path: Path, table: _Table, expected: NDArray[np.int64] | None) -> Va
 def _read(path: Path) -> _Table:
     if not path.is_file():
         table = _Table()
-        table.error("no such file: run `python -m kitlib predict` first")
+        table.error("no such file: run `spectramind predict` first")
         return table
     return _parse(path.read_bytes())
 

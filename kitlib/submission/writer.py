@@ -120,7 +120,7 @@ def package(out: Path, config_snapshot: Path, expected_planet_ids: NDArray[np.in
     source, snapshot, bundle = Path(out) / "submission.csv", Path(config_snapshot), Path(out) / "bundle"
     report = validate_submission(source, expected_planet_ids).raise_for_errors()
     if not snapshot.is_file():
-        raise FileNotFoundError(f"{snapshot}: no such file. Run `python -m kitlib predict`, which writes its snapshot.")
+        raise FileNotFoundError(f"{snapshot}: no such file. Run `spectramind predict`, which writes its snapshot.")
     data = source.read_bytes()
     files = [
         write_atomic(bundle / "submission.csv", data),

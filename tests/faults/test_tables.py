@@ -113,7 +113,7 @@ CASES = [
     Case("gain of 0", lines(ADC, lambda t: [t[0], ",".join("0" for _ in t[1].split(","))]), (ADC, "gain", "positive")),
     Case("gain in words", lines(ADC, lambda t: [t[0], ",".join("a" for _ in t[1].split(","))]), (ADC, "row 1", "'a'")),
     Case("converter not UTF-8", encoded(ADC, lambda d: b"\xff" + d), (ADC, "Download")),
-    Case("own prior damaged", product("prior.safetensors", b"\x08"), ("prior.safetensors", "kitlib train")),
+    Case("own prior damaged", product("prior.safetensors", b"\x08"), ("prior.safetensors", "spectramind train")),
     Case("own calibrator damaged", product("calibrator_physics.json", b"{"), ("calibrator_physics.json",)),
     Case(
         "own model damaged",
@@ -124,7 +124,7 @@ CASES = [
     Case("unknown key", none, ("run.worker", "did you mean 'run.workers'"), False, ("run.worker=2",)),
     Case("unknown group", none, ("evn", "did you mean 'env'"), False, ("evn=ci",)),
     Case("a word for a number", none, ("run.workers",), False, ("run.workers=many",)),
-    Case("negative budget", none, ("budget.hours", "Give 0 or more"), False, ("budget.hours=-1",)),
+    Case("negative budget", none, ("budget.hours", "give a number, 0 or more"), False, ("budget.hours=-1",)),
     Case("no such calibrator", none, ("none.json", "no such file"), False, ("sigma.calibrator=none.json",)),
     Case("no such prior", none, ("prior.source=truth", "shipped"), False, ("prior.source=truth",)),
     Case("no such split", none, ("tset", "train or test"), False, ("data.split=tset",)),

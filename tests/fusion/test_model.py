@@ -211,7 +211,7 @@ def test_the_default_model_is_small():
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(changes, message):
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(ValueError, match=message):
         build(ModelConfig(**(SMALL | changes)), WL)
 
 

@@ -322,7 +322,7 @@ def test_every_epoch_sees_each_planet_once_in_another_order():
     ],
 )
 def test_trainings_that_cannot_start_say_why(tmp_path, call, message):
-    with pytest.raises(TrainError, match=message):
+    with pytest.raises(ValueError, match=message):
         call(tmp_path)
 
 

@@ -309,11 +309,11 @@ def test_a_step_changes_what_it_names_and_nothing_else():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("budget.steps=[{name: a, cost: 1.5}]", "a has cost 1.5; it must lie between 0 and 1"),
+        ("budget.steps=[{name: a, cost: 1.5}]", r"budget.steps\[0\].cost=1.5: give a number, above 0, below 1"),
         ("budget.steps=[{name: a, cost: .5}, {name: b, cost: .6}]", "between 0 and 0.5, the cost of a"),
         ("budget.steps=[{name: full, cost: .5}]", "'full' is no new name"),
         ("budget.steps=[{name: a, cost: .5, sample: 3}]", "sample"),
-        ("budget.hours=-1", "budget.hours=-1 is negative"),
+        ("budget.hours=-1", "budget.hours=-1: give a number, 0 or more"),
     ],
 )
 def test_steps_and_limits_that_mean_nothing_are_refused(override, message):

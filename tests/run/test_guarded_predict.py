@@ -114,7 +114,7 @@ def test_when_the_time_is_up_the_rest_keeps_the_populations_answer(campaign, ids
 
 @pytest.mark.long
 def test_predict_killed_at_random_moments_leaves_a_valid_file_and_goes_on(campaign, ids, undisturbed, tmp_path):
-    """Kills of `python -m kitlib predict` and, each time, the same command again; the end is the undisturbed one's."""
+    """Kills of `spectramind predict` and, each time, the same command again; the end is the undisturbed one's."""
     fate, submission, seen = random.Random(4), tmp_path / "submission.csv", []
     clean, command = read_submission(undisturbed / "submission.csv"), [sys.executable, "-m", "kitlib", "predict"]
     environment = {**os.environ, "PYTHONPATH": str(Path(pipeline.__file__).parents[1])}

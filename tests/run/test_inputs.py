@@ -52,7 +52,7 @@ def test_a_choice_that_is_none_is_refused_with_its_remedy(tmp_path, mounts):
         ("data.split=both", "give train or test"),
         ("model.kind=v5O", "model.kind=v5O: give v50 or physics"),
         ("train.precision=float16", "give float32 or half"),
-        ("sigma.folds=1", "sigma.folds=1: give 2 or more"),
+        ("sigma.folds=1", "sigma.folds=1: give a whole number, 2 to 100"),
         ("train.initial=/nowhere/model.safetensors", "train.initial=/nowhere/model.safetensors: no such file"),
         ("sigma.calibrator=/nowhere/c.json", "sigma.calibrator=/nowhere/c.json: no such file"),
         ("loss.rules.mine=mu <== 0.1", "mine"),

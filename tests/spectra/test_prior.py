@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kitlib.base.config import ConfigError
 from kitlib.base.instruments import N_BINS
 from kitlib.base.products import Catalogue
 from kitlib.base.schema import PriorConfig
@@ -132,7 +133,7 @@ def test_file_round_trip_and_refusals(tmp_path):
     with pytest.raises(PriorError, match="9 spectra"):
         learn_prior(depth[:9], catalogue.take(slice(0, 9)), PriorConfig())
     for name in ("components", "kinds", "factors"):
-        with pytest.raises(PriorError, match=rf"prior\.{name}=0: it must be from 1"):
+        with pytest.raises(ConfigError, match=rf"prior\.{name}=0: give a whole number, 1 to 281"):
             learn_prior(depth, catalogue, PriorConfig(**{name: 0}))
 
 
