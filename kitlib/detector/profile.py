@@ -121,7 +121,7 @@ def _bridged(profile: Array, read: NDArray[np.bool_], distance: Array) -> Array:
     before = known[np.searchsorted(known, missing) - 1]
     span = np.log(distance)
     share = ((span[missing] - span[before]) / (span[after] - span[before]))[:, None]
-    bridged = profile.copy()
+    bridged: Array = profile.copy()
     low, high = (np.log(np.maximum(profile[rows], 1e-6)) for rows in (before, after))
     bridged[missing] = np.exp(low + share * (high - low))
     return bridged
@@ -148,12 +148,13 @@ def airs_profile(mean: Array, good: NDArray[np.bool_], instrument: Instrument) -
     image = np.where(good, mean - background, 0.0)
     flux = np.maximum(np.sum(image * core, axis=0), 0.0)
     use = good.astype(float)
-    profile = np.zeros_like(image)
+    read = np.atleast_1d(np.isfinite(mean).any(axis=1))
+    profile: Array = np.zeros_like(image)
     for _ in range(3):
         numerator = _windowed_sum(use * image * flux, _PROFILE_COLUMNS)
         denominator = _windowed_sum(use * flux**2, _PROFILE_COLUMNS)
         profile = np.where(denominator > 0, numerator / np.where(denominator > 0, denominator, 1.0), 0.0)
-        profile = _bridged(profile, np.isfinite(mean).any(axis=1), distance[:, 0])
+        profile = _bridged(profile, read, distance[:, 0])
         lit = _windowed_sum(flux, _PROFILE_COLUMNS) > 500.0 * (2 * _PROFILE_COLUMNS + 1)
         lit &= np.sum(profile, axis=0) > 0
         if not lit.any():
