@@ -126,7 +126,7 @@ def rows_of(data: Path, peer: Path | None, cores: Sequence[int], which: str) -> 
 def disagreement_ppm(data: Path, instrument: Instrument) -> float:
     """Largest difference between the kit's binned light curve and the recipe's float64 pixels summed alike, ppm.
 
-    The same pixels, weights, background and (FGS1) jitter correction; cosmic rays stay in, since the recipe keeps them.
+    The same pixels, weights, sky fit and (FGS1) jitter correction; cosmic rays stay in, since the recipe keeps them.
     """
     folder, name = planet_of(data), instrument.name
     axis, adc = read_axis_info(data).of(instrument), read_adc_info(data)[name]
@@ -140,17 +140,19 @@ def disagreement_ppm(data: Path, instrument: Instrument) -> float:
     frames = pl.read_parquet(folder / instrument.signal_file(0)).to_numpy()
     row, col = np.mgrid[: instrument.rows, : instrument.cols]
     single = instrument.n_bins == 1
-    flux, centroid = [], []
+    parts, centroid = [], []
     for block in np.array_split(frames.reshape(-1, 2, frames.shape[1]), 64):
         pairs = numpy_recipe.calibrated(block.reshape(-1, frames.shape[1]), recipe_maps, name)
         weighted = pairs * plan.weights.astype(np.float64)
-        flux.append(weighted.sum(axis=(1, 2))[:, None] if single else weighted.sum(axis=1)[:, slice(*instrument.crop)])
+        both = np.stack([weighted * ~plan.sky, weighted * plan.sky])
+        parts.append(both.sum(axis=(2, 3))[..., None] if single else both.sum(axis=2)[..., slice(*instrument.crop)])
         if single:
             core = good & (np.hypot(row - instrument.centre[0], col - instrument.centre[1]) < 4)
             light = pairs[:, core].sum(axis=1)
             offsets = ((row - instrument.centre[0])[core], (col - instrument.centre[1])[core])
             centroid.append(np.stack([(pairs[:, core] * offset).sum(axis=1) / light for offset in offsets]))
-    series = np.concatenate(flux) - plan.background_flux_e
+    star, sky = np.concatenate(parts, axis=1)
+    series = plan.light_curves(star.T, sky.T).T
     dropped = np.zeros(len(series), bool)
     if single:
         corrected, dropped, _ = decorrelate_jitter(series[:, 0], np.concatenate(centroid, axis=1))

@@ -2,8 +2,9 @@
 
 In: parquet files of one planet's visits (uint16 frames, calibration maps, axes, converter), as `frames` and `tables`
 read them. Out: `PlanetLightCurves`, electrons per CDS pair with a variance for every sample, one product file a planet.
-Read in this order: frames, tables, calibrate (pixels to electrons), profile (where the star's light lies, what sky and
-jitter do), cleaning (outliers in time), extraction (weighted sums), lightcurves (a planet, a whole split).
+Read in this order: frames, tables, calibrate (pixels to electrons), sky (what lies in front of the star, pair by pair),
+profile (where the star's light lies, what jitter does), cleaning (outliers in time), extraction (weighted sums),
+lightcurves (a planet, a whole split).
 """
 
 from .calibrate import SATURATED_ADU, adc_to_electrons, calibration_maps, image_statistics, kernel_parameters, linearise

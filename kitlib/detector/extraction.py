@@ -16,12 +16,11 @@ from ..base.schema import LightCurveConfig
 from .calibrate import accumulate_pixels, image_statistics, kernel_parameters
 from .cleaning import decorrelate_jitter, excess_variance, outlying_samples
 from .frames import Axis, Signal
-from .profile import CORE_ROWS, Extraction, good_pixels, plan_extraction
+from .profile import Extraction, good_pixels, plan_extraction
+from .sky import sky_pixels, star_pixels
 from .tables import Adc
 
 BLOCKS = {FGS1.name: 128, AIRS.name: 32}  # blocks of sixteen adjacent pairs in the mean image
-_FGS1_RADIUS_PX = 9.5  # 97.5 % of the light; with the pixels beyond, the noise would fall by .15 %
-_UNLIT_ROWS = 8  # AIRS, at each edge of the detector: with all their pixels, the noise would fall by .1 %
 _CORE_PX = 4.0  # pixels that give the centroid
 _WORK_UNITS = 4  # parts of a frame with sums of their own: fixed, so that results do not depend on the threads
 _MIN_SIGNAL_TO_NOISE = 5.0  # of all light in one pair; real ones are 437 (FGS1) and 3,858 (AIRS) [M]
@@ -31,22 +30,8 @@ Binned = tuple[Array, Array, NDArray[np.int32], Array]  # time (T,), flux (W, T)
 
 
 def needed_pixels(instrument: Instrument) -> NDArray[np.int64]:
-    """Flat indices, ascending, of the pixels to decode: 54 % of AIRS, 37 % of FGS1.
-
-    AIRS: the sixteen lit rows of the submission's columns; for background and wings, of every fourth column on the
-    whole detector the eight outer rows on each side and ten core rows. FGS1: around the star, and every sixth pixel of
-    the corners for the background.
-    """
-    row, col = np.mgrid[: instrument.rows, : instrument.cols]
-    if instrument.centre[1] is None:
-        outer = (row < _UNLIT_ROWS) | (row >= instrument.rows - _UNLIT_ROWS)
-        submitted = (col >= instrument.crop[0]) & (col < instrument.crop[1])
-        core = (row >= CORE_ROWS.start) & (row < CORE_ROWS.stop)
-        wanted = (submitted & ~outer) | ((col % 4 == 0) & (outer | core))
-    else:
-        radius = np.hypot(row - instrument.centre[0], col - instrument.centre[1])
-        wanted = (radius < _FGS1_RADIUS_PX) | ((radius > 12) & ((row + col) % 6 == 0))
-    return np.flatnonzero(wanted)
+    """Flat indices, ascending, of the pixels to decode: 54 % of AIRS, 39 % of FGS1. See `sky`."""
+    return np.flatnonzero(star_pixels(instrument) | sky_pixels(instrument))
 
 
 def extract(signal: Signal, maps: CalibrationMaps, axis: Axis, adc: Adc, config: LightCurveConfig) -> LightCurve:
@@ -62,8 +47,8 @@ def extract(signal: Signal, maps: CalibrationMaps, axis: Axis, adc: Adc, config:
     ratio = float(plan.flux_e.sum() / np.sqrt(plan.variance_e2.sum()))
     if not ratio > _MIN_SIGNAL_TO_NOISE:
         raise ValueError(f"the frames hold no light of a star (signal to noise {ratio:.1f} in a pair)")
-    flux, sums, hits = _stream(signal, parameters, plan.weights, noise, good, config)
-    flux -= plan.background_flux_e[:, None]
+    star, sky, sums, hits = _stream(signal, parameters, plan, noise, good, config)
+    flux = plan.light_curves(star, sky)
     centroid = sums[:2] / np.maximum(sums[2], 1.0)
     dropped = np.zeros(signal.n_pairs, bool)
     if instrument.n_bins == 1:
@@ -79,12 +64,12 @@ def extract(signal: Signal, maps: CalibrationMaps, axis: Axis, adc: Adc, config:
 def _stream(
     signal: Signal,
     parameters: NDArray[np.float32],
-    weights: NDArray[np.float32],
+    plan: Extraction,
     noise: Array,
     good: NDArray[np.bool_],
     config: LightCurveConfig,
-) -> tuple[Array, Array, int]:
-    """One pass over all pixels with weight: flux (W, n) and moment sums (3, n) in float64, cosmic rays replaced.
+) -> tuple[Array, Array, Array, int]:
+    """One pass over all pixels with weight: star and sky (W, n), moment sums (3, n) in float64; cosmic rays replaced.
 
     A pair in which more than 1 % of the pixels (and at least 5) spike was not hit by cosmic rays: the telescope moved.
     Its pixels are put back as they were.
@@ -92,15 +77,15 @@ def _stream(
     instrument = signal.instrument
     single = instrument.n_bins == 1
     first_col, n = instrument.crop[0], signal.n_pairs
-    weight, moments = weights.ravel()[signal.pixels], _moment_weights(instrument, good)[signal.pixels]
+    weight, moments = plan.weights.ravel()[signal.pixels], _moment_weights(instrument, good)[signal.pixels]
     threshold = (config.cosmic_ray_sigma * noise.ravel()[signal.pixels]).astype(np.float32)
     parameters = parameters[signal.pixels]
-    column = signal.pixels % instrument.cols
+    column, far = signal.pixels % instrument.cols, plan.sky.ravel()[signal.pixels]
     addresses = signal.addresses
     used = np.flatnonzero((weight != 0) | (moments[:, 2] > 0))
-    used = used[np.argsort(column[used], kind="stable")]  # pixels of one light curve together
-    rows = 1 if single else instrument.n_bins
-    flux = np.zeros((_WORK_UNITS if single else rows, n))  # float64: 400 pixels of FGS1 would round to 1.4 ppm a pair
+    used = used[np.lexsort((far[used], column[used]))]  # pixels of one light curve together
+    rows = _WORK_UNITS if single else instrument.n_bins
+    flux = np.zeros((2 * rows, n))  # star, sky. float64: 400 pixels of FGS1 would round to 1.4 ppm a pair
     sums = np.zeros((_WORK_UNITS, 3, n), np.float32)
     bounds = np.linspace(0, len(used), _WORK_UNITS + 1).astype(int)
     if not single:  # a column belongs to one work unit
@@ -108,7 +93,7 @@ def _stream(
 
     def work(unit: int) -> tuple[NDArray[Any], ...]:
         own = used[bounds[unit] : bounds[unit + 1]]
-        series = np.full(len(own), unit) if single else column[own] - first_col
+        series = rows * far[own] + (unit if single else column[own] - first_col)
         events = tuple(np.empty(_EVENTS * len(own), kind) for kind in (np.int32, np.int32, np.float32))
         count = accumulate_pixels(
             addresses, own, series, parameters, threshold, weight, moments, flux, sums[unit], *events
@@ -119,7 +104,8 @@ def _stream(
         parts = list(pool.map(work, range(_WORK_UNITS)))
     series, pairs, excess = (np.concatenate(part) for part in zip(*parts, strict=True))
     hits = _restore_excursions(flux, series, pairs, excess, max(5, len(used) // 100))
-    return (flux.sum(axis=0, keepdims=True) if single else flux), sums.sum(axis=0, dtype=np.float64), hits
+    star, sky = flux.reshape(2, rows, n).sum(axis=1, keepdims=True) if single else flux.reshape(2, rows, n)
+    return star, sky, sums.sum(axis=0, dtype=np.float64), hits
 
 
 def _moment_weights(instrument: Instrument, good: NDArray[np.bool_]) -> NDArray[np.float32]:

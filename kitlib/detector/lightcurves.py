@@ -30,7 +30,7 @@ from .tables import Adc, FrameError, read_adc_info, read_catalogue
 
 STAGE = "calibrate"
 SATURATED_NOTE = 0.01  # of the star's pixels: from here on the event log hears of it
-_FORMAT = "kitlib-lightcurves-1"
+_FORMAT = "kitlib-lightcurves-2"
 _FIELDS = ("time_h", "flux_e", "variance_e2", "pairs", "centroid_px")
 _SAMPLE_BLOCKS, _SAMPLE_BYTES = 64, 4096
 

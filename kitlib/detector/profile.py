@@ -1,9 +1,10 @@
 """Spatial profile, background and pixel weights of a visit, from its mean image: pure functions on (rows, cols).
 
-The weights are Horne's (1986, PASP 98, 609) with one addition: the covariance of the pixels is photon + read noise
-**plus** pointing jitter, which moves flux between neighbours in a known pattern: gradient and curvature of the profile.
-Such weights are nearly 1 where photons dominate, taper where read noise does, and rearrange themselves around a missing
-pixel so that jitter still cancels.
+The weights are Horne's (1986, PASP 98, 609) with two additions. The covariance of the pixels is photon + read noise
+**plus** pointing jitter, which moves flux between neighbours in a known pattern: gradient and curvature of the profile;
+and the sky, which `sky` takes away, is known with an error that all pixels of a light curve share. Such weights are
+nearly 1 where photons dominate, taper where read noise does, and rearrange themselves around a missing pixel so that
+jitter still cancels.
 """
 
 from dataclasses import dataclass
@@ -16,13 +17,13 @@ from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 from ..base.instruments import AIRS, FGS1, Instrument
 from ..base.products import Array, CalibrationMaps
 from .cleaning import robust_sigma
+from .sky import LIT_ROWS, SkyFit, fit_sky, sky_pixels, star_pixels
 
 # Far wings of a diffraction-limited image fall as r^-3, and as distance^-2 once summed along the dispersion. On real
 # frames the slopes are 3.4 (FGS1, 5.5 to 20 px) and 1.96 (AIRS, 7.6 to 15.6 px).
 _WING_POWER = {FGS1.name: 3.0, AIRS.name: 2.0}
 _WING_START_PX = {FGS1.name: 12.0, AIRS.name: 8.5}
 _WING_COLUMNS = 10  # AIRS: sigma of the spread of the wings along the dispersion, pixels
-CORE_ROWS = slice(11, 21)  # AIRS: rows whose light feeds the wings
 _PROFILE_COLUMNS = 7  # AIRS: half width of the window of columns that share one profile
 # Strength of the jitter terms: rms shift, and rms change of the squared width. Real shifts: .10 and .013 px [M]. FGS1's
 # terms are weaker because its light curve is decorrelated afterwards, and an undersampled image has rough gradients.
@@ -33,13 +34,19 @@ _NEGLIGIBLE = 0.01  # weights below this part of the largest one are dropped
 
 @dataclass(frozen=True)
 class Extraction:
-    """What turns calibrated pixels into a light curve: flux = sum(weights * pixels) - background_flux_e."""
+    """What turns calibrated pixels into light curves without sky: see `light_curves`."""
 
     weights: Array  # (rows, cols) float32; AIRS sums along rows, FGS1 over all pixels
-    background_e: Array  # (W,) electrons per pixel and pair
-    background_flux_e: Array  # (W,) electrons per pair, the background inside the weighted sum
+    sky: NDArray[np.bool_]  # (rows, cols): these pixels add to the mean far light, all others to the star's
+    sky_fit: SkyFit
+    aperture_px: Array  # (W,) sum of the weights of the star's pixels: pixels of sky in a light curve
+    background_e: Array  # (W,) electrons per pixel and pair: sky as the mean image has it, for the noise alone
     flux_e: Array  # (W,) electrons per pair, of the mean image
-    variance_e2: Array  # (W,) electrons^2 of one pair: photons and read noise
+    variance_e2: Array  # (W,) electrons^2 of one pair: photons, read noise and error of the sky
+
+    def light_curves(self, star_e: Array, sky_e: Array) -> Array:
+        """(W, n) from weighted sums over the star's pixels and over the sky pixels, each (W, n), electrons per pair."""
+        return star_e - self.aperture_px[:, None] * self.sky_fit.beneath(sky_e)
 
 
 def good_pixels(maps: CalibrationMaps, mean: Array, noise: Array, saturated: Array) -> NDArray[np.bool_]:
@@ -105,31 +112,49 @@ def _airs_background(image: Array, outer: NDArray[np.bool_], level: Array, dista
     return solution[0] + solution[1] * spread / scale
 
 
+def _bridged(profile: Array, read: NDArray[np.bool_], distance: Array) -> Array:
+    """Profile (rows, cols) with the rows that were not `read` (rows,) between two that were; `distance` (rows,)."""
+    known = np.flatnonzero(read)
+    missing = np.flatnonzero(~read)
+    missing = missing[(missing > known[0]) & (missing < known[-1])]
+    after = known[np.searchsorted(known, missing)]
+    before = known[np.searchsorted(known, missing) - 1]
+    span = np.log(distance)
+    share = ((span[missing] - span[before]) / (span[after] - span[before]))[:, None]
+    bridged: Array = profile.copy()
+    low, high = (np.log(np.maximum(profile[rows], 1e-6)) for rows in (before, after))
+    bridged[missing] = np.exp(low + share * (high - low))
+    return bridged
+
+
 def airs_profile(mean: Array, good: NDArray[np.bool_], instrument: Instrument) -> tuple[Array, Array, Array]:
     """Profile (rows, cols) summing to 1 along rows, flux (cols,) and background (cols,) of a mean image (rows, cols).
 
     The background, a constant plus a share of the light around each column, is what lies beneath a wing ~ distance^-2
     in the outer rows: these hold 20-90 e- of the star.
-    Columns that hold no light take the profile of the nearest column that does.
+    Columns that hold no light take the profile of the nearest column that does; rows that nobody has read lie on a
+    power of the distance between those that were.
     """
     image = np.where(good, mean, 0.0).astype(np.float64)
     distance = np.abs(np.arange(instrument.rows) - instrument.centre[0])[:, None]
     outer = good & (distance > _WING_START_PX[instrument.name])
     core = distance <= 8
-    level = np.sum(image[CORE_ROWS], axis=0)
+    level = np.sum(image[LIT_ROWS], axis=0)
     column = np.arange(instrument.cols)
-    known = np.flatnonzero(good[CORE_ROWS].any(axis=0))
+    known = np.flatnonzero(good[LIT_ROWS].any(axis=0))
     if len(known) == 0:
         raise ValueError("no column of the image holds light")
     background = _airs_background(image, outer, np.interp(column, known, level[known]), distance)
     image = np.where(good, mean - background, 0.0)
     flux = np.maximum(np.sum(image * core, axis=0), 0.0)
     use = good.astype(float)
-    profile = np.zeros_like(image)
+    read = np.atleast_1d(np.isfinite(mean).any(axis=1))
+    profile: Array = np.zeros_like(image)
     for _ in range(3):
         numerator = _windowed_sum(use * image * flux, _PROFILE_COLUMNS)
         denominator = _windowed_sum(use * flux**2, _PROFILE_COLUMNS)
         profile = np.where(denominator > 0, numerator / np.where(denominator > 0, denominator, 1.0), 0.0)
+        profile = _bridged(profile, read, distance[:, 0])
         lit = _windowed_sum(flux, _PROFILE_COLUMNS) > 500.0 * (2 * _PROFILE_COLUMNS + 1)
         lit &= np.sum(profile, axis=0) > 0
         if not lit.any():
@@ -183,16 +208,20 @@ def _jitter_modes(profile: Array, instrument: Instrument) -> Array:
     return np.stack(modes)
 
 
-def _constrained_weights(flux: Array, profile: Array, variance: Array, good: NDArray[np.bool_], modes: Array) -> Array:
+def _constrained_weights(
+    flux: Array, profile: Array, variance: Array, good: NDArray[np.bool_], modes: Array, sky_e2: Array
+) -> Array:
     """Minimum-variance weights (W, n) of unit response to `profile` (W, n), for W light curves of flux (W,).
 
     A light curve without a good pixel that holds light gets none, and later no say in the fit.
-    Covariance: diag(variance) + flux^2 modes^T modes, by the Woodbury identity; modes (W, k, n).
+    Covariance: diag(variance) + flux^2 modes^T modes + sky_e2 for each two pixels, by the Woodbury identity; modes
+    (W, k, n), sky_e2 (W,) the variance of the sky that will be subtracted from each pixel.
     """
     inverse = np.where(good, 1.0 / variance, 0.0)
-    scaled = flux[:, None, None] * modes
+    sky = np.broadcast_to(np.sqrt(sky_e2)[:, None, None], (len(flux), 1, profile.shape[1]))
+    scaled = np.concatenate([flux[:, None, None] * modes, sky], axis=1)
     plain = inverse * profile
-    small = np.eye(modes.shape[1]) + (scaled * inverse[:, None]) @ scaled.mT
+    small = np.eye(scaled.shape[1]) + (scaled * inverse[:, None]) @ scaled.mT
     shares = np.linalg.solve(small, scaled @ plain[..., None])
     weights = plain - inverse * (scaled.mT @ shares)[..., 0]
     weights[np.abs(weights) < _NEGLIGIBLE * np.abs(weights).max(axis=1, keepdims=True)] = 0.0
@@ -210,30 +239,36 @@ def plan_extraction(maps: CalibrationMaps, mean: Array, good: NDArray[np.bool_])
     """
     instrument = maps.instrument
     spectral = instrument.centre[1] is None
-    profile, flux, background = (airs_profile if spectral else fgs1_profile)(mean, good, instrument)
+    profile, total, background = (airs_profile if spectral else fgs1_profile)(mean, good, instrument)
     modes = _jitter_modes(profile, instrument)
-    model = profile * flux + np.maximum(background, 0.0)
-    variance = pixel_variance(model, maps)
+    scatter = pixel_variance(profile * total + np.maximum(background, 0.0), maps)
     crop = slice(*instrument.crop) if spectral else slice(None)
 
     def by_series(image: NDArray[Any]) -> NDArray[Any]:
         """(..., rows, cols) to (W, ..., n): the pixels of each light curve."""
         return np.moveaxis(image[..., crop], -1, 0) if spectral else image.reshape(1, *image.shape[:-2], -1)
 
-    light, scatter, usable, moves = (by_series(image) for image in (profile, variance, good, modes))
-    found = _constrained_weights(np.maximum(flux[crop], 1.0), light, scatter, usable, moves)
-    weights = np.zeros((instrument.rows, instrument.cols))
-    weights[:, crop] = found.T if spectral else found.reshape(profile.shape)
-    axis = 0 if spectral else (0, 1)
-    image = np.where(good, mean, 0.0)
-    shape = (-1,) if spectral else (1,)
-    floor = background * np.sum(weights, axis=axis)
-    level = np.sum(weights * image, axis=axis) - floor
-    noise = np.sum(weights**2 * variance, axis=axis)
+    far = sky_pixels(instrument)
+    light, variance, moves = by_series(profile), by_series(scatter), by_series(modes)
+    flux = np.maximum(total[crop], 1.0)
+    fit, sky_weights = fit_sky(variance, by_series(good & far), flux)
+    star = by_series(good & star_pixels(instrument))
+    weights = _constrained_weights(flux, light, variance, star, moves, fit.variance_e2)
+    # the star's own far light goes with the sky: the rest is scaled to the whole
+    lost = weights.sum(axis=1) * fit.beneath(np.sum(sky_weights * light, axis=1) * flux) / flux
+    weights /= (1.0 - lost)[:, None]
+    aperture = weights.sum(axis=1)
+    image = by_series(np.where(good, mean, 0.0))
+    level = np.sum(weights * image, axis=1) - aperture * fit.beneath(np.sum(sky_weights * image, axis=1))
+    both = weights + sky_weights
+    placed = np.zeros((instrument.rows, instrument.cols), np.float32)
+    placed[:, crop] = both.T if spectral else both.reshape(placed.shape)
     return Extraction(
-        weights=weights.astype(np.float32),
-        background_e=np.reshape(background, shape)[crop],
-        background_flux_e=np.reshape(floor, shape)[crop],
-        flux_e=np.reshape(level, shape)[crop],
-        variance_e2=np.reshape(noise, shape)[crop],
+        weights=placed,
+        sky=far,
+        sky_fit=fit,
+        aperture_px=aperture,
+        background_e=np.broadcast_to(background, total.shape)[crop],
+        flux_e=level,
+        variance_e2=np.sum(weights**2 * variance, axis=1) + aperture**2 * fit.variance_e2,
     )
