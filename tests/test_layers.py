@@ -39,7 +39,8 @@ ROOMS = {
     "run": "stage inputs fits planets budget training pretraining diagnosis sweep verify",
     "report": "data diagnostics calibrationtable groups heavy injection injectiontable payload figures page",
     "simulate": "systems spectra visits optics detector exposure observatory lightcurves",
-    "base": "instruments products schema config configfiles paths provenance execution workers folds compiled version",
+    "base": "instruments products schema config configfiles paths provenance execution guarded cluster folds compiled "
+    "version",
 }
 TOP = {"kitlib", "kitlib.__main__", "kitlib.pipeline"}
 # what runs both, and knows nothing of either

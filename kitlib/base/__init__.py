@@ -2,5 +2,6 @@
 
 In and out: nothing flows here. Read in this order: instruments (constants of FGS1 and AIRS-CH0), products (what flows
 from stage to stage), schema (every key), config and configfiles (their composition), paths, provenance (manifests,
-events, atomic writes), execution and workers (work in processes), folds, compiled (inner loops), version.
+events, atomic writes), execution, guarded and cluster (work in processes,
+here or on other machines), folds, compiled (inner loops), version.
 """

@@ -13,10 +13,10 @@ class RunConfig:
 
     out: str = "artifacts/run"  # the one writable root of a run
     seed: int = 20251123
-    workers: int = 0  # processes for the planet-by-planet stages; 0: all cores
+    workers: int = 0  # processes for the planet-by-planet stages; 0: all cores (a cluster has its own number)
     progress: bool = True
-    backend: str = "loky"  # what runs `calibrate` over planets: loky (processes of this machine) | dask (a cluster)
-    scheduler: str = ""  # dask: address of its scheduler, tcp://HOST:PORT; all machines see the same folders
+    backend: str = "loky"  # what computes planet by planet: loky (processes of this machine) | dask (a cluster)
+    scheduler: str = ""  # dask: address of its running scheduler, tcp://HOST:PORT; all machines see the same folders
     trained: str = ""  # folder of the run whose `train` is used; "": this one, else the one that Kaggle mounts
 
 
@@ -26,7 +26,7 @@ class DataConfig:
 
     root: str = ""  # "": look for it (local folders, then every Kaggle mount form)
     split: str = "test"  # the planets that `calibrate` and `predict` work on: train | test
-    solution: str = ""  # true spectra of the test planets, for `diagnose` alone; "": not known
+    solution: str = ""  # true spectra of the test planets, for scores alone; "": not known
 
 
 @dataclass
