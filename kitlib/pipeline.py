@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from . import rules
+from .base.execution import at_once
 from .base.folds import fold_of
 from .base.paths import ensure_writable, find_data_root
 from .base.products import Catalogue, Posterior, Prediction, Spectra
@@ -183,7 +184,7 @@ def predict(config: Config) -> Path:
     """
     with running("predict", config) as stage:
         settings = settings_of(config)
-        guard = Guard(tuple(settings), limits_of(config.budget), stage.workers)
+        guard = Guard(tuple(settings), limits_of(config.budget), at_once(stage.workers))
         check_choices(config)
         root, split = find_data_root(config.data.root), config.data.split
         expected = expected_planets(root, split, stage.name, stage.events)
@@ -204,7 +205,7 @@ def predict(config: Config) -> Path:
         absent = f"not in {split}_star_info.csv"
         parts = {planet: work.without_data(planet, damaged.get(planet, absent)) for planet in strangers}
         planets = [planet for planet in expected.tolist() if planet not in parts]
-        with closing(computed(work, planets, guard, stage.workers, config.run.progress)) as results:
+        with closing(computed(work, planets, guard, config.run.progress)) as results:
             for batch in batches(results, config.budget.write_s):
                 fitted = {one.task: one.value or work.without_data(one.task, one.reason) for one in batch}
                 part, _ = join(list(fitted.values()))
@@ -277,6 +278,7 @@ def inject(config: Config) -> dict[str, Any]:
 SCORED: dict[str, tuple[Callable[[Config], Any], ...]] = {
     "pretrain": (pretrain,),
     "train": (train,),
+    "predict": (predict,),
     "diagnose": (predict, diagnose),
 }
 # `spectramind diagnose WORD`: what it runs instead of the whole
@@ -313,11 +315,9 @@ def _write_json(stage: Stage, name: str, content: dict[str, Any]) -> None:
 
 def _calibrated(stage: Stage, root: Path, split: str, catalogue: Catalogue) -> dict[int, Path]:
     """Product file of each planet of the catalogue that has usable frames; the others are in the event log."""
-    config = stage.config
-    folder = stage.products(split)
-    run = config.run
-    where = (stage.workers, stage.events, run.progress, run.backend, run.scheduler)
-    paths = calibrate_planets(root, split, folder, config.lightcurves, *where)
+    config, folder = stage.config, stage.products(split)
+    how = (config.lightcurves, stage.workers, stage.events, config.run.progress)
+    paths = calibrate_planets(root, split, folder, *how)
     wanted = set(catalogue.planet_id.tolist())
     return {int(path.stem): path for path in paths if int(path.stem) in wanted}
 

@@ -40,8 +40,8 @@ def answer(pids: str, task: int, setting: str) -> np.ndarray:
 def main(submission: Path, pids: Path) -> None:
     from budget_work import answer  # as a worker imports it
 
+    from kitlib.base.guarded import Workers
     from kitlib.base.products import Prediction
-    from kitlib.base.workers import Workers
     from kitlib.run.budget import Guard, Limits, Setting, batches, run
     from kitlib.submission.writer import write_submission
 

@@ -40,7 +40,7 @@ ROOMS = {
     "report": "data diagnostics calibrationtable groups heavy injection injectiontable payload figures page",
     "simulate": "systems spectra visits optics worlds detector exposure observatory residue lightcurves",
     "base": "instruments products schema values keytable helptext config configfiles paths provenance "
-    "execution workers folds compiled version",
+    "execution guarded cluster folds compiled version",
 }
 TOP = {"kitlib", "kitlib.__main__", "kitlib.pipeline"}
 # what runs both, and knows nothing of either

@@ -2,6 +2,6 @@
 
 In and out: nothing flows here. Read in this order: instruments (constants of FGS1 and AIRS-CH0), products (what flows
 from stage to stage), schema (every key), values and keytable (what a key may be, which stage reads it), helptext,
-config and configfiles (composition), paths, provenance (manifests, events, atomic writes), execution and workers (work
-in processes), folds, compiled (inner loops), version.
+config and configfiles (composition), paths, provenance (manifests, events, atomic writes), execution, guarded and
+cluster (work in processes, here or on other machines), folds, compiled (inner loops), version.
 """

@@ -36,11 +36,11 @@ class RunConfig:
 
     out: str = "artifacts/run"  # the one writable root of a run
     seed: Annotated[int, Range(0, 2**32 - 1)] = 20251123  # the only seed: the same one gives the same bytes
-    workers: Annotated[int, Range(0, 1_024)] = 0  # processes for the planet-by-planet stages; 0: all cores
+    workers: Annotated[int, Range(0, 1_024)] = 0  # processes for the planet-by-planet stages; 0: all cores (a cluster has its own number)
     progress: bool = True  # show progress bars
-    # what runs `calibrate` over planets: loky (processes of this machine) | dask (a cluster)
+    # what computes planet by planet: loky (processes of this machine) | dask (a cluster)
     backend: Annotated[str, OneOf("loky", "dask")] = "loky"
-    scheduler: str = ""  # dask: address of its scheduler, tcp://HOST:PORT; all machines see the same folders
+    scheduler: str = ""  # dask: address of its running scheduler, tcp://HOST:PORT; all machines see the same folders
     trained: str = ""  # folder of the run whose `train` is used; "": this one, else the one that Kaggle mounts
 
 
@@ -50,7 +50,7 @@ class DataConfig:
 
     root: str = ""  # "": look for it (local folders, then every Kaggle mount form)
     split: Annotated[str, OneOf("train", "test")] = "test"  # the planets that `calibrate` and `predict` work on
-    solution: str = ""  # true spectra of the test planets, for `diagnose` alone; "": not known
+    solution: str = ""  # true spectra of the test planets, for scores alone; "": not known
 
 
 def _range(low: float, high: float) -> Any:

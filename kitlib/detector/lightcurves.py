@@ -2,22 +2,19 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed, parallel_config
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
-from tqdm import tqdm
 
+from ..base.execution import in_processes
 from ..base.instruments import INSTRUMENTS, Instrument
 from ..base.products import LightCurve, PlanetLightCurves
 from ..base.provenance import EventLog, sha256_file, sha256_json, write_atomic
@@ -195,23 +192,16 @@ def calibrate_planets(
     workers: int,
     events: EventLog,
     progress: bool = True,
-    backend: str = "loky",
-    scheduler: str = "",
 ) -> list[Path]:
     """Light curves of every planet of a split, in `workers` processes; returns the product files, in catalogue order.
 
-    With `backend` dask the planets go to the cluster of the scheduler at that address, whose machines must see the same
-    folders; its size is the number of workers, and planets of a worker that dies go to another.
-
     Products whose inputs and configuration are unchanged are kept. A planet that fails is logged and left out. Raises
-    FrameError where the catalogue, `axis_info.parquet` or `adc_info.csv` cannot be used, ValueError for an unknown
-    backend, OSError where no scheduler answers.
+    FrameError where the catalogue, `axis_info.parquet` or `adc_info.csv` cannot be used.
     """
     planets = read_catalogue(Path(root) / f"{split}_star_info.csv").planet_id.tolist()
     make = product_maker(root, split, out_dir, config, events)
-    with _running(backend, scheduler, max(1, min(workers, len(planets)))):
-        results = Parallel(return_as="generator")(delayed(make)(planet) for planet in planets)
-        paths = list(tqdm(results, total=len(planets), desc=f"calibrate {split}", unit="planet", disable=not progress))
+    given = [(planet,) for planet in planets]
+    paths = in_processes(make, given, workers, f"calibrate {split}", progress=progress)
     return [path for path in paths if path is not None]
 
 
@@ -235,38 +225,6 @@ def product_maker(
         }
     )
     return partial(_calibrate_planet, root / split, Path(out_dir), axis, adc, config, shared, events)
-
-
-@contextmanager
-def _running(backend: str, scheduler: str, workers: int) -> Iterator[None]:
-    """Make joblib run its tasks in local processes, in this one, or on a dask cluster."""
-    if backend == "loky":
-        with _single_threaded(workers > 1), parallel_config("loky" if workers > 1 else "sequential", n_jobs=workers):
-            yield
-    elif backend == "dask":
-        if not scheduler:
-            raise ValueError("run.backend=dask needs run.scheduler=tcp://HOST:PORT, the address of a dask scheduler")
-        from distributed import Client  # not needed on a single machine
-
-        with Client(scheduler, set_as_default=False) as client, parallel_config("dask", client=client, n_jobs=-1):
-            yield
-    else:
-        raise ValueError(f"run.backend={backend}: give loky or dask")
-
-
-@contextmanager
-def _single_threaded(active: bool) -> Iterator[None]:
-    """While active, new processes decode parquet with one thread each: the processes fill the cores already."""
-    before = os.environ.get("POLARS_MAX_THREADS")
-    if active:
-        os.environ["POLARS_MAX_THREADS"] = "1"
-    try:
-        yield
-    finally:
-        if active:
-            os.environ.pop("POLARS_MAX_THREADS")
-            if before is not None:
-                os.environ["POLARS_MAX_THREADS"] = before
 
 
 def _calibrate_planet(

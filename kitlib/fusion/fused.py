@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..base.workers import end_with_parent
+from ..base.guarded import end_with_parent
 from .ssm import Mamba2
 
 # Relative L2 difference allowed between the fused block and ours in float32: output, gradients. The fused kernels

@@ -24,10 +24,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..base.folds import fold_of, split
+from ..base.guarded import Workers
 from ..base.keytable import check
 from ..base.provenance import EventLog, sha256_file, sha256_json, write_atomic
 from ..base.schema import Config, TrainConfig
-from ..base.workers import Workers
 from ..spectra import under
 from .features import Features, read_set, read_shards
 from .fused import devices, half_type

@@ -11,11 +11,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ..base.config import ConfigError
+from ..base.guarded import Pool
 from ..base.schema import BudgetConfig, Config, StepConfig
-from ..base.workers import Ended
 
 TICK_S = 1.0  # how often time and memory are looked at while planets compute
 CALM_S = 120.0  # without memory pressure for so long, one planet more may be in flight
@@ -90,18 +90,6 @@ class Result:
     reason: str = ""
     setting: str = ""
     seconds: float = 0.0
-
-
-class Pool(Protocol):
-    """What the guard needs of `workers.Workers`."""
-
-    size: int
-
-    def running(self) -> dict[int, float]: ...  # noqa: D102
-    def start(self, task: int, setting: str) -> None: ...  # noqa: D102
-    def wait(self, timeout_s: float) -> list[Ended]: ...  # noqa: D102
-    def kill(self, task: int) -> None: ...  # noqa: D102
-    def close(self) -> None: ...  # noqa: D102
 
 
 @dataclass
@@ -197,22 +185,27 @@ def _fields(path: Path) -> dict[str, str]:
 class _Throttle:
     """How many planets may be in flight: fewer where memory is short, one more again after a while without that."""
 
-    def __init__(self, size: int, floor_bytes: float, clock: Callable[[], float], say: Callable[..., None]):
-        self.size, self.allowed, self._floor = size, size, floor_bytes
+    def __init__(self, pool: Pool, floor_bytes: float, clock: Callable[[], float], say: Callable[..., None]):
+        self._pool, self._cap, self._floor = pool, float("inf"), floor_bytes
         self._clock, self._since, self._say = clock, clock(), say
+
+    @property
+    def allowed(self) -> int:
+        """Planets that may be in flight: what the pool has processes for (a cluster grows and shrinks), or less."""
+        return int(min(self._cap, self._pool.size))
 
     def tightened(self, free_bytes: float, running: int) -> bool:
         """Look at the free memory; True where one of the running planets has to go."""
         if free_bytes < self._floor:
             self._since = self._clock()
-            before, self.allowed = self.allowed, max(min(self.allowed, running) - 1, 1)
+            before, self._cap = self.allowed, max(min(self.allowed, running) - 1, 1)
             if self.allowed < before:
                 reason = f"{free_bytes / 1e9:.2f} GB of memory are free, less than budget.memory_gb"
                 self._say("memory", at_once=self.allowed, reason=reason)
             return running > self.allowed
-        if self.allowed < self.size and self._clock() - self._since >= CALM_S:
+        if self._cap < self._pool.size and self._clock() - self._since >= CALM_S:
             self._since = self._clock()
-            self.allowed += 1
+            self._cap += 1
         return False
 
 
@@ -220,21 +213,23 @@ def run(
     tasks: Iterable[int],
     pool: Pool,
     guard: Guard,
-    free_memory: Callable[[], float] = free_memory_bytes,
+    free_memory: Callable[[], float] | None = None,
     say: Callable[..., None] = lambda event, **fields: None,
 ) -> Generator[Result]:
     """One result for each task, as they end. The pool is closed at the end, also when the caller stops early.
 
     `say(event, **fields)` hears of what the guard does: `pace` once it is known, `step` when a cheaper setting is used
     for the first time, `memory` when fewer planets are computed at once, `retry` with a planet whose process died.
+    `free_memory`: bytes; by default of that machine of the pool that has least.
     """
     waiting, attempts = deque(tasks), Counter[int]()
     running: dict[int, str] = {}  # task -> setting
-    throttle = _Throttle(pool.size, guard.limits.memory_bytes, guard.clock, say)
+    free = free_memory or (lambda: min(pool.on_each_machine(free_memory_bytes), default=float("inf")))
+    throttle = _Throttle(pool, guard.limits.memory_bytes, guard.clock, say)
     told: set[str] = set()
     try:
         while (waiting or running) and guard.left_s() > 0:
-            if throttle.tightened(free_memory(), len(running)):
+            if throttle.tightened(free(), len(running)):
                 since = pool.running()
                 youngest = max(running, key=lambda task: since[task])
                 pool.kill(youngest)

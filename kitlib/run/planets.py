@@ -8,12 +8,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
+from ..base.execution import counted, guarded
 from ..base.products import Catalogue, LightCurveFit, PlanetLightCurves, Posterior
 from ..base.provenance import EventLog
 from ..base.schema import Config, PhysfitConfig
-from ..base.workers import Workers
 from ..detector import product_maker, read_lightcurves
 from ..spectra import join
 from ..transit import Priors
@@ -87,15 +86,15 @@ def light_curves(path: Path | None, planet_id: int, stage: str, events: EventLog
         return PlanetLightCurves(planet_id, ())
 
 
-def computed(work: PlanetWork, planets: list[int], guard: Guard, workers: int, progress: bool) -> Generator[Result]:
+def computed(work: PlanetWork, planets: list[int], guard: Guard, progress: bool) -> Generator[Result]:
     """What became of each planet, as they end; a value is what `PlanetWork` returns.
 
     Raises PlanetsError at the end where planets failed and not one was computed: then the fault is not the planets'.
     """
-    pool = Workers(work, min(workers, len(planets)), guard.clock)
+    pool = guarded(work, min(guard.workers, len(planets)), guard.clock)
     used, failure = Counter[str](), ""
     with closing(run(planets, pool, guard, say=partial(work.events.emit, STAGE))) as results:
-        for one in tqdm(results, total=len(planets), desc="planets", unit="planet", disable=not progress):
+        for one in counted(results, len(planets), "planets", "planet", progress):
             if one.value is not None:
                 used[one.setting] += 1
             elif one.reason != TIME_UP:

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from joblib import cpu_count
-
 from ..base.config import as_dict, write_snapshot
+from ..base.execution import on_cluster, running_on
 from ..base.paths import OutputError, ensure_writable
 from ..base.provenance import PART, EventLog, stage_manifest
 from ..base.schema import Config
@@ -34,8 +33,8 @@ class Stage:
 
     @property
     def workers(self) -> int:
-        """Processes to use: `run.workers`, or every core that this process may use."""
-        return self.config.run.workers or cpu_count()
+        """Processes to use: `run.workers`; 0: as many as there are, one a core or what the cluster has."""
+        return 0 if on_cluster() else self.config.run.workers
 
     def products(self, split: str) -> Path:
         """The folder of a split's light curves, one file a planet."""
@@ -50,7 +49,7 @@ def running(name: str, config: Config) -> Iterator[Stage]:
     that leads out of it.
     """
     out = ensure_writable(config.run.out)
-    with _alone(out, name):
+    with running_on(config.run.backend, config.run.scheduler), _alone(out, name):
         _refuse_links(out)
         _sweep(out)
         snapshot = write_snapshot(config, out, name)

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from ..base.config import ConfigError, store_schema, sweep_overrides, typed
-from ..base.paths import ensure_writable, find_configs
+from ..base.paths import ensure_writable, find_configs, find_data_root
 from ..base.provenance import EventLog, write_atomic
 from ..base.schema import Config
+from ..submission import score_files
 
 RESULT = "sweep.json"
 
@@ -30,9 +31,9 @@ class Result:
     """One combination."""
 
     overrides: list[str]  # all of its hydra overrides
-    score: float | None  # None: it failed, see `problem`
+    score: float | None  # None: it failed, see `problem`, or a `predict` whose truth is not known
     wall_s: float
-    problem: str = ""
+    problem: str = ""  # why it failed
 
 
 Parts = Sequence[Callable[[Config], Any]]
@@ -131,7 +132,7 @@ def _run(composed: Any, parts: Parts) -> None:
     path = out / RESULT
     if path.is_file():
         before = Result(**json.loads(path.read_text()))
-        if before.overrides == words and before.score is not None:
+        if before.overrides == words and not before.problem:
             return
     config = typed(composed)
     config.run.out, config.run.progress = str(out), False
@@ -147,12 +148,18 @@ def _run(composed: Any, parts: Parts) -> None:
     write_atomic(path, json.dumps(asdict(result), indent=1) + "\n")
 
 
-def score_of_run(stage: str, config: Config) -> float:
-    """What a sweep compares: of `diagnose` the official score, of a training the best validation score, mean of folds.
+def score_of_run(stage: str, config: Config) -> float | None:
+    """What a sweep compares: the official score, and of a training the best validation score, mean of folds.
 
-    Raises ValueError where the run has none: no truth, or too few planets to train on.
+    None for a `predict` without `data.solution`. Raises ValueError where there should be a score and is none: a truth
+    or train.csv that cannot be read, or too few planets to train on.
     """
     out = Path(config.run.out)
+    if stage == "predict":
+        if not config.data.solution:
+            return None
+        train = find_data_root(config.data.root) / "train.csv"
+        return float(score_files(Path(config.data.solution).expanduser(), out / "submission.csv", train).total)
     if stage == "diagnose":
         scores = json.loads((out / "scores.json").read_text())
         if config.model.kind not in scores:

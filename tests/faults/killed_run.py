@@ -16,8 +16,8 @@ import numpy as np
 
 from kitlib import pipeline
 from kitlib.base.config import compose
+from kitlib.base.guarded import Ended
 from kitlib.base.products import Catalogue
-from kitlib.base.workers import Ended
 from kitlib.detector.lightcurves import read_lightcurves
 from kitlib.run import planets
 from kitlib.run.fits import fit_planets
@@ -28,7 +28,7 @@ _EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.chmod", "os.truncat
 
 
 class AtOnce:
-    """What `kitlib.base.workers.Workers` offers, in this process: the kill hits the planet's work as well."""
+    """What `kitlib.base.guarded.Workers` offers, in this process: the kill hits the planet's work as well."""
 
     def __init__(self, work, size, clock):
         self.work, self.size, self.clock, self.started = work, 1, clock, deque()
@@ -42,6 +42,9 @@ class AtOnce:
     def wait(self, timeout_s):
         task, setting, _ = self.started.popleft()
         return [Ended(task, self.work(task, setting))]
+
+    def on_each_machine(self, ask):
+        return [ask()]
 
     def close(self):
         self.started.clear()
@@ -60,7 +63,7 @@ def run(root: str, out: str, kind: str, moment: float, report: int) -> None:
     sys.addaudithook(watch)
     if kind == "cpu":
         signal.setitimer(signal.ITIMER_PROF, moment)  # whose signal ends the process, without a word
-    planets.Workers = AtOnce
+    planets.guarded = AtOnce
     words = [f"data.root={root}", f"run.out={out}", "run.workers=1", "model=physics", "budget.write_s=0", *CHEAP]
     pipeline.predict(compose("predict", ["env=ci", "data=kaggle", *words]))
     os.write(report, f"{time.process_time()} {count}".encode())

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kitlib.base.config import ConfigError, compose
-from kitlib.base.workers import Ended, Workers
+from kitlib.base.guarded import Ended, Workers
 from kitlib.run.budget import (
     CALM_S,
     TICK_S,
@@ -77,6 +77,9 @@ class SimulatedPool:
     def kill(self, task):
         self.killed.append(task)
         del self._busy[task]
+
+    def on_each_machine(self, ask):
+        return [ask()]
 
     def close(self):
         self.closed = True
@@ -366,7 +369,7 @@ def test_workers_do_not_run_the_callers_script_again(tmp_path):
     """As a notebook or a script without `if __name__ == "__main__"` would be, where it asks for a prediction."""
     script = tmp_path / "script.py"
     script.write_text(
-        "import budget_work\nfrom kitlib.base.workers import Workers\nprint('once')\n"
+        "import budget_work\nfrom kitlib.base.guarded import Workers\nprint('once')\n"
         "pool = Workers(budget_work.square, 1)\npool.start(3, 'full')\n"
         "print(pool.wait(200)[0].value[0])\npool.close()\n"
     )
