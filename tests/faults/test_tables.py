@@ -16,7 +16,8 @@ import pytest
 from kitlib.__main__ import main
 from kitlib.base.instruments import submission_columns
 from kitlib.base.provenance import EventLog
-from kitlib.detector.tables import FrameError, read_spectra_csv, read_wavelengths
+from kitlib.detector.csvtable import FrameError
+from kitlib.detector.tables import read_spectra_csv, read_wavelengths
 from kitlib.submission.validation import validate_bytes, validate_submission
 from kitlib.submission.writer import read_planet_ids
 
@@ -113,7 +114,7 @@ CASES = [
     Case("gain of 0", lines(ADC, lambda t: [t[0], ",".join("0" for _ in t[1].split(","))]), (ADC, "gain", "positive")),
     Case("gain in words", lines(ADC, lambda t: [t[0], ",".join("a" for _ in t[1].split(","))]), (ADC, "row 1", "'a'")),
     Case("converter not UTF-8", encoded(ADC, lambda d: b"\xff" + d), (ADC, "Download")),
-    Case("own prior damaged", product("prior.safetensors", b"\x08"), ("prior.safetensors", "kitlib train")),
+    Case("own prior damaged", product("prior.safetensors", b"\x08"), ("prior.safetensors", "spectramind train")),
     Case("own calibrator damaged", product("calibrator_physics.json", b"{"), ("calibrator_physics.json",)),
     Case(
         "own model damaged",
