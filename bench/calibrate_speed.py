@@ -36,10 +36,11 @@ from speed_rows import planet_of  # noqa: E402
 
 from kitlib.base.instruments import INSTRUMENTS, Instrument  # noqa: E402
 from kitlib.base.schema import LightCurveConfig, SimulateConfig  # noqa: E402
+from kitlib.detector.axes import read_axis_info  # noqa: E402
 from kitlib.detector.calibrate import calibration_maps, image_statistics, kernel_parameters  # noqa: E402
 from kitlib.detector.cleaning import decorrelate_jitter  # noqa: E402
 from kitlib.detector.extraction import BLOCKS, extract, needed_pixels  # noqa: E402
-from kitlib.detector.frames import read_axis_info, read_calibration, read_signal  # noqa: E402
+from kitlib.detector.frames import read_calibration, read_signal  # noqa: E402
 from kitlib.detector.profile import good_pixels, plan_extraction  # noqa: E402
 from kitlib.detector.tables import read_adc_info  # noqa: E402
 from kitlib.simulate.observatory import simulate_campaign  # noqa: E402
@@ -129,7 +130,7 @@ def disagreement_ppm(data: Path, instrument: Instrument) -> float:
     The same pixels, weights, sky fit and (FGS1) jitter correction; cosmic rays stay in, since the recipe keeps them.
     """
     folder, name = planet_of(data), instrument.name
-    axis, adc = read_axis_info(data).of(instrument), read_adc_info(data)[name]
+    axis, adc = read_axis_info(data).of(instrument), read_adc_info(data).of(int(folder.name))[name]
     maps = calibration_maps(read_calibration(folder, instrument, 0), instrument, LightCurveConfig().hot_sigma)
     signal = read_signal(folder, instrument, 0, len(axis.time_h), needed_pixels(instrument))
     curve = extract(signal, maps, axis, adc, LightCurveConfig(cosmic_ray_sigma=np.inf))

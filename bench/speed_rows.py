@@ -56,11 +56,12 @@ def kit(root: Path, threads: int) -> Callable[[], object]:
     """Frames and calibration frames to light curves of both instruments, as the `calibrate` stage does."""
     from kitlib.base.provenance import EventLog
     from kitlib.base.schema import LightCurveConfig
-    from kitlib.detector.frames import read_axis_info
+    from kitlib.detector.axes import read_axis_info
     from kitlib.detector.lightcurves import planet_lightcurves
     from kitlib.detector.tables import read_adc_info
 
-    axis, adc, config = read_axis_info(root), read_adc_info(root), LightCurveConfig(threads=threads)
+    axis, config = read_axis_info(root), LightCurveConfig(threads=threads)
+    adc = read_adc_info(root).of(int(planet_of(root).name))
     events = EventLog(root.parent / "events.jsonl")
 
     def work() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from kitlib.base.paths import COMPETITION
 from kitlib.base.provenance import sha256_file, sha256_json, write_atomic
 
-from . import KernelError
+from . import KernelError, output
 from .bundle import read_manifest
 from .metadata import DATASET, of_kernel
 
@@ -187,11 +187,14 @@ class Kaggle:
         return result.message
 
     def fetch(self, kind: str, out: Path) -> list[str]:
-        """Download the kernel's output files and its log; returns their paths."""
-        files, _ = _called("kernel output", self.api.kernels_output, self.kernel(kind), str(out), force=True)
-        if not files:
+        """Download the kernel's output files and its log; returns their paths. See `output.bring`."""
+        owner, _, slug = self.kernel(kind).partition("/")
+        files, log = _called("kernel output", output.listed, self.api, owner, slug)
+        if not files and not log:
             raise KernelError(f"kernel {self.kernel(kind)} has no output: look at `python build_kernel.py status`")
-        return files
+        if kind == "infer" and output.SUBMISSION not in files:
+            self.say(f"there is no {output.SUBMISSION} among the output: the log says how far the run came")
+        return [str(path) for path in output.bring(files, log, f"{slug}.log", out, _called)]
 
     def _run(self, kind: str) -> tuple[str, str]:
         """Status of the kernel's latest run, and why it failed or ""."""

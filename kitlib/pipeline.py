@@ -26,7 +26,7 @@ from . import rules
 from .base.execution import at_once
 from .base.folds import fold_of
 from .base.paths import ensure_writable, find_data_root
-from .base.products import Catalogue, Posterior, Prediction, Spectra
+from .base.products import Catalogue, Posterior, Spectra
 from .base.provenance import write_atomic
 from .base.schema import Config
 from .detector.lightcurves import calibrate_planets
@@ -42,15 +42,19 @@ from .run.inputs import (
     check_choices,
     choose_priors,
     expected_planets,
+    id_tables,
     learnt,
     match,
     population,
+    report_rows,
+    require_planets,
     rows_of,
     tables,
     training_set,
+    usable_catalogue,
     with_limb_darkening,
 )
-from .run.planets import computed, fitted_planets, planet_work
+from .run.planets import computed, fitted_planets, improved, planet_work
 from .run.stage import Stage, running
 from .run.training import fine_tuned, measured_stars, starting_model
 from .run.verify import check_stage
@@ -60,8 +64,6 @@ from .sigma.metric import naive_statistics
 from .spectra.posterior import join, write_posterior
 from .submission.writer import package, write_submission
 from .transit.priors import shipped_priors
-
-MIN_TRAIN = 10  # planets: below, twelve calibration numbers would say nothing
 
 IN_SAMPLE = (
     "prior, model or calibrator have learnt from planets that are predicted here: unseen planets score less. "
@@ -89,7 +91,7 @@ def calibrate(config: Config) -> list[Path]:
     with running("calibrate", config) as stage:
         check_choices(config)
         root = find_data_root(config.data.root)
-        catalogue = catalogue_of(root, config.data.split)
+        catalogue = usable_catalogue(root, config.data.split, stage.name, stage.events)
         stage.record["inputs"] += tables(root, config.data.split)
         paths = list(_calibrated(stage, root, config.data.split, catalogue).values())
         if left_out := len(catalogue) - len(paths):
@@ -131,14 +133,16 @@ def train(config: Config) -> Path:
     with running("train", config) as stage:
         check_choices(config)
         root = find_data_root(config.data.root)
-        catalogue, truth = training_set(root)
-        if len(catalogue) < MIN_TRAIN:
-            raise PipelineError(f"{root}/train.csv has spectra of {len(catalogue)} planets; training needs {MIN_TRAIN}")
+        catalogue, truth = training_set(root, stage.name, stage.events)
+        require_planets(len(catalogue), "have a spectrum in train.csv and a row that can be used", root, stage.events)
+        folders = [(root / "train" / str(planet)).is_dir() for planet in catalogue.planet_id.tolist()]
+        require_planets(sum(folders), "have a folder of frames", root, stage.events)
         if len(catalogue) >= config.prior.min_train_planets:
             starting_model(config)  # whether it can be trained, before hours are spent
         stage.record["inputs"] += [*tables(root, "train"), root / "train.csv"]
         products = _calibrated(stage, root, "train", catalogue)
         usable = np.array([planet in products for planet in catalogue.planet_id])
+        require_planets(int(usable.sum()), "have usable frames", root, stage.events)
         measured = measured_stars(config, catalogue, truth, products, stage.workers, stage.events)
         fold = fold_of(len(catalogue), config.sigma.folds, config.run.seed)
         parts = []
@@ -148,8 +152,6 @@ def train(config: Config) -> Path:
                 priors = choose_priors(config.prior, truth.depth[others], catalogue.take(others))
                 priors = with_limb_darkening(priors, [measured[i] for i in others.tolist() if i in measured])
                 parts.append(fitted_planets(stage, catalogue.take(chosen), products, priors))
-        if not parts:
-            raise PipelineError(f"{root}/train: no planet with usable frames; see {stage.events.path} for the reasons")
         posterior, curves = join(parts)
         rows = rows_of(truth.planet_id, posterior.planet_id)
         fitted = Spectra(posterior.planet_id, truth.depth[rows])
@@ -192,9 +194,11 @@ def predict(config: Config) -> Path:
         # before anything else that may be damaged is read
         write_submission(submission, population(shipped_priors(), expected), expected)
         damaged: dict[int, str] = {}
-        catalogue, strangers = match(catalogue_of(root, split, damaged), expected)
+        doubtful: dict[int, str] = {}
+        catalogue, strangers = match(catalogue_of(root, split, damaged, doubtful), expected)
+        report_rows({}, doubtful, stage.name, stage.events)
         known = learnt(config, root, stage.out, stage.name, stage.events)
-        stage.record["inputs"] += [*tables(root, split), *known.files]
+        stage.record["inputs"] += sorted({*tables(root, split), *id_tables(root, split), *known.files})
         if split == "train" and known.files:
             stage.events.emit(stage.name, "in_sample", reason=IN_SAMPLE)
             warnings.warn(IN_SAMPLE, stacklevel=3)
@@ -210,13 +214,13 @@ def predict(config: Config) -> Path:
                 fitted = {one.task: one.value or work.without_data(one.task, one.reason) for one in batch}
                 part, _ = join(list(fitted.values()))
                 rows = catalogue.take(rows_of(catalogue.planet_id, part.planet_id))
-                prediction = _improved(stage, prediction, apply(known.calibrator, answered(known.models, part, rows)))
+                prediction = improved(stage, prediction, apply(known.calibrator, answered(known.models, part, rows)))
                 write_submission(submission, prediction, expected)
                 parts |= fitted
         # again in the catalogue's order: the same bytes in whatever order the planets ended
         physics, curves = join([parts[planet] for planet in expected.tolist()])
         answer = answered(known.models, physics, catalogue)
-        write_submission(submission, _improved(stage, early, apply(known.calibrator, answer)), expected)
+        write_submission(submission, improved(stage, early, apply(known.calibrator, answer)), expected)
         stage.record["outputs"] += [
             submission,
             write_posterior(stage.out / "physics.safetensors", physics, curves),
@@ -337,14 +341,3 @@ def _report_fallbacks(stage: Stage, posterior: Posterior) -> None:
             f"{stage.events.path} holds the reasons",
             stacklevel=3,
         )
-
-
-def _improved(stage: Stage, prediction: Prediction, fitted: Prediction) -> Prediction:
-    """`prediction` with the rows of `fitted` put in; a row that is not a valid answer is logged and left out."""
-    mu, spread = prediction.mu.copy(), prediction.sigma.copy()
-    valid = (np.isfinite(fitted.mu) & np.isfinite(fitted.sigma) & (fitted.mu >= 0) & (fitted.sigma > 0)).all(1)
-    for planet in fitted.planet_id[~valid]:
-        stage.events.emit(stage.name, "fallback", planet_id=int(planet), reason="negative or not finite prediction")
-    rows = rows_of(prediction.planet_id, fitted.planet_id[valid])
-    mu[rows], spread[rows] = fitted.mu[valid], fitted.sigma[valid]
-    return Prediction(prediction.planet_id, mu, spread)

@@ -7,7 +7,7 @@ import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlparse
+from urllib.parse import quote, unquote, urlparse
 
 USER, KEY = "jane-doe", "0123456789abcdef0123456789abcdef"
 
@@ -29,6 +29,8 @@ class Loopback:
         self.kernel_status, self.failure = "COMPLETE", ""
         self.cured = False  # whether what is pushed from now on runs to its end
         self.outputs: dict[str, bytes] = {}
+        self.cut_output = ""  # name of a file in whose download the connection ends, once
+        self.page = 100  # output files a page
         self.log = "the log"
         self.kernels: list[dict] = []
         self.elsewhere: set[str] = set()  # kernels that are there, but were not pushed by this test
@@ -47,18 +49,26 @@ class Loopback:
             def _body(self) -> bytes:
                 return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
-            def _send(self, status: int, value: object) -> None:
+            def _send(self, status: int, value: object, sent: int | None = None) -> None:
                 data = value if isinstance(value, bytes) else json.dumps(value).encode()
                 self.send_response(status)
                 kind = "application/octet-stream" if isinstance(value, bytes) else "application/json"
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
-                self.wfile.write(data)
+                self.wfile.write(data[:sent])
+                self.close_connection = self.close_connection or sent is not None
 
             def do_GET(self):
-                name = urlparse(self.path).path.removeprefix("/output/")
-                self._send(200, owner.outputs[name])
+                name = unquote(urlparse(self.path).path).removeprefix("/output/")
+                statuses = owner.http.get("output")
+                if (status := statuses.pop(0) if statuses else 200) != 200:
+                    self._send(status, b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>")
+                elif owner.cut_output == name:
+                    owner.cut_output = ""
+                    self._send(200, owner.outputs[name], sent=len(owner.outputs[name]) // 2)
+                else:
+                    self._send(200, owner.outputs[name])
 
             def do_PUT(self):
                 token = urlparse(self.path).path.removeprefix("/upload/")
@@ -169,8 +179,10 @@ class Loopback:
         return 200, {"status": self.kernel_status, "failureMessage": self.failure}
 
     def _ListKernelSessionOutput(self, body: dict):
-        files = [{"fileName": name, "url": f"http://localhost/output/{name}"} for name in self.outputs]
-        return 200, {"files": files, "log": self.log}
+        files = [{"fileName": name, "url": f"http://localhost/output/{quote(name)}"} for name in self.outputs]
+        start = int(body.get("pageToken") or 0)
+        more = {"nextPageToken": str(start + self.page)} if start + self.page < len(files) else {}
+        return 200, {"files": files[start : start + self.page], "log": self.log, **more}
 
     def _CreateCodeSubmission(self, body: dict):
         self.submissions.append(body)

@@ -14,7 +14,8 @@ import torch
 from kernelkit.start import MANIFEST, StartError, verify
 from kitlib.base.config import ConfigError, compose, sweep_overrides
 from kitlib.base.paths import find_configs
-from kitlib.detector.tables import FrameError, read_spectra_csv
+from kitlib.detector.csvtable import FrameError
+from kitlib.detector.tables import read_spectra_csv
 from kitlib.fusion.model import ModelError, load_model
 from kitlib.sigma.calibrator import Calibrator
 from kitlib.spectra.posterior import PosteriorError, read_posterior

@@ -12,6 +12,7 @@ from kitlib.base.instruments import INSTRUMENTS
 from kitlib.base.provenance import EventLog
 from kitlib.base.schema import LightCurveConfig
 from kitlib.detector import extraction, frames, lightcurves
+from kitlib.detector.axes import read_axis_info
 from kitlib.detector.calibrate import BLOCK_PAIRS
 from kitlib.detector.tables import read_adc_info
 
@@ -79,7 +80,7 @@ def work_of(folder, tmp_path, monkeypatch, before_extraction=lambda signal: None
     monkeypatch.setattr(lightcurves, "read_signal", watched_read)
     monkeypatch.setattr(extraction, "image_statistics", watched_statistics)
     monkeypatch.setattr(extraction, "accumulate_pixels", watched_accumulate)
-    axis, adc = frames.read_axis_info(folder.parents[1]), read_adc_info(folder.parents[1])
+    axis, adc = read_axis_info(folder.parents[1]), read_adc_info(folder.parents[1]).of(int(folder.name))
     tracemalloc.start()
     try:
         lightcurves.planet_lightcurves(folder, axis, adc, LightCurveConfig(), EventLog(tmp_path / "events.jsonl"))

@@ -36,7 +36,9 @@ class RunConfig:
 
     out: str = "artifacts/run"  # the one writable root of a run
     seed: Annotated[int, Range(0, 2**32 - 1)] = 20251123  # the only seed: the same one gives the same bytes
-    workers: Annotated[int, Range(0, 1_024)] = 0  # processes for the planet-by-planet stages; 0: all cores (a cluster has its own number)
+    workers: Annotated[int, Range(0, 1_024)] = (
+        0  # processes for the planet-by-planet stages; 0: all cores (a cluster has its own number)
+    )
     progress: bool = True  # show progress bars
     # what computes planet by planet: loky (processes of this machine) | dask (a cluster)
     backend: Annotated[str, OneOf("loky", "dask")] = "loky"

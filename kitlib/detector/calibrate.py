@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from ..base.compiled import compiled, compiled_sums
 from ..base.instruments import Instrument
 from ..base.products import Array, CalibrationMaps
+from .axes import Axis
 from .cleaning import robust_sigma
-from .frames import Axis, RawCalibration, Signal
+from .frames import RawCalibration, Signal
 from .tables import Adc
 
 # The order of the steps. `calibrate_cds` runs exactly this list; the fused kernel is tested against it.

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from ..base.instruments import AIRS, FGS1, Instrument
 from ..base.products import Array, CalibrationMaps, LightCurve
 from ..base.schema import LightCurveConfig
+from .axes import Axis
 from .calibrate import accumulate_pixels, image_statistics, kernel_parameters
 from .cleaning import decorrelate_jitter, excess_variance, outlying_samples
-from .frames import Axis, Signal
+from .frames import Signal
 from .profile import Extraction, good_pixels, plan_extraction
 from .sky import sky_pixels, star_pixels
 from .tables import Adc

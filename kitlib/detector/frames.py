@@ -1,6 +1,6 @@
-"""Reader of the competition's parquet files: time axes, calibration frames, raw frames. It validates strictly.
+"""Reader of the competition's frames: calibration frames, raw frames. It validates strictly.
 
-Every refusal is a `FrameError` that names the file, what is wrong with it and what to do. CSV tables: `tables`.
+Every refusal is a `FrameError` that names the file, what is wrong with it and what to do. Time: `axes`.
 """
 
 import re
@@ -14,10 +14,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ..base.instruments import AIRS, CALIBRATION_FRAMES, FGS1, INSTRUMENTS, LINEARITY_COEFFICIENTS, Instrument
+from ..base.instruments import CALIBRATION_FRAMES, INSTRUMENTS, LINEARITY_COEFFICIENTS, Instrument
 from ..base.products import Array
-from .tables import FrameError, require_columns, short_reason
+from .csvtable import FrameError
+from .parquet import parquet_errors, read_parquet, scan_parquet
 
+_INDEX = re.compile(r"__index_level_[0-9]+__")  # what pandas adds to the columns of a table whose rows have names
+_NUMBERED = re.compile(r"(.*?)([0-9]{1,9})")
 # A pixel outside of these limits is unusable. Real detectors hold dark -.024..12 e-/s, live flats down to .57, read
 # noise 12..153 e- and corrections of .88..1.2 at 30 ke-, but for single pixels (one of the real FGS1) that are broken.
 DARK_LIMIT_E_PER_S = 1e4
@@ -27,32 +30,6 @@ LINEARITY_PROBE_E = 30_000.0
 LINEARITY_LIMITS = (0.8, 1.25)
 MAX_UNUSABLE = 0.05  # a frame with more unusable live pixels than this is not a calibration frame of this detector
 MAX_DEAD = 0.5
-
-
-@dataclass(frozen=True)
-class Axis:
-    """Time axis of one instrument: N CDS pairs a visit."""
-
-    time_h: Array  # (N,) float64, middle of the interval that a CDS pair integrates, hours since the visit's start
-    first_read_s: float  # cumulative exposure of the first read, seconds
-    last_read_s: float  # cumulative exposure of the last read, seconds
-
-    @property
-    def cds_s(self) -> float:
-        """Exposure of one CDS pair, seconds."""
-        return self.last_read_s - self.first_read_s
-
-
-@dataclass(frozen=True)
-class AxisInfo:
-    """`axis_info.parquet`."""
-
-    fgs1: Axis
-    airs: Axis
-
-    def of(self, instrument: Instrument) -> Axis:
-        """The time axis of one instrument."""
-        return self.fgs1 if instrument.name == FGS1.name else self.airs
 
 
 @dataclass(frozen=True)
@@ -94,43 +71,6 @@ class Signal:
         return np.array([c.ctypes.data for c in self.columns], np.uint64)
 
 
-def read_axis_info(root: Path) -> AxisInfo:
-    """Read `axis_info.parquet`: mid-exposure times of the CDS pairs, exposures of the two reads. Raises FrameError.
-
-    A time stamp is the start of a sub-exposure and the difference of a pair collects light during the second one [M]:
-    the middle of a pair is the second stamp plus half of the second exposure. FGS1's exposures are in no file.
-    """
-    path = Path(root) / "axis_info.parquet"
-    table = _read_parquet(path)
-    names = [i.time_column for i in INSTRUMENTS] + ["AIRS-CH0-axis2-um", "AIRS-CH0-integration_time"]
-    require_columns(path, table, names)
-    if wrong := [name for name in names if not table[name].dtype.is_numeric()]:
-        raise FrameError(path, f"{wrong[0]} is {table[wrong[0]].dtype}, not numeric", "Download the file again.")
-    columns = {name: table[name].drop_nulls().cast(pl.Float64).to_numpy() for name in names}
-    integration = columns["AIRS-CH0-integration_time"]
-    if (wavelengths := len(columns["AIRS-CH0-axis2-um"])) != AIRS.cols:
-        raise FrameError(path, f"{wavelengths} wavelengths, not {AIRS.cols}", "Download the file again.")
-    if len(integration) != len(columns[AIRS.time_column]) or len(integration) < 2:
-        raise FrameError(path, "AIRS-CH0 times and integration times differ in number", "Download the file again.")
-    first, second = float(integration[0]), float(integration[1])
-    if not (np.allclose(integration[::2], first) and np.allclose(integration[1::2], second) and 0 < first < second):
-        raise FrameError(path, "AIRS-CH0-integration_time does not alternate short, long", "Download the file again.")
-    axes = {}
-    for instrument, (start, end) in (
-        (FGS1, (FGS1.first_read_s, FGS1.last_read_s)),
-        (AIRS, (first, first + second)),
-    ):
-        stamps = columns[instrument.time_column]
-        if len(stamps) < 2 or len(stamps) % 2 or not np.all(np.diff(stamps) > 0):
-            raise FrameError(
-                path,
-                f"{instrument.time_column}: {len(stamps)} stamps; an even number of ascending ones is needed",
-                "Download the file again.",
-            )
-        axes[instrument.name] = Axis(stamps[1::2] + (end - start) / 2 / 3600, start, end)
-    return AxisInfo(axes[FGS1.name], axes[AIRS.name])
-
-
 def list_visits(planet_dir: Path) -> list[int]:
     """Numbers of the visits of which at least one instrument's frames or calibration are present, ascending."""
     names = "|".join(re.escape(instrument.name) for instrument in INSTRUMENTS)
@@ -139,17 +79,11 @@ def list_visits(planet_dir: Path) -> list[int]:
     return sorted({int(match[1] or match[2]) for match in matches if match})
 
 
-def _read_parquet(path: Path) -> pl.DataFrame:
-    if not path.is_file():
-        raise FrameError(path, "file is missing")
-    try:
-        return pl.read_parquet(path)
-    except (Exception, pl.exceptions.PanicException) as error:  # its own, OS and Rust's errors, for damaged files
-        raise FrameError(path, f"is truncated or damaged ({short_reason(error)})") from error
-
-
 def _read_map(path: Path, shape: tuple[int, int], boolean: bool) -> NDArray[Any]:
-    table = _read_parquet(path)
+    with parquet_errors(path):
+        table = read_parquet(path)
+        places = _places(path, table.columns, shape[1])
+        table = table if places is None else table.select(pl.nth(places.tolist()))
     if table.shape != shape:
         raise FrameError(path, f"shape {table.shape}, not {shape}")
     kinds = set(table.dtypes)
@@ -231,17 +165,10 @@ def read_signal(
     decoded, the parquet files being columnar; the file's shape and types are checked whole. Raises FrameError.
     """
     path = Path(planet_dir) / instrument.signal_file(visit)
-    if not path.is_file():
-        raise FrameError(path, "file is missing")
     wanted = np.arange(instrument.n_pixels) if pixels is None else np.asarray(pixels, np.int64)
-    try:
-        lazy = pl.scan_parquet(path)  # its footer, 2 MB, is parsed once for schema and data
-        _check_columns(path, lazy.collect_schema(), instrument)
+    with parquet_errors(path):
+        lazy = scan_signal(path, instrument)
         table = lazy.select(pl.nth(wanted.tolist())).collect()  # by number: 7,000 names take polars 10 ms to look up
-    except FrameError:
-        raise
-    except (Exception, pl.exceptions.PanicException) as error:  # as in _read_parquet
-        raise FrameError(path, f"is truncated or damaged ({short_reason(error)})") from error
     if table.height % 2:
         raise FrameError(path, f"{table.height} frames: an odd number cannot be pairs of reads")
     if table.height != 2 * pairs:
@@ -256,11 +183,49 @@ def read_signal(
     return Signal(instrument, wanted, [column.to_numpy() for column in table.rechunk().get_columns()])
 
 
-def _check_columns(path: Path, schema: pl.Schema, instrument: Instrument) -> None:
-    if len(schema) != instrument.n_pixels:
-        raise FrameError(
-            path, f"{len(schema)} columns, not {instrument.n_pixels} (one frame a row, one pixel a column)"
-        )
-    if set(schema.dtypes()) != {pl.UInt16}:
-        wrong = [name for name, kind in schema.items() if kind != pl.UInt16]
+def scan_signal(path: Path, instrument: Instrument) -> pl.LazyFrame:
+    """A visit's raw frames as a lazy table, pixels in order. Raises FrameError for columns that are no pixels.
+
+    Damage further inside shows when it is collected.
+    """
+    with parquet_errors(path):
+        lazy = scan_parquet(path)  # its footer, 2 MB, is parsed once for schema and data
+        places = _check_columns(path, lazy.collect_schema(), instrument)
+        return lazy if places is None else lazy.select(pl.nth(places.tolist()))
+
+
+def _check_columns(path: Path, schema: pl.Schema, instrument: Instrument) -> NDArray[np.int64] | None:
+    """Where the pixels stand, as `_places` has it. Raises FrameError for columns that are not pixels of uint16."""
+    names = schema.names()
+    places = _places(path, names, instrument.n_pixels)
+    kinds = schema.dtypes() if places is None else [schema.dtypes()[place] for place in places]
+    if len(kinds) != instrument.n_pixels:
+        raise FrameError(path, f"{len(kinds)} columns, not {instrument.n_pixels} (one frame a row, one pixel a column)")
+    if set(kinds) != {pl.UInt16}:
+        wrong = [name for name, kind in schema.items() if kind != pl.UInt16 and not _INDEX.fullmatch(name)]
         raise FrameError(path, f"column {wrong[0]} is {schema[wrong[0]]}, not UInt16 ({len(wrong)} such columns)")
+    return places
+
+
+def _places(path: Path, names: list[str], count: int) -> NDArray[np.int64] | None:
+    """Where columns 0, 1, .. stand in the file, (count,), by the numbers in their names; None: they stand in order.
+
+    The index that pandas writes along is left out, and columns that were sorted as text come into order. Names without
+    numbers say nothing of an order. Raises FrameError where some numbers are missing or twice.
+    """
+    kept = [place for place, name in enumerate(names) if not _INDEX.fullmatch(name)]
+    prefix = names[0].removesuffix("0") if names else ""
+    if len(kept) == len(names) and names == [f"{prefix}{number}" for number in range(len(names))]:
+        return None
+    if len(kept) != count:  # which the caller names by its shape
+        return None if len(kept) == len(names) else np.array(kept)
+    found = [_NUMBERED.fullmatch(names[place]) for place in kept]
+    numbers = np.array([int(match[2]) for match in found if match])
+    if not len(numbers):
+        return np.array(kept)
+    prefixes = {match[1] for match in found if match}
+    first = int(numbers.min())
+    if len(prefixes) > 1 or first > 1 or not np.array_equal(np.sort(numbers), first + np.arange(count)):
+        odd = next((names[k] for k, match in zip(kept, found, strict=True) if match is None), f"{len(prefixes)} names")
+        raise FrameError(path, f"columns are not numbered from 0 to {count - 1}, each once (first: {odd})")
+    return np.array(kept)[np.argsort(numbers)]

@@ -20,10 +20,12 @@ from ..base.products import LightCurve, PlanetLightCurves
 from ..base.provenance import EventLog, sha256_file, sha256_json, write_atomic
 from ..base.schema import LightCurveConfig
 from ..base.version import __version__
+from .axes import AxisInfo, read_axis_info
 from .calibrate import calibration_maps
+from .csvtable import FrameError
 from .extraction import extract, needed_pixels
-from .frames import AxisInfo, list_visits, read_axis_info, read_calibration, read_signal
-from .tables import Adc, FrameError, read_adc_info, read_catalogue
+from .frames import list_visits, read_calibration, read_signal
+from .tables import Adc, Converters, read_adc_info, read_catalogue
 
 STAGE = "calibrate"
 SATURATED_NOTE = 0.01  # of the star's pixels: from here on the event log hears of it
@@ -198,7 +200,7 @@ def calibrate_planets(
     Products whose inputs and configuration are unchanged are kept. A planet that fails is logged and left out. Raises
     FrameError where the catalogue, `axis_info.parquet` or `adc_info.csv` cannot be used.
     """
-    planets = read_catalogue(Path(root) / f"{split}_star_info.csv").planet_id.tolist()
+    planets = read_catalogue(Path(root) / f"{split}_star_info.csv", {}).planet_id.tolist()
     make = product_maker(root, split, out_dir, config, events)
     given = [(planet,) for planet in planets]
     paths = in_processes(make, given, workers, f"calibrate {split}", progress=progress)
@@ -214,16 +216,13 @@ def product_maker(
     """
     root = Path(root)
     axis, adc = read_axis_info(root), read_adc_info(root)
-    shared = sha256_json(
-        {
-            "format": _FORMAT,
-            "version": __version__,
-            # the number of threads changes no byte of the result
-            "config": {key: value for key, value in asdict(config).items() if key != "threads"},
-            "axis": sha256_file(root / "axis_info.parquet"),
-            "adc": {name: asdict(converter) for name, converter in adc.items()},
-        }
-    )
+    shared = {
+        "format": _FORMAT,
+        "version": __version__,
+        # the number of threads changes no byte of the result
+        "config": {key: value for key, value in asdict(config).items() if key != "threads"},
+        "axis": sha256_file(root / "axis_info.parquet"),
+    }
     return partial(_calibrate_planet, root / split, Path(out_dir), axis, adc, config, shared, events)
 
 
@@ -231,16 +230,18 @@ def _calibrate_planet(
     split_dir: Path,
     out_dir: Path,
     axis: AxisInfo,
-    adc: dict[str, Adc],
+    converters: Converters,
     config: LightCurveConfig,
-    shared: str,
+    shared: dict[str, Any],
     events: EventLog,
     planet: int,
 ) -> Path | None:
     """Product file of one planet, or None with the reason in the event log."""
     planet_dir, path = split_dir / str(planet), out_dir / f"{planet}.safetensors"
     try:
-        current = inputs_hash(planet_dir, shared)
+        adc = converters.of(planet)
+        own = {"adc": {name: asdict(converter) for name, converter in adc.items()}}
+        current = inputs_hash(planet_dir, sha256_json(shared | own))
         if _stored_hash(path) == current:
             return path
         curves = planet_lightcurves(planet_dir, axis, adc, config, events)

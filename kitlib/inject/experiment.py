@@ -20,8 +20,8 @@ from ..base.products import Array, Catalogue, PlanetLightCurves
 from ..base.provenance import EventLog
 from ..base.schema import Config, InjectConfig
 from ..detector import (
-    Adc,
     AxisInfo,
+    Converters,
     list_visits,
     planet_lightcurves,
     product_maker,
@@ -36,12 +36,12 @@ from ..run import (
     Fitted,
     Stage,
     answered,
-    catalogue_of,
     check_choices,
     learnt,
     light_curves,
     stacked,
     tables,
+    usable_catalogue,
     with_inputs,
 )
 from ..sigma import Calibrator, apply, calibrated_covariance
@@ -71,7 +71,7 @@ class Frames:
     folder: Path  # of the planets' folders
     scratch: Path
     axis: AxisInfo
-    adc: dict[str, Adc]
+    converters: Converters
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def inject(config: Config, stage: Stage, root: Path) -> dict[str, Any]:
     """Inject into planets of a data root; see `experiment`. Their light curves are the run's, made where missing."""
     check_choices(config)
     wanted, split = trials(config.inject), config.data.split
-    catalogue = catalogue_of(root, split)
+    catalogue = usable_catalogue(root, split, stage.name, stage.events)
     known = learnt(config, root, stage.out, stage.name, stage.events)
     stage.record["inputs"] += [*tables(root, split), *known.files]
     wavelengths = read_wavelengths(root / "wavelengths.csv")
@@ -304,8 +304,9 @@ def _through_frames(setting: Setting, frames: Frames, scene: Scene, trial: Trial
     config = setting.config.lightcurves
     with tempfile.TemporaryDirectory(dir=frames.scratch) as root:
         given = frames.folder / str(scene.planet_id), Path(root), trial.signal, trial.amplitude, scene
-        copy = inject_frames(*given, frames.axis, frames.adc, config, setting.config.run.seed)
+        adc = frames.converters.of(scene.planet_id)
+        copy = inject_frames(*given, frames.axis, adc, config, setting.config.run.seed)
         # its files were read once already: what was odd about them is in the run's own log
-        curves = planet_lightcurves(copy, frames.axis, frames.adc, config, EventLog(Path(root) / "events.jsonl"))
+        curves = planet_lightcurves(copy, frames.axis, adc, config, EventLog(Path(root) / "events.jsonl"))
         # through the product's file like the untouched ones: another order in memory would be another rounding
         return read_lightcurves(write_lightcurves(Path(root) / "product.safetensors", curves, ""))

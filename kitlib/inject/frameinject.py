@@ -39,6 +39,7 @@ from ..detector import (
     needed_pixels,
     read_calibration,
     read_signal,
+    scan_signal,
     short_reason,
 )
 from .signals import SIGNALS, Scene, factor, in_burst
@@ -121,13 +122,15 @@ def rewrite(source: Path, target: Path, exposure: Exposure, added: Added, rng: n
     rows, cols = exposure.maps.flat.shape
     start = 0
     try:
-        meta, schema = pq.read_metadata(source), pq.read_schema(source)
+        lazy = scan_signal(source, exposure.maps.instrument)
+        meta, stored = pq.read_metadata(source), pq.read_schema(source)
+        schema = pa.schema([stored.field(name) for name in lazy.collect_schema().names()])
         options = {"compression": "zstd", "compression_level": 1, "use_dictionary": False}
         with pq.ParquetWriter(target, schema, **options) as writer:
             for group in range(meta.num_row_groups):
                 length = meta.row_group(group).num_rows
                 # polars decodes a row group four times as fast as pyarrow, which alone writes them one by one
-                pixels = pl.scan_parquet(source).slice(start, length).collect().rechunk().to_arrow().columns
+                pixels = lazy.slice(start, length).collect().rechunk().to_arrow().columns
                 frames = np.arange(start, start + length)
                 for row in range(rows):
                     where = slice(row * cols, (row + 1) * cols)

@@ -7,7 +7,7 @@ diagnosis, sweep, verify.
 """
 
 from .fits import Fitted, fit_planets, stacked, with_inputs
-from .inputs import answered, catalogue_of, check_choices, learnt, tables
+from .inputs import answered, check_choices, learnt, tables, usable_catalogue
 from .planets import light_curves
 from .stage import Stage, running
 
@@ -15,7 +15,6 @@ __all__ = [
     "Fitted",
     "Stage",
     "answered",
-    "catalogue_of",
     "check_choices",
     "fit_planets",
     "learnt",
@@ -23,5 +22,6 @@ __all__ = [
     "running",
     "stacked",
     "tables",
+    "usable_catalogue",
     "with_inputs",
 ]

@@ -1,5 +1,6 @@
 """What a stage starts from: the dataset's tables, priors, fusion models and calibrator, each chosen in one place."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -18,12 +19,14 @@ from ..detector import read_catalogue, read_spectra_csv
 from ..fusion import Fusion, features_of, load_model, matched, predict
 from ..sigma import Calibrator
 from ..spectra import learn_prior
-from ..submission import SubmissionError, read_expected_ids, read_planet_ids
+from ..submission import ID_FILES, SubmissionError, read_expected_ids, read_planet_ids
 from ..transit import Measured, Priors, learn_limb_darkening, shipped_priors
 from .verify import check_stage
 
 _SHIPPED = Path(str(resources.files("kitlib") / "data"))
 SHIPPED_MODEL = _SHIPPED / "fusion.safetensors"
+MIN_TRAIN = 10  # planets: below, twelve calibration numbers would say nothing
+SAMPLE = ID_FILES[1]
 TRAINED = ("prior.safetensors", "calibrator_physics.json")  # what every `train` that ended has left
 
 
@@ -50,46 +53,104 @@ def tables(root: Path, split: str) -> list[Path]:
     return [root / "axis_info.parquet", root / "adc_info.csv", root / f"{split}_star_info.csv"]
 
 
-def catalogue_of(root: Path, split: str, damaged: dict[int, str] | None = None) -> Catalogue:
+def id_tables(root: Path, split: str) -> list[Path]:
+    """The files that `expected_planets` reads."""
+    names = ID_FILES if split == "test" else (f"{split}_star_info.csv",)
+    return [path for name in names if (path := root / name).is_file()]
+
+
+def catalogue_of(
+    root: Path, split: str, damaged: dict[int, str] | None = None, doubtful: dict[int, str] | None = None
+) -> Catalogue:
     """Star and planet table of a split. Raises InputError for an unknown split or a table without planets.
 
-    With `damaged`, planets whose row cannot be used are left out and put into it with the reason.
+    `damaged` and `doubtful` are filled as `read_catalogue` does.
     """
     path = root / f"{split}_star_info.csv"
     if not path.is_file():
         raise InputError(f"{path}: no such file. Give another data.root, or the other data.split.")
-    catalogue = read_catalogue(path, damaged)
+    catalogue = read_catalogue(path, damaged, doubtful)
     if not len(catalogue):
         reason = next(iter(damaged.values()), "") if damaged else ""
         raise InputError(f"{path} holds no planet. Give another data.root, or the other data.split. {reason}".strip())
     return catalogue
 
 
+def usable_catalogue(root: Path, split: str, stage: str, events: EventLog) -> Catalogue:
+    """`catalogue_of` the planets whose row can be used; the others are logged, and so are rows of doubt."""
+    damaged: dict[int, str] = {}
+    doubtful: dict[int, str] = {}
+    catalogue = catalogue_of(root, split, damaged, doubtful)
+    report_rows(damaged, doubtful, stage, events)
+    return catalogue
+
+
+def report_rows(damaged: dict[int, str], doubtful: dict[int, str], stage: str, events: EventLog) -> None:
+    """Log planets whose row of a table cannot be used, and those whose row is used and contradicts itself."""
+    if damaged:
+        said = f"{len(damaged)} planets are left out for their row of a table: {events.path} holds the reasons"
+        warnings.warn(said, stacklevel=3)
+    for name, rows in (("planet_left_out", damaged), ("row_doubtful", doubtful)):
+        for planet, reason in rows.items():
+            events.emit(stage, name, planet_id=planet, reason=reason)
+
+
 def expected_planets(root: Path, split: str, stage: str, events: EventLog) -> np.ndarray:
     """Planet ids that a submission must hold, in order, (P,) int64.
 
-    Where test_star_info.csv cannot be used, sample_submission.csv says which planets those are; that is logged.
+    Where test_star_info.csv cannot be used, sample_submission.csv says which planets those are; that is logged, and so
+    is a sample that names others.
     """
     if split != "test":
-        return catalogue_of(root, split).planet_id
-    sample = root / "sample_submission.csv"
+        return read_planet_ids(root / f"{split}_star_info.csv")
+    sample = root / SAMPLE
     try:
-        return read_expected_ids(root)
+        ids = read_expected_ids(root)
     except SubmissionError as error:
         if not sample.is_file():
             raise
         ids = read_planet_ids(sample)
         events.emit(stage, "ids_from_sample", reason=str(error))
         return ids
+    if sample.is_file() and (difference := _sample_difference(sample, ids)):
+        events.emit(stage, "sample_differs", reason=difference)
+        warnings.warn(difference, stacklevel=3)
+    return ids
 
 
-def training_set(root: Path) -> tuple[Catalogue, Spectra]:
-    """Catalogue rows and true spectra of the training planets that have both, in the catalogue's order."""
-    catalogue = catalogue_of(root, "train")
-    truth = read_spectra_csv(root / "train.csv")
+def _sample_difference(sample: Path, ids: np.ndarray) -> str:
+    """In what the sample's planets are not those of the star table, or ""."""
+    try:
+        named = read_planet_ids(sample)
+    except SubmissionError as error:
+        return f"{error}; the planets are taken from {ID_FILES[0]}"
+    taken = f"the submission holds those of {ID_FILES[0]}, in its order"
+    if len(differing := np.setxor1d(named, ids)):
+        first = int(differing[0])
+        place = f"{ID_FILES[0]} alone" if first in ids else "it alone"
+        return f"{sample} names other planets: {first} is in {place}, {len(differing)} differ in all; {taken}"
+    return "" if np.array_equal(named, ids) else f"{sample} names the planets in another order; {taken}"
+
+
+def training_set(root: Path, stage: str, events: EventLog) -> tuple[Catalogue, Spectra]:
+    """Catalogue rows and true spectra of the training planets that have both, in the catalogue's order.
+
+    Rows that cannot be used are logged; they cost their planets alone.
+    """
+    damaged: dict[int, str] = {}
+    catalogue = usable_catalogue(root, "train", stage, events)
+    truth = read_spectra_csv(root / "train.csv", damaged)
+    report_rows(damaged, {}, stage, events)
     catalogue = catalogue.take(np.flatnonzero(np.isin(catalogue.planet_id, truth.planet_id)))
     rows = rows_of(truth.planet_id, catalogue.planet_id)
     return catalogue, Spectra(truth.planet_id[rows], truth.depth[rows])
+
+
+def require_planets(count: int, what: str, root: Path, events: EventLog) -> None:
+    """Raise InputError where fewer planets can be learnt from than `train` needs."""
+    if count < MIN_TRAIN:
+        left_out = f"{events.path} holds what was left out and why"
+        raise InputError(f"{root / 'train'}: {count} planets {what}; training needs {MIN_TRAIN}. {left_out}.")
 
 
 def rows_of(known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -206,7 +267,7 @@ def _priors(config: PriorConfig, root: Path, folder: Path, stage: str, events: E
         return Priors.load(own), [own]
     if config.source != "shipped" and all(path.is_file() for path in spectra):
         try:
-            catalogue, truth = training_set(root)
+            catalogue, truth = training_set(root, stage, events)
             priors = choose_priors(config, truth.depth, catalogue)
             return priors, [] if priors is shipped_priors() else spectra
         except ValueError as error:

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from ..base.execution import counted, guarded
-from ..base.products import Catalogue, LightCurveFit, PlanetLightCurves, Posterior
+from ..base.products import Catalogue, LightCurveFit, PlanetLightCurves, Posterior, Prediction
 from ..base.provenance import EventLog
 from ..base.schema import Config, PhysfitConfig
 from ..detector import product_maker, read_lightcurves
 from ..spectra import join
+from ..submission import MAX_DEPTH, possible
 from ..transit import Priors
 from .budget import FULL, TIME_UP, Guard, Result, Setting, run
 from .fits import fit_planets
@@ -110,6 +111,18 @@ def computed(work: PlanetWork, planets: list[int], guard: Guard, progress: bool)
             f"not one of {len(planets)} planets could be computed: {failure}. submission.csv holds the population's "
             f"answer, {work.events.path} every reason."
         )
+
+
+def improved(stage: Stage, prediction: Prediction, fitted: Prediction) -> Prediction:
+    """`prediction` with the rows of `fitted` put in; a row that no planet can have is logged and left out."""
+    mu, spread = prediction.mu.copy(), prediction.sigma.copy()
+    valid = possible(fitted)
+    for planet in fitted.planet_id[~valid].tolist():
+        reason = f"the answer is impossible: depths and sigmas must be finite, from 0 to {MAX_DEPTH:g}"
+        stage.events.emit(stage.name, "fallback", planet_id=planet, reason=reason)
+    rows = rows_of(prediction.planet_id, fitted.planet_id[valid])
+    mu[rows], spread[rows] = fitted.mu[valid], fitted.sigma[valid]
+    return Prediction(prediction.planet_id, mu, spread)
 
 
 def fitted_planets(

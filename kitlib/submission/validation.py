@@ -22,6 +22,7 @@ from ..base.products import Array, Prediction
 
 MAX_FINDINGS = 100  # kept of a kind of trouble; a report of 600,000 lines helps no one
 DEPTH_RANGE = (0.0005, 0.2)  # legal outside, but real depths run from .0037 to .080
+MAX_DEPTH = 1.0  # no planet hides more than its star: what is above is an error
 SIGMA_RANGE = (1e-6, 0.02)  # legal outside; the naive sigma is .0106
 _COLUMNS = submission_columns()
 _PLAIN = re.compile(r"[0-9eE+.,-]*")  # all that a row of numbers can hold
@@ -113,6 +114,12 @@ def validate_submission(path: Path, expected_planet_ids: NDArray[np.int64] | Non
 def validate_bytes(path: Path, data: bytes, expected_planet_ids: NDArray[np.int64] | None = None) -> ValidationReport:
     """The same check of a file's content before it is written to `path`."""
     return _report(Path(path), _parse(data), expected_planet_ids)
+
+
+def possible(answer: Prediction) -> NDArray[np.bool_]:
+    """(P,) which planets' answers a planet can have: finite, no depth above 1, no error larger than that."""
+    depth = (answer.mu >= 0) & (answer.mu <= MAX_DEPTH)  # NaN compares false
+    return np.asarray((depth & (answer.sigma > 0) & (answer.sigma <= MAX_DEPTH)).all(axis=1))
 
 
 def read_submission(path: Path) -> Prediction:
@@ -287,6 +294,9 @@ def _check_numbers(table: _Table, values: Array) -> None:
         for row in np.flatnonzero(numbers < bound if error.validator == "minimum" else numbers <= bound):
             rule = "not negative" if error.validator == "minimum" else f"greater than {bound}"
             table.error(f"{numbers[row]:.6g} must be {rule}", int(row) + 1, column, table.planet_id[row])
+    for row, index in np.argwhere(finite[:, :N_BINS] & (values[:, :N_BINS] > MAX_DEPTH))[:MAX_FINDINGS]:
+        message = f"{values[row, index]:.6g} is deeper than the star is bright: at most {MAX_DEPTH:g}"
+        table.error(message, int(row) + 1, _COLUMNS[index + 1], table.planet_id[row])
     if not table.errors:
         _warn(table, values)
 

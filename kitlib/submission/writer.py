@@ -4,10 +4,8 @@ Numbers are written with nine significant digits (`%.9g`): a float32 comes back 
 itself, which is 5e-11 at a depth below .1; 1,100 planets take 9 MB.
 """
 
-import csv
 import io
 import json
-import re
 import zipfile
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from ..base.instruments import N_BINS, submission_columns
 from ..base.products import Prediction
 from ..base.provenance import sha256_file, write_atomic
 from ..base.version import __version__
-from ..detector import read_spectra_csv
+from ..detector import PLANET_ID, FrameError, read_csv, read_spectra_csv
 from ..sigma import Score, gll_score, naive_statistics
 from .validation import SubmissionError, read_submission, validate_bytes, validate_submission
 
@@ -45,17 +43,14 @@ def read_expected_ids(root: Path) -> NDArray[np.int64]:
 def read_planet_ids(path: Path) -> NDArray[np.int64]:
     """The column planet_id of a CSV table, (P,), as `read_expected_ids` reads it, with its errors."""
     try:
-        rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise SubmissionError(f"{path} cannot be read as a table ({error}): download it again") from error
-    if not rows or "planet_id" not in rows[0]:
+        table = read_csv(path)
+    except FrameError as error:
+        raise SubmissionError(f"{error} It has no column planet_id that could be read: download it again") from error
+    if "planet_id" not in table.names:
         raise SubmissionError(f"{path} has no column planet_id: download it again")
-    column, ids = rows[0].index("planet_id"), []
-    for line, row in enumerate(rows[1:], start=2):
-        if not row:
-            continue
-        text = row[column].strip() if column < len(row) else ""
-        match = re.fullmatch(r"([0-9]{1,18})(\.0*)?", text)
+    ids: list[int] = []
+    for line, text in zip(table.lines, table.column("planet_id"), strict=True):
+        match = PLANET_ID.fullmatch(text)
         if match is None:
             raise SubmissionError(f"{path}, line {line}, column planet_id: {text!r} is no planet id: download it again")
         ids.append(int(match[1]))

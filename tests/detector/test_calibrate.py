@@ -10,6 +10,7 @@ import pytest
 import small_visit as sv
 
 from kitlib.base.instruments import AIRS, FGS1
+from kitlib.detector.axes import Axis
 from kitlib.detector.calibrate import (
     STEPS,
     accumulate_pixel,
@@ -24,7 +25,7 @@ from kitlib.detector.calibrate import (
     pixel_cds,
     subtract_dark,
 )
-from kitlib.detector.frames import Axis, Signal, read_calibration
+from kitlib.detector.frames import Signal, read_calibration
 from kitlib.detector.tables import Adc
 
 ADC = Adc()

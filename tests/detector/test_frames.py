@@ -8,8 +8,10 @@ import pytest
 import small_visit as sv
 
 from kitlib.base.instruments import AIRS, FGS1
-from kitlib.detector.frames import list_visits, read_axis_info, read_calibration, read_signal
-from kitlib.detector.tables import FrameError, read_adc_info, read_catalogue, read_spectra_csv
+from kitlib.detector.axes import read_axis_info
+from kitlib.detector.csvtable import FrameError
+from kitlib.detector.frames import list_visits, read_calibration, read_signal
+from kitlib.detector.tables import read_adc_info, read_catalogue, read_spectra_csv
 
 HEADER = "planet_id,Rs,Ms,Ts,Mp,e,P,sma,i\n"
 ROW = ",1.0,1.0,5800.0,1.0,0.0,4.0,10.0,89.0\n"
@@ -65,8 +67,10 @@ def test_spectra_and_converter(tmp_path):
     spectra = read_spectra_csv(tmp_path / "train.csv")
     assert spectra.planet_id.tolist() == [5] and np.allclose(spectra.depth[0], np.arange(283) / 1e4)
     sv.write_tables(tmp_path, [1], 10)
-    assert read_adc_info(tmp_path)["AIRS-CH0"].gain == sv.GAIN
-    (tmp_path / "adc_info.csv").write_text("FGS1_adc_offset,FGS1_adc_gain\n-1000,0\n")
+    assert read_adc_info(tmp_path).of(5)["AIRS-CH0"].gain == sv.GAIN
+    (tmp_path / "adc_info.csv").write_text(
+        "FGS1_adc_offset,FGS1_adc_gain,AIRS-CH0_adc_offset,AIRS-CH0_adc_gain\n-1000,0,-1000,1\n"
+    )
     with pytest.raises(FrameError, match=r"gain 0\.0 is not positive"):
         read_adc_info(tmp_path)
 

@@ -12,12 +12,14 @@ from kitlib.base.instruments import AIRS, FGS1, INSTRUMENTS
 from kitlib.base.products import PlanetLightCurves
 from kitlib.base.provenance import EventLog
 from kitlib.base.schema import LightCurveConfig
+from kitlib.detector.axes import Axis, read_axis_info
 from kitlib.detector.calibrate import calibrate_cds, calibration_maps
 from kitlib.detector.cleaning import decorrelate_jitter, excess_variance, outlying_samples
+from kitlib.detector.csvtable import FrameError
 from kitlib.detector.extraction import extract, needed_pixels
-from kitlib.detector.frames import Axis, read_axis_info, read_calibration
+from kitlib.detector.frames import read_calibration
 from kitlib.detector.lightcurves import calibrate_planets, planet_lightcurves, read_lightcurves, write_lightcurves
-from kitlib.detector.tables import Adc, FrameError, read_adc_info
+from kitlib.detector.tables import Adc, read_adc_info
 from kitlib.transit.series import series_of
 
 NAMES = {instrument.name: instrument for instrument in INSTRUMENTS}
@@ -295,7 +297,7 @@ def test_real_fragment_gives_the_published_levels(real_dir):
 
 
 def test_exosim_visit_is_sane(exosim_dir, tmp_path):
-    axis, adc = read_axis_info(exosim_dir), read_adc_info(exosim_dir)
+    axis, adc = read_axis_info(exosim_dir), read_adc_info(exosim_dir).of(900000001)
     events = EventLog(tmp_path / "events.jsonl")
     curves = planet_lightcurves(exosim_dir / "train" / "900000001", axis, adc, LightCurveConfig(), events)
     for name, curve in curves.visits[0].items():
@@ -372,7 +374,7 @@ def test_a_second_run_does_nothing_and_a_changed_input_does(dataset, tmp_path):
 
 
 def test_product_round_trip_and_refusals(dataset, tmp_path):
-    axis, adc = read_axis_info(dataset), read_adc_info(dataset)
+    axis, adc = read_axis_info(dataset), read_adc_info(dataset).of(11)
     curves = planet_lightcurves(dataset / "test" / "11", axis, adc, LightCurveConfig(), EventLog(tmp_path / "e"))
     path = write_lightcurves(tmp_path / "11.safetensors", curves, "hash")
     back = read_lightcurves(path)
@@ -392,7 +394,7 @@ def test_product_round_trip_and_refusals(dataset, tmp_path):
 
 
 def test_a_planet_without_any_usable_visit_is_an_error(dataset, tmp_path):
-    axis, adc = read_axis_info(dataset), read_adc_info(dataset)
+    axis, adc = read_axis_info(dataset), read_adc_info(dataset).of(13)
     events = EventLog(tmp_path / "e")
     with pytest.raises(FrameError, match="no such planet folder"):
         planet_lightcurves(dataset / "test" / "13", axis, adc, LightCurveConfig(), events)

@@ -19,8 +19,10 @@ from kitlib.base.config import ConfigError, compose, keys
 from kitlib.base.instruments import FGS1, submission_columns
 from kitlib.base.provenance import EventLog
 from kitlib.base.schema import Config
-from kitlib.detector.frames import read_axis_info, read_calibration, read_signal
-from kitlib.detector.tables import FrameError, read_catalogue, read_spectra_csv
+from kitlib.detector.axes import read_axis_info
+from kitlib.detector.csvtable import FrameError
+from kitlib.detector.frames import read_calibration, read_signal
+from kitlib.detector.tables import read_catalogue, read_spectra_csv
 from kitlib.submission.validation import SubmissionError, validate_bytes
 from kitlib.submission.writer import read_planet_ids
 

@@ -16,7 +16,8 @@ import pytest
 from kitlib.__main__ import main
 from kitlib.base.instruments import submission_columns
 from kitlib.base.provenance import EventLog
-from kitlib.detector.tables import FrameError, read_spectra_csv, read_wavelengths
+from kitlib.detector.csvtable import FrameError
+from kitlib.detector.tables import read_spectra_csv, read_wavelengths
 from kitlib.submission.validation import validate_bytes, validate_submission
 from kitlib.submission.writer import read_planet_ids
 

@@ -18,9 +18,10 @@ from kitlib.base.config import compose
 from kitlib.base.instruments import AIRS, AIRS_OVER_FGS1_JITTER, FGS1, MOLECULAR_BANDS_UM, N_BINS, Instrument
 from kitlib.base.products import CalibrationMaps, LightCurve, PlanetLightCurves
 from kitlib.base.schema import Config, InjectConfig, LightCurveConfig
+from kitlib.detector.axes import Axis, AxisInfo, read_axis_info
 from kitlib.detector.calibrate import calibrate_cds
-from kitlib.detector.frames import Axis, AxisInfo, read_axis_info
-from kitlib.detector.tables import Adc, FrameError, read_adc_info, read_catalogue
+from kitlib.detector.csvtable import FrameError
+from kitlib.detector.tables import Adc, read_adc_info, read_catalogue
 from kitlib.inject.experiment import Answers, InjectError, Setting, Trial, chosen_planets, experiment, trials
 from kitlib.inject.frameinject import Exposure, hot_pixel, inject_frames, injected, read_exposure, rewrite
 from kitlib.inject.recovery import (
@@ -253,7 +254,7 @@ class Sky:
 def sky(campaign):
     root = campaign / "data"
     folder = root / "test" / str(read_catalogue(root / "test_star_info.csv").planet_id[0])
-    axis, adc = read_axis_info(root), read_adc_info(root)
+    axis, adc = read_axis_info(root), read_adc_info(root).of(int(folder.name))
     return Sky(folder, axis, adc, read_exposure(folder, AIRS, 0, axis, adc, LightCurveConfig()))
 
 

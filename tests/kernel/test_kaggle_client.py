@@ -12,6 +12,7 @@ from kaggle_loopback import KEY, USER, Loopback
 
 from kernelkit.bundle import MANIFEST
 from kernelkit.start import verify
+from kitlib.base.instruments import submission_columns
 from kitlib.base.paths import COMPETITION
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -217,12 +218,47 @@ def test_status_fails_with_the_kernel(kaggle, person):
     assert code == 1 and "ran out of memory" in said
 
 
+def submission(depth: float) -> bytes:
+    row = ",".join(["5", *[f"{depth}"] * 283, *["0.001"] * 283])
+    return f"{','.join(submission_columns())}\n{row}\n".encode()
+
+
 def test_fetch_brings_output_and_log(kaggle, person):
-    kaggle.outputs = {"submission.csv": b"planet_id\n", "report.html": b"<p>"}
+    kaggle.outputs = {"submission.csv": submission(0.01), "report.html": b"<p>", "fusion/a b.json": b"{}"}
+    kaggle.page = 2
     code, said = person.does("fetch")
     folder = person.build / "output" / "infer"
-    assert code == 0 and (folder / "submission.csv").read_bytes() == b"planet_id\n"
+    assert code == 0 and (folder / "submission.csv").read_bytes() == submission(0.01), said
     assert (folder / "report.html").read_bytes() == b"<p>" and "the log" in next(folder.glob("*.log")).read_text()
+    assert (folder / "fusion" / "a b.json").read_bytes() == b"{}" and str(folder / "submission.csv") in said
+    kaggle.outputs["submission.csv"] = submission(0.02)
+    assert person.does("fetch")[0] == 0 and (folder / "submission.csv").read_bytes() == submission(0.02)
+
+
+FETCHES = {
+    "forbidden": ({"http": {"output": [403]}}, "submission.csv: HTTP 403"),
+    "no content": ({"http": {"output": [204]}}, "submission.csv: HTTP 204"),
+    "trouble with the last file": ({"http": {"output": [200, 503]}}, "report.html: HTTP 503"),
+    "cut": ({"cut_output": "submission.csv"}, "submission.csv: Kaggle cannot be reached"),
+    "an error page": ({"outputs": {"submission.csv": b"<html>"}}, "is not a valid submission"),
+    "cut at a line": ({"outputs": {"submission.csv": submission(0.02)[:-20]}}, "the last line does not end"),
+    "a name that leads out": ({"outputs": {"../other.csv": b"x"}}, "leads out of"),
+}
+
+
+@pytest.mark.parametrize("case", FETCHES)
+def test_a_fetch_that_fails_leaves_the_older_files(kaggle, person, case):
+    kaggle.outputs = {"submission.csv": submission(0.01), "report.html": b"<p>old"}
+    assert person.does("fetch")[0] == 0
+    folder = person.build / "output" / "infer"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    kaggle.outputs = {"submission.csv": submission(0.02), "report.html": b"<p>new"}
+    trouble, message = FETCHES[case]
+    vars(kaggle).update(trouble)
+    code, said = person.does("fetch")
+    assert code == 1 and message in said
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before  # and nothing half beside them
+    assert not (folder.parent / "other.csv").exists()
 
 
 def test_fetch_without_output_is_an_error(kaggle, person):
