@@ -12,9 +12,10 @@ from small_visit import signal_of
 from kitlib.base.instruments import ADC_GAIN, ADC_OFFSET_E, AIRS, FGS1, Instrument
 from kitlib.base.products import Array, CalibrationMaps, LightCurve
 from kitlib.base.schema import LightCurveConfig
+from kitlib.detector.axes import Axis
 from kitlib.detector.calibrate import calibration_maps
 from kitlib.detector.extraction import extract, needed_pixels
-from kitlib.detector.frames import Axis, RawCalibration
+from kitlib.detector.frames import RawCalibration
 from kitlib.detector.tables import Adc
 from kitlib.simulate import optics
 from kitlib.simulate.detector import Detector, draw_detector

@@ -28,8 +28,8 @@ FLOOR = {room: len(FLOORS) - i for i, rooms in enumerate(FLOORS) for room in roo
 # A room for each file, in the order in which they are read.
 ROOMS = {
     "detector": "frames axes parquet tables csvtable calibrate sky profile cleaning extraction lightcurves",
-    "transit": "flux limbdarkening priors series parameters channelmodel visitmodel gaussnewton whitefit jointfit "
-    "driftorder fit",
+    "transit": "flux limbdarkening priors series parameters channelmodel visitmodel gaussnewton gate whitefit "
+    "jointfit driftorder parts fit",
     "spectra": "kinds prior combination posterior",
     "fusion": "features ssm fused encoders model losses train ensemble",
     "sigma": "metric calibrator fit reliability decomposition",

@@ -10,7 +10,7 @@ from ..base.products import Array, Catalogue, LightCurveFit, PlanetLightCurves, 
 from ..base.provenance import EventLog
 from ..base.schema import PhysfitConfig
 from ..fusion import fit_inputs, no_inputs
-from ..transit import Details, Measured, PlanetFit, Priors, detailed_fit, measure_limb_darkening
+from ..transit import LIMITS, Details, Measured, PlanetFit, Priors, detailed_fit, measure_limb_darkening
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,9 @@ def fit_planets(
     for planet_id, one in zip(ids, found, strict=True):
         if events is not None and one.fit.reason:
             events.emit("physfit", "fallback", planet_id=int(planet_id), reason=one.fit.reason)
+        if events is not None and one.fit.misfit:
+            figures = {name: one.fit.diagnostics[name] for name in LIMITS if name in one.fit.diagnostics}
+            events.emit("physfit", "misfit", planet_id=int(planet_id), reason=one.fit.misfit, figures=figures)
     return stacked(ids, found), [curve for one in found for curve in one.fit.curves]
 
 

@@ -5,6 +5,7 @@ low an order biases the depth. Around a converged fit the likelihood is Gaussian
 leaving coefficients out, widening or narrowing their prior - is known in closed form (MacKay 2003, ch. 28).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -12,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
+from ..base.instruments import FGS1
 from ..base.products import Array
 from ..spectra import Hypothesis, Likelihood
 from .gaussnewton import Fit, FitError
 from .parameters import GAUGE, Layout, gauge
+from .series import Series
 
 SCALES = (0.35, 1.0, 2.8)  # of the drift's prior width; the real drift's size varies by about 10
 NEGLIGIBLE = 0.002  # choices with less evidence than that of the best one times this are left out of the average
@@ -36,17 +39,20 @@ class Choice:
 
 
 Blocks = dict[str, Choice]  # "fgs1_0", "airs_0", "second_0", "fgs1_1", ...
+NONE = Choice(0, 0, 1.0)
 NO_SECOND = Choice(0, 0, 1.0, float(np.log(1 - SECOND_PROBABILITY)))
 
 
-def full_choice(layout: Layout) -> Blocks:
-    """Highest orders, middle scale, for every visit of the layout."""
-    visits = sum(name.startswith("t0_") for name in layout.names)
+def full_choice(layout: Layout, series: Sequence[Series]) -> Blocks:
+    """Highest orders, middle scale, for every visit of the layout; no drift where an instrument has no light curve."""
+    seen = {(one.instrument == FGS1.name, one.visit) for one in series}
     blocks = {}
-    for visit in range(visits):
-        blocks[f"fgs1_{visit}"] = Choice(layout.drift_order, 0, 1.0)
-        blocks[f"airs_{visit}"] = Choice(layout.drift_order, layout.colour_order, 1.0)
-        blocks[f"second_{visit}"] = NO_SECOND
+    for visit in range(sum(name.startswith("t0_") for name in layout.names)):
+        blocks[f"fgs1_{visit}"] = Choice(layout.drift_order, 0, 1.0) if (True, visit) in seen else NONE
+        blocks[f"airs_{visit}"] = (
+            Choice(layout.drift_order, layout.colour_order, 1.0) if (False, visit) in seen else NONE
+        )
+        blocks[f"second_{visit}"] = NO_SECOND if (False, visit) in seen else NONE
     return blocks
 
 
@@ -134,11 +140,11 @@ def _options(name: str, layout: Layout) -> list[Choice]:
 
 def best_choice(evidence: Evidence) -> tuple[Blocks, dict[str, list[tuple[float, Choice]]]]:
     """Most probable choice by coordinate ascent over blocks; each block's options with log evidence, best first."""
-    blocks = full_choice(evidence.layout)
+    blocks = full_choice(evidence.layout, evidence.fit.series)
     ranked: dict[str, list[tuple[float, Choice]]] = {}
     ranked_beside: dict[str, Blocks] = {}  # the other blocks' choices at that time
     for _ in range(2):
-        for name in blocks:
+        for name in [name for name, choice in blocks.items() if choice != NONE]:
             others = {other: choice for other, choice in blocks.items() if other != name}
             if ranked_beside.get(name) == others:
                 continue
@@ -156,11 +162,11 @@ def averaged(fit: Fit, layout: Layout) -> Likelihood:
     Which ones these are is judged with the prior that the fit was run with; what each counts for, by `combine`.
     """
     marginal, known = (Evidence(fit, layout, known) for known in (False, True))
-    _, ranked = best_choice(marginal)
-    most = MOST_ORDERS if "fgs1_1" not in ranked else MOST_ORDERS_TWO_VISITS
+    blocks, ranked = best_choice(marginal)
+    most = MOST_ORDERS if sum(name.startswith("second") for name in ranked) <= 1 else MOST_ORDERS_TWO_VISITS
     options = [_scales_summed(scored)[: most[name.split("_")[0]]] for name, scored in ranked.items()]
     combinations = list(product(*options))
-    candidates = [dict(zip(ranked, (option for _, option in chosen), strict=True)) for chosen in combinations]
+    candidates = [blocks | dict(zip(ranked, (option for _, option in chosen), strict=True)) for chosen in combinations]
     bonus = np.array([sum(bonus for bonus, _ in chosen) for chosen in combinations])
     logs = marginal(candidates) + bonus
     kept = np.flatnonzero(logs >= logs.max() + np.log(NEGLIGIBLE))

@@ -10,7 +10,7 @@ A planet that resists falls back in steps, each counted in diagnostics["fallback
 catalogue's geometry; 2 the population prior.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,12 +21,20 @@ from ..base.schema import PhysfitConfig
 from ..spectra import Likelihood, combine, ln_scale_height_depth, moments
 from .driftorder import averaged
 from .flux import transit_duration_h
+from .gate import LIMITS, complaints, covered, instrument_errors, joint_figures, white_figures
 from .gaussnewton import Fit, FitError
 from .jointfit import joint_fit
+from .parts import parts
 from .priors import Priors
 from .series import FittedSeries
 from .visitmodel import fitted
-from .whitefit import white_fit
+from .whitefit import CATALOGUE, HELD, WRONG, white_fit
+
+SOUND, IN_PARTS, COVERED = 0.0, 1.0, 2.0  # diagnostics["gate"]
+HELD_FALLBACK = 1.0  # diagnostics["fallback"] of a fit with the catalogue's geometry held
+MOST_DISAGREEMENT = 0.15  # of FGS1's and AIRS' depths, relative; real planets: up to 0.07
+HOPELESS = 0.5  # relative error of the depth by the residuals, from which on the population knows better
+SURE = 5.0  # standard deviations
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,8 @@ class PlanetFit:
     curves: list[LightCurveFit]
     prior_mean: Array  # (283,) of the learnt part of its spectral prior
     prior_sd: Array  # (283,)
-    reason: str  # why it fell back; "" when it did not
+    reason: str = ""  # why it fell back; "" when it did not
+    misfit: str = ""  # what the gate found, and how the planet was answered all the same; "" for a sound fit
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,22 @@ class Details:
 
     series: list[FittedSeries]  # fitted light curves, all visits and instruments
     likelihood: Likelihood  # of its depths, before they meet the spectral prior
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One fit of a planet, or of a part of its data, and what the gate says of it."""
+
+    answer: PlanetFit
+    details: Details
+    white: Fit
+    complaints: list[str]
+
+    @property
+    def badness(self) -> float:
+        """For the choice among fits that all failed: the largest figure over its threshold."""
+        figures = self.answer.diagnostics
+        return max(float(figures[name]) / most for name, (most, _) in LIMITS.items() if name in figures)
 
 
 def fit_planet(planet: PlanetLightCurves, row: Catalogue, priors: Priors, config: PhysfitConfig) -> PlanetFit:
@@ -59,16 +84,73 @@ def detailed_fit(
     planet: PlanetLightCurves, row: Catalogue, priors: Priors, config: PhysfitConfig
 ) -> tuple[PlanetFit, Details | None]:
     """`fit_planet`, and what the answer was made of; None where that is the population's."""
+    found = _tried(planet, row, priors, config)
+    if isinstance(found, str):
+        return _population(planet, priors, found), None
+    repaired = _repaired(planet, row, priors, config, found) if found.complaints else found
+    return (repaired, None) if isinstance(repaired, PlanetFit) else (repaired.answer, repaired.details)
+
+
+def _tried(planet: PlanetLightCurves, row: Catalogue, priors: Priors, config: PhysfitConfig) -> _Attempt | str:
+    """A fit of these light curves, the catalogue's geometry held where it does not converge; or why there is none."""
     reasons: list[str] = []
-    for fallback, fixed in enumerate((False, True)):
+    for geometry in (CATALOGUE, HELD):
         try:
-            white = white_fit(planet, row, priors, config, fixed)
-            fit, layout = joint_fit(planet, row, priors, config, white, fixed)
+            white, chosen = white_fit(planet, row, priors, config, geometry)
+            fit, layout = joint_fit(planet, row, priors, config, white, chosen)
             details = Details(_fitted_series(fit, float(row.period_days[0])), averaged(fit, layout))
-            return _combined(planet, row, priors, white, fit, details, fallback, "; ".join(reasons)), details
+            answer = _combined(planet, row, priors, white, fit, details)
         except (FitError, np.linalg.LinAlgError) as error:
             reasons.append(str(error))
-    return _population(planet, priors, "; ".join(reasons)), None
+            continue
+        known = {"fallback": HELD_FALLBACK if geometry == HELD else 0.0, "wide_geometry": float(chosen == WRONG)}
+        answer = replace(answer, diagnostics=answer.diagnostics | known, reason="; ".join(reasons))
+        return _Attempt(answer, details, white, complaints(answer.diagnostics) + _disagreement(white))
+    return "; ".join(reasons)
+
+
+def _disagreement(white: Fit) -> list[str]:
+    """Whether FGS1's and AIRS' white depths differ by more than any spectrum does."""
+    if len({one.instrument for one in white.series if (one.weight > 0).any()}) < 2:
+        return []
+    fgs1, airs = white.state.depth
+    sd = np.sqrt(1 / np.maximum(white.system.depth, 1e-30))
+    apart = abs(fgs1 - airs)
+    if apart > MOST_DISAGREEMENT * max(fgs1, airs) and apart > SURE * float(np.hypot(*sd)):
+        return [f"FGS1 sees a transit of {fgs1:.5f}, AIRS one of {airs:.5f}"]
+    return []
+
+
+def _repaired(
+    planet: PlanetLightCurves, row: Catalogue, priors: Priors, config: PhysfitConfig, first: _Attempt
+) -> "_Attempt | PlanetFit":
+    """What is answered where a fit of all data describes nothing: a part that is sound, else the least bad, covered."""
+    problem, tried = "; ".join(first.complaints), [first]
+    for what, part in parts(planet):
+        attempt = _tried(part, row, priors, config)
+        if isinstance(attempt, str):
+            continue
+        if not attempt.complaints:
+            visits = {"visits": float(len(planet.visits)), "gate": IN_PARTS}
+            answer = replace(
+                attempt.answer,
+                diagnostics=attempt.answer.diagnostics | visits,
+                misfit=f"{problem}. Answered by a fit of {what}.",
+            )
+            return replace(attempt, answer=answer)
+        tried.append(attempt)
+    best = min(tried, key=lambda attempt: attempt.badness)
+    transits = [
+        fitted(one, best.white.layout, best.white.state, float(row.period_days[0])) for one in best.white.series
+    ]
+    errors = instrument_errors(best.white, [one.transit[:, 0] for one in transits])
+    if not max(errors) < HOPELESS:
+        words = f"{problem}. The residuals are as large as the transit: answered by the population."
+        return replace(_population(planet, priors, words), misfit=words)
+    answer, known = best.answer, {"gate": COVERED, "visits": float(len(planet.visits))}
+    cov = covered(answer.cov, answer.mean, *errors, answer.diagnostics["chi2_joint"])
+    words = f"{problem}. Sigma covers it: {errors[0]:.1%} of FGS1's depth, {errors[1]:.1%} of AIRS'."
+    return replace(best, answer=replace(answer, cov=cov, diagnostics=answer.diagnostics | known, misfit=words))
 
 
 def _combined(
@@ -78,8 +160,6 @@ def _combined(
     white: Fit,
     fit: Fit,
     details: Details,
-    fallback: int,
-    reason: str,
 ) -> PlanetFit:
     """Likelihood and spectral prior meet."""
     prior = priors.spectrum
@@ -88,11 +168,11 @@ def _combined(
     mean, cov, weights = combine(details.likelihood, components)
     if not (np.isfinite(mean).all() and np.isfinite(cov).all() and (np.diag(cov) > 0).all()):
         raise FitError("the posterior is not finite")
-    diagnostics = _diagnostics(planet, row, white, fit) | {"fallback": float(fallback)}
+    diagnostics = _diagnostics(planet, row, white, fit) | {"gate": SOUND}
     diagnostics["unfamiliar"] = float(weights[prior.learnt_components :].sum())
     expected, scatter = moments(components[: prior.learnt_components])
     curves = _curves(planet, white, row)
-    return PlanetFit(mean, cov, diagnostics, curves, expected, np.sqrt(np.diag(scatter)), reason)
+    return PlanetFit(mean, cov, diagnostics, curves, expected, np.sqrt(np.diag(scatter)))
 
 
 def _population(planet: PlanetLightCurves, priors: Priors, reason: str) -> PlanetFit:
@@ -140,15 +220,13 @@ def _diagnostics(planet: PlanetLightCurves, row: Catalogue, white: Fit, fit: Fit
     first = [of(f"t0_{v}") - half for v in range(len(planet.visits))]
     start = min(float(one.time_h[0]) for one in fit.series)
     end = max(float(one.time_h[-1]) for one in fit.series)
-    flat = np.concatenate([r[:, 0][r[:, 0] != 0] for r in white.system.residuals])
     bright = [float(one.level_e.sum()) for one in fit.series if one.instrument == AIRS.name]
     masked = [curve.quality.get("masked_fraction", np.nan) for visit in planet.visits for curve in visit.values()]
     return {
         "visits": float(len(planet.visits)),
         "missing_contact": float(any(t < start + 0.1 or t + 2 * half > end - 0.1 for t in first)),
-        "chi2_white": white.system.chi2 / max(white.system.samples, 1),
-        "chi2_joint": fit.system.chi2 / max(fit.system.samples, 1),
-        "autocorrelation": float(flat[1:] @ flat[:-1] / max(flat @ flat, 1e-30)),
+        **white_figures(white),
+        **joint_figures(fit),
         "duration_h": 2 * half,
         "t0_h": of("t0_0"),
         "a_over_rs": float(np.exp(of("ln_a"))),

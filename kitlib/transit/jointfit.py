@@ -15,7 +15,7 @@ from .parameters import Layout, State, limb_coefficients
 from .priors import Priors
 from .series import Series, rescaled, series_of, without
 from .visitmodel import normal_equations, separable_start
-from .whitefit import FIXED, GROSS_SIGMA, layout_for, white_fit
+from .whitefit import CATALOGUE, FIXED, GROSS_SIGMA, layout_for, white_fit
 
 
 def joint_fit(
@@ -24,19 +24,19 @@ def joint_fit(
     priors: Priors,
     config: PhysfitConfig,
     white: Fit,
-    fixed: bool = False,
+    geometry: str = CATALOGUE,
 ) -> tuple[Fit, Layout]:
     """Fit all channels together from the white fit: at full drift orders, then at the most probable ones.
 
     Returns the fit and the layout of full orders, which `driftorder.averaged` takes.
     """
     series = rescaled(series_of(planet, white=False))
-    layout = layout_for(row, priors.limb, len(planet.visits), config.drift_order, config.colour_order, fixed)
+    layout = layout_for(row, priors.limb, len(planet.visits), config.drift_order, config.colour_order, geometry)
     period = float(row.period_days[0])
     level = float(white.state.depth[1])
     mean, cov = priors.spectrum.pooled(float(ln_scale_height_depth(row, np.array([level]))[0]), level)
     start, cleaned = _joint_start(series, layout, white, period, float(np.sqrt(np.diag(cov - cov.mean()).mean())))
-    single = replace(layout, sd=restricted_sd(layout, full_choice(layout)))
+    single = replace(layout, sd=restricted_sd(layout, full_choice(layout, series)))
     fit = gauss_newton(cleaned, single, start, period, mean, cov, config.max_iterations)
     cleaned, _ = without(fit.series, fit.system.residuals, config.outlier_sigma)
     blocks, _ = best_choice(Evidence(fit, layout, known=False))
@@ -83,7 +83,7 @@ def measure_limb_darkening(
     None where the planet cannot be fitted. The fit itself does not know `depth`: the linear model around it does.
     """
     try:
-        fit, _ = joint_fit(planet, row, priors, config, white_fit(planet, row, priors, config))
+        fit, _ = joint_fit(planet, row, priors, config, *white_fit(planet, row, priors, config))
     except (FitError, np.linalg.LinAlgError):
         return None
     system, layout, value = fit.system, fit.layout, fit.state.shared

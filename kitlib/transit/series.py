@@ -11,6 +11,7 @@ from ..base.products import Array, PlanetLightCurves
 from ..detector import MAD_TO_SIGMA
 
 SPIKE_WINDOW = 9  # samples: no ingress is steeper than the median of so many follows
+STARLESS, FLARED = 0.8, 1.25  # of the median light: no transit of the competition is deeper than 0.1, no drift larger
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Series:
     position: Array  # (W,) channel position in [-1, 1]
     channels: slice  # of the planet's depth vector
     level_e: Array  # (W,) electrons per CDS pair that `flux` 1 stands for
+    lit: int  # samples in time that hold the star, whether or not they are used later
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ def series_of(planet: PlanetLightCurves, white: bool) -> list[Series]:
         for curve in visit.values():
             fgs1 = curve.instrument.name == FGS1.name
             flux, weight = _weights(curve.flux_e, curve.variance_e2)
+            held = holds_star(flux, weight)
+            weight = np.where(held[:, None], weight, 0.0)
             if white and not fgs1:
                 flux, weight = _white(flux, weight)
             # (1) median 1 in each channel; a dead channel stays at weight 0
@@ -73,9 +77,42 @@ def series_of(planet: PlanetLightCurves, white: bool) -> list[Series]:
                     position=np.zeros(1) if width == 1 else np.linspace(-1, 1, width),
                     channels=slice(0, 1) if fgs1 else slice(1, 1 + width),
                     level_e=level,
+                    lit=int(held.sum()),
                 )
             )
     return found
+
+
+def holds_star(flux: Array, weight: Array) -> NDArray[np.bool_]:
+    """(T,) samples that hold the star's light: neither dark, nor half lit, nor the same frame again, nor beside these.
+
+    `flux` (T, W) in any unit; what has no weight is not looked at. A visit without any light is left as it is.
+    """
+    good = weight > 0
+    level = _medians(flux, good, 0.0)
+    seen = np.where(good, level, 0.0).sum(1)
+    light = np.where(good, flux, 0.0).sum(1) / np.where(seen > 0, seen, 1.0)
+    light = np.where(seen > 0, light, 1.0)
+    lost = (light < STARLESS) | (light > FLARED)
+    lost = np.where(_long(lost), lost, False)  # a single wild sample is an outlier, and treated as one
+    same = np.zeros(len(flux), bool)
+    if len(flux) > 1:
+        again = ((np.diff(flux, axis=0) == 0) | ~(good[1:] & good[:-1])).all(1) & good[1:].any(1)
+        same[1:] |= again
+        same[:-1] |= again
+    lost |= same
+    beside = lost.copy()
+    beside[1:] |= lost[:-1]
+    beside[:-1] |= lost[1:]
+    return ~beside if (~beside).any() else np.ones(len(flux), bool)
+
+
+def _long(marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which marks have a marked neighbour."""
+    near = np.zeros_like(marked)
+    near[1:] |= marked[:-1]
+    near[:-1] |= marked[1:]
+    return marked & near
 
 
 def _weights(flux_e: Array, variance_e2: Array) -> tuple[Array, Array]:

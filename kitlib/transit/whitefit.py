@@ -11,6 +11,7 @@ from ..base.instruments import FGS1
 from ..base.products import Array, Catalogue, PlanetLightCurves
 from ..base.schema import PhysfitConfig
 from .flux import transit_flux
+from .gate import complaints, white_figures
 from .gaussnewton import Fit, FitError, gauss_newton
 from .limbdarkening import LimbDarkening
 from .parameters import Layout, State, limb_coefficients, parameter_layout
@@ -20,20 +21,28 @@ from .series import Series, robust_sd, series_of, without, without_spikes
 # Priors on what the light curve knows little about. [F]: FACTS of the competition's data, published by its winner.
 LN_A_SD = 0.064  # scatter of the catalogue's a/Rs [F]
 IMPACT_SD = 0.15  # of the catalogue's impact parameter: its scatter is not published, so wide
+# The catalogue may be wrong: a few planets have a period or an a/Rs that is off by a factor of up to 2.5. A light curve
+# sees the planet's speed across the star, so that a/Rs stands for both: a wide part of its prior.
+WRONG_PROBABILITY, WRONG_LN_A_SD, WRONG_IMPACT, WRONG_IMPACT_SD = 0.03, 0.6, 0.45, 0.45
+STRAINED = 2.5  # standard deviations that a/Rs or b may be pulled from the catalogue before the wide part is tried
+LARGEST_IMPACT = 1.1  # that the catalogue's is taken for: beyond, few planets transit
 FGS1_DELAY_SD_H = 0.0075  # FGS1 and AIRS mid-transit differ by at most 0.015 h [F]
 AIRS_DRIFT_SD, FGS1_DRIFT_SD = 3e-4, 8e-4  # of each power's coefficient [F: rms over a visit]
 GROSS_SIGMA = 8.0  # residuals of the white fit's model in a channel: neither drift nor features reach it
 FIXED = 1e-6  # prior width of what is not to move
+# geometry: a/Rs and b around the catalogue's, held there, or as open as where the catalogue is wrong
+CATALOGUE, HELD, WRONG = "catalogue", "held", "wrong"
 START_IMPACTS, START_LN_A = (0.1, 0.5, 0.8), (-0.13, 0.0, 0.13)  # the white fit's grid; ln a/Rs around the catalogue's
+WIDE_START_IMPACTS, WIDE_START_LN_A = (0.1, 0.5, 0.8, 1.0), tuple(np.arange(-1.2, 1.21, 0.15))
 START_TIMES_H = np.arange(0.0, 7.51, 0.1)
 TEMPLATE_TIMES_H = np.linspace(0, 8, 401)  # a transit is the same before and after its middle
 STARTS, FIRST_ITERATIONS = 3, 3  # Gauss-Newton runs from the best points of the grid; the best of them goes on
 
 
 def layout_for(
-    planet: Catalogue, limb: LimbDarkening, visits: int, order: int, colour_order: int, fixed: bool = False
+    planet: Catalogue, limb: LimbDarkening, visits: int, order: int, colour_order: int, geometry: str = CATALOGUE
 ) -> Layout:
-    """State vector and priors of one planet, `planet` its catalogue row; `fixed` holds the catalogue's geometry."""
+    """State vector and priors of one planet, `planet` its catalogue row, for one of the words of `geometry`."""
     layout = parameter_layout(visits, order, colour_order)
     mean, sd = layout.mean.copy(), layout.sd.copy()
 
@@ -42,7 +51,7 @@ def layout_for(
 
     a, inclination = float(planet.semi_major_axis_rs[0]), float(planet.inclination_deg[0])
     put("ln_a", (np.log(a), LN_A_SD))
-    put("b", (min(a * abs(np.cos(np.radians(inclination))), 0.95), IMPACT_SD))
+    put("b", (min(a * abs(np.cos(np.radians(inclination))), LARGEST_IMPACT), IMPACT_SD))
     put("fgs1_delay", (0.0, FGS1_DELAY_SD_H))
     for visit in range(visits):
         put(f"t0_{visit}", (3.75, 10.0))
@@ -52,27 +61,80 @@ def layout_for(
             put(f"airs_colour_{visit}", (1.0, FIXED))
         else:
             sd[layout[f"airs_second_{visit}"]] = AIRS_DRIFT_SD
-    if fixed:
+    if geometry == HELD:
         sd[layout["ln_a"]] = sd[layout["b"]] = FIXED
+    elif geometry == WRONG:
+        put("ln_a", (np.log(a), WRONG_LN_A_SD))
+        put("b", (WRONG_IMPACT, WRONG_IMPACT_SD))
     darkening = limb.at(float(planet.stellar_temperature_k[0]))
     return replace(layout, mean=mean, sd=sd, limb_mean=darkening, limb_root=np.linalg.cholesky(limb.cov))
 
 
 def white_fit(
-    planet: PlanetLightCurves, row: Catalogue, priors: Priors, config: PhysfitConfig, fixed: bool = False
-) -> Fit:
-    """Fit white AIRS and FGS1 of all visits from the best starts of a grid. Raises FitError without usable samples."""
+    planet: PlanetLightCurves, row: Catalogue, priors: Priors, config: PhysfitConfig, geometry: str = CATALOGUE
+) -> tuple[Fit, str]:
+    """Fit white AIRS and FGS1 of all visits from the best starts of a grid, and the geometry that it was fitted with.
+
+    Where the catalogue's geometry is strained or leaves residuals, a wrong catalogue is tried as well: both parts of
+    the mixture prior of a/Rs and b are compared by their evidence. Raises FitError without usable samples.
+    """
     series = without_spikes(series_of(planet, white=True), GROSS_SIGMA)
     if not any((one.weight > 0).sum() > 20 for one in series):
         raise FitError("fewer than 20 usable samples")
-    layout = layout_for(row, priors.limb, len(planet.visits), config.drift_order, 0, fixed)
+    fit, problem = None, ""
+    try:
+        fit = _fitted(series, planet, row, priors, config, geometry)
+    except FitError as error:
+        problem = str(error)
+    if geometry == CATALOGUE and (fit is None or _strained(fit)):
+        try:
+            wide = _fitted(series, planet, row, priors, config, WRONG)
+        except FitError:
+            wide = None
+        odds = np.log(WRONG_PROBABILITY / (1 - WRONG_PROBABILITY))
+        if wide is not None and (fit is None or log_evidence(wide) + odds > log_evidence(fit)):
+            return wide, WRONG
+    if fit is None:
+        raise FitError(problem)
+    return fit, geometry
+
+
+def _strained(fit: Fit) -> bool:
+    """Whether a fit says that the catalogue's geometry may not be the planet's."""
+    pull = (fit.state.shared - fit.layout.mean) / fit.layout.sd
+    far = max(abs(float(pull[fit.layout[name]][0])) for name in ("ln_a", "b"))
+    return far > STRAINED or bool(complaints(white_figures(fit)))
+
+
+def log_evidence(fit: Fit) -> float:
+    """ln evidence by Laplace's approximation, up to a constant that fits of the same series share."""
+    sd, root = fit.layout.sd, fit.depth_root
+    size = len(root)
+    hessian = np.eye(size + len(sd))
+    hessian[:size, :size] += root.T @ (fit.system.depth[:, None] * root)
+    hessian[:size, size:] = root.T @ fit.system.cross * sd
+    hessian[size:, :size] = hessian[:size, size:].T
+    hessian[size:, size:] += sd[:, None] * fit.system.shared * sd
+    return -0.5 * fit.objective - 0.5 * float(np.linalg.slogdet(hessian)[1])
+
+
+def _fitted(
+    series: list[Series],
+    planet: PlanetLightCurves,
+    row: Catalogue,
+    priors: Priors,
+    config: PhysfitConfig,
+    geometry: str,
+) -> Fit:
+    """The best of several starts, outliers taken out. Raises FitError."""
+    layout = layout_for(row, priors.limb, len(planet.visits), config.drift_order, 0, geometry)
     period = float(row.period_days[0])
     mean, cov = (
         np.full(2, float(priors.spectrum.level_mean)),
         float(priors.spectrum.level_sd) ** 2 * np.ones((2, 2)) + (3e-4) ** 2 * np.eye(2),
     )
     fits = []
-    for start in _starts(series, layout, period, float(priors.spectrum.level_mean)):
+    for start in _starts(series, layout, period, float(priors.spectrum.level_mean), geometry):
         try:
             fits.append(gauss_newton(series, layout, start, period, mean, cov, FIRST_ITERATIONS))
         except FitError:
@@ -80,18 +142,20 @@ def white_fit(
     if not fits:
         raise FitError("no start of the white fit converged")
     best = min(fits, key=lambda f: f.objective).state
-    fit = gauss_newton(series, layout, best, period, mean, cov, config.max_iterations)
+    iterations = config.max_iterations * (2 if geometry == WRONG else 1)
+    fit = gauss_newton(series, layout, best, period, mean, cov, iterations)
     cleaned, dropped = without(
         fit.series, fit.system.residuals, config.outlier_sigma * max(1.0, robust_sd(fit.system.residuals))
     )
     if dropped:
-        fit = gauss_newton(cleaned, layout, fit.state, period, mean, cov, config.max_iterations)
+        fit = gauss_newton(cleaned, layout, fit.state, period, mean, cov, iterations)
     return fit
 
 
-def _starts(series: list[Series], layout: Layout, period_days: float, level: float) -> list[State]:
+def _starts(series: list[Series], layout: Layout, period_days: float, level: float, geometry: str) -> list[State]:
     """Best states of a grid in a/Rs, impact parameter and mid-transit times; depth and drift solved linearly."""
-    grid = list(product(START_LN_A, START_IMPACTS))
+    wide = geometry == WRONG
+    grid = list(product(WIDE_START_LN_A, WIDE_START_IMPACTS) if wide else product(START_LN_A, START_IMPACTS))
     points = np.repeat(layout.mean[None], len(grid), axis=0)
     points[:, layout["ln_a"].start] += [ln_a for ln_a, _ in grid]
     points[:, layout["b"].start] = [impact for _, impact in grid]
@@ -110,7 +174,10 @@ def _starts(series: list[Series], layout: Layout, period_days: float, level: flo
         cost -= gain[at_best]
         depth += amplitude[at_best] * level / len(found)
     depth = np.clip(depth, 5e-4, 0.15)
-    return [State(points[i], np.full(2, depth[i])) for i in np.argsort(cost, kind="stable")[:STARTS]]
+    return [
+        State(points[i], np.full(2, depth[i]))
+        for i in np.argsort(cost, kind="stable")[: 2 * STARTS if wide else STARTS]
+    ]
 
 
 def _matched(one: Series, templates: Array) -> tuple[Array, Array]:
