@@ -186,6 +186,8 @@ def _quality(
     plan: Extraction,
 ) -> dict[str, float]:
     read = np.isfinite(mean)
+    # background_e: sky as the shape of the mean image has it, wings ~ distance^-2 beneath. It may be wrong by all of the
+    # wings' light there; the noise model alone uses it
     return {
         "dead_fraction": float(maps.dead.mean()),
         "hot_fraction": float(maps.hot.mean()),
