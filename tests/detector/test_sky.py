@@ -147,7 +147,7 @@ def test_star_and_sky_share_no_pixel(instrument):
 
 
 def test_a_star_among_the_sky_pixels_is_not_taken_for_sky():
-    """A neighbour of 10 % at 13.9 pixels, 90 e- in the plain mean of the sky pixels: 1.9 % of the depth by that mean."""
+    """A neighbour of 10 % at 13.9 pixels, 90 e- in the plain mean of the sky pixels: by that, 1.9 % of the depth."""
     detector, maps = sf.detector_of(FGS1, 4)
     light = sf.expected(FGS1, sf.World(), 64)
     other = 0.1 * optics.star_columns(sf.TEMPERATURE_K, sf.BRIGHTNESS)[0] * sf.psf(FGS1, sf.World(), (9.8, 9.8))
