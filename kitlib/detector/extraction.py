@@ -187,6 +187,8 @@ def _quality(
     plan: Extraction,
 ) -> dict[str, float]:
     read = np.isfinite(mean)
+    # background_e: sky as the shape of the mean image has it, above wings ~ distance^-2. It may be wrong by all of the
+    # wings' light there: weights and noise model use it, and no light curve depends on it
     return {
         "dead_fraction": float(maps.dead.mean()),
         "hot_fraction": float(maps.hot.mean()),

@@ -42,7 +42,7 @@ class Extraction:
     aperture_px: Array  # (W,) sum of the weights of the star's pixels: pixels of sky in a light curve
     background_e: Array  # (W,) electrons per pixel and pair: sky as the mean image has it, for the noise alone
     flux_e: Array  # (W,) electrons per pair, of the mean image
-    variance_e2: Array  # (W,) electrons^2 of one pair: photons, read noise and error of the sky
+    variance_e2: Array  # (W,) electrons^2 of one pair: photons, read noise and error of the sky, which bins share
 
     def light_curves(self, star_e: Array, sky_e: Array) -> Array:
         """(W, n) from weighted sums over the star's pixels and over the sky pixels, each (W, n), electrons per pair."""

@@ -66,6 +66,8 @@ class SkyFit:
 def fit_sky(variance: Array, usable: NDArray[np.bool_], flux: Array) -> tuple[SkyFit, Array]:
     """The fit, and the weight (W, n) of each sky pixel in the mean far light of its light curve.
 
+    The weights are inverse variances: a pixel in which another star shines, counts for less the brighter it is.
+
     Args:
         variance: (W, n) electrons^2 of one pair.
         usable: (W, n) the good sky pixels; a light curve without any takes the sky of the others.
