@@ -16,6 +16,12 @@ def square(task: int, setting: str) -> tuple[int, str, str]:
     return task * task, setting, os.environ["OMP_NUM_THREADS"]
 
 
+def slow(task: int, setting: str) -> int:
+    """Long enough for the guard to look at the memory meanwhile."""
+    time.sleep(3.0)
+    return task
+
+
 def misbehave(folder: str, task: int, setting: str) -> int:
     """1 hangs, 2 is killed the first time, 3 is killed always, 4 raises; the others answer."""
     marker = Path(folder) / str(task)
