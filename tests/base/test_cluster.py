@@ -126,9 +126,15 @@ def test_a_hang_a_kill_and_an_exception_cost_their_own_piece_alone(cluster, tmp_
     assert "status -9" in reasons[3] and reasons[4] == "ValueError: negative flux"
     assert set(cluster.scheduler.workers) == workers
     end = time.monotonic() + 60
-    while children_of(cluster) and time.monotonic() < end:  # the hanging one too
+    while (children_of(cluster) or busy(cluster)) and time.monotonic() < end:  # the hanging one too
         time.sleep(0.1)
-    assert not children_of(cluster)
+    assert not children_of(cluster) and not busy(cluster)
+
+
+def busy(cluster) -> int:
+    """Threads of the cluster's workers that compute something."""
+    with distributed.Client(cluster.scheduler_address, set_as_default=False) as client:
+        return sum(client.run(lambda dask_worker: len(dask_worker.active_threads)).values())
 
 
 def children_of(cluster) -> list[str]:
@@ -172,6 +178,9 @@ def test_a_backend_that_is_not_there_is_a_clear_error(monkeypatch, where, messag
 
 def test_a_cluster_without_workers_is_a_clear_error(monkeypatch):
     monkeypatch.setattr("kitlib.base.cluster.CONNECT_S", 1.0)
-    with distributed.LocalCluster(n_workers=0, dashboard_address=":0") as empty:
-        with running_on("dask", empty.scheduler_address), pytest.raises(OSError, match="it has no workers"):
-            at_once(0)
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address=":0") as empty,
+        running_on("dask", empty.scheduler_address),
+        pytest.raises(OSError, match="it has no workers"),
+    ):
+        at_once(0)
