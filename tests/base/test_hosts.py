@@ -17,23 +17,18 @@ from kitlib.run.budget import Guard, Limits, Setting, run
 pytestmark = pytest.mark.timeout(300)
 
 
-def work_here(folder: str) -> tuple[dict[int, int], dict[int, str], list[float], bool]:
-    """Values and reasons of guarded pieces, results of independent ones, whether this process is a daemonic one."""
+def work_here(folder: str) -> tuple[dict[int, int], list[float], bool]:
+    """Results of guarded pieces, of independent ones, and whether this process is a daemonic one."""
     pool = Workers(partial(budget_work.misbehave, folder), 2)
-    results = list(run([0, 2, 3, 4, 5], pool, Guard([Setting("full", 1.0)], Limits(250, 200), 2)))
+    results = list(run([0, 2], pool, Guard([Setting("full", 1.0)], Limits(250, 200), 2)))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Loky-backed parallel loops|Inside a Dask worker")  # what joblib does then
         halves = list(in_processes(budget_work.half, [(4,), (16,)], 2, "", progress=False))
-    answers = {result.task: result.value for result in results if result.value is not None}
-    reasons = {result.task: result.reason for result in results if result.value is None}
-    return answers, reasons, halves, bool(current_process().daemon)
+    return {result.task: result.value for result in results}, halves, bool(current_process().daemon)
 
 
 def check(found, daemonic):
-    answers, reasons, halves, daemon = found
-    assert answers == {0: 0, 2: 2, 5: 5} and daemon == daemonic  # 2 was killed once and tried again
-    assert set(reasons) == {3, 4} and "status -9" in reasons[3] and reasons[4] == "ValueError: negative flux"
-    assert halves == [2.0, 8.0]
+    assert found == ({0: 0, 2: 2}, [2.0, 8.0], daemonic)  # 2 was killed once and tried again
 
 
 def test_in_a_joblib_worker(tmp_path):

@@ -397,9 +397,8 @@ def test_a_process_that_dies_or_hangs_before_it_takes_its_work_is_a_failed_piece
 
 def test_a_process_that_stops_while_it_is_given_work_ends_the_wait(monkeypatch):
     monkeypatch.setattr(guarded, "START_S", 1)
-    only_ready = (
-        "from multiprocessing.connection import Connection as C; C({}).send('ready'); import time; time.sleep(600)"
-    )
+    ready = "from multiprocessing.connection import Connection; pipe = Connection({}); pipe.send('ready')"
+    only_ready = ready + "; import time; time.sleep(600)"
     monkeypatch.setattr(guarded, "_COMMAND", only_ready)
     pool = Workers(partial(budget_work.ignoring, bytes(10_000_000)), 1)
     (result,) = run([5], pool, Guard([FULL], Limits(600, 300), 1))
@@ -407,10 +406,8 @@ def test_a_process_that_stops_while_it_is_given_work_ends_the_wait(monkeypatch):
 
 
 def test_work_that_cannot_be_imported_there_and_answers_that_cannot_be_sent_say_so():
-    for work, reason in [
-        (budget_work.Unimportable(), "the work cannot be unpickled"),
-        (budget_work.unsendable, "pickle"),
-    ]:
+    unimportable = (budget_work.Unimportable(), "the work cannot be unpickled")
+    for work, reason in [unimportable, (budget_work.unsendable, "pickle")]:
         (result,) = run([5], Workers(work, 1), Guard([FULL], Limits(600, 300), 1))
         assert result.value is None and reason in result.reason
 
