@@ -1,11 +1,11 @@
 """Simulated planets at light-curve level, for the score benchmark: what a solver may know, and what only judges may."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-from joblib import Parallel, delayed
-from tqdm import tqdm
 
+from kitlib.base.execution import in_processes
 from kitlib.base.products import Array, Catalogue, PlanetLightCurves, Spectra
 from kitlib.base.schema import PriorConfig, WorldConfig
 from kitlib.simulate.lightcurves import Truth, simulate_with_truth
@@ -48,6 +48,7 @@ def draw(
     systems = with_grazing(systems.take(rng.permutation(planets)), worlds)  # planet ids ascend with nothing
     depth = draw_spectra(systems, rng, SHIFTED if shift else TRAINING)
     options = {"degraded": shift, "drift_scale": 2.0 if shift else 1.0}
+<<<<<<< HEAD
     jobs = (
         delayed(simulate_with_truth)(
             systems.take(np.array([i])), depth[i : i + 1], np.random.default_rng(s), worlds=worlds[i : i + 1], **options
@@ -56,6 +57,10 @@ def draw(
     )
     running = Parallel(n_jobs=workers, return_as="generator")(jobs)
     made = list(tqdm(running, total=with_curves, desc="light curves", unit="planet", disable=not with_curves))
+=======
+    given = [(systems.take(np.array([i])), depth[i : i + 1], np.random.default_rng(s)) for i, s in enumerate(own)]
+    made = list(in_processes(partial(simulate_with_truth, **options), given, workers, "light curves"))
+>>>>>>> exec
     return Population(
         systems=systems,
         catalogue=observed_catalogue(systems, rng, catalogue_factors(worlds)),

@@ -1,11 +1,13 @@
 """The competition's score on held-out simulated planets: naive, independent bins, physics, v50, and an oracle.
 
-    python bench/score.py [--planets 200] [--workers N] [--out FILE.json] [--model FILE] [--ship]
+    python bench/score.py [--planets 200] [--workers N] [--scheduler tcp://HOST:PORT] [--out FILE.json] [--ship]
 
 Three populations with seeds of their own: training (1,100 spectra, 800 of them with light curves to calibrate sigma
 on, with 200 planets of any chemistry beside them), held-out, and held-out with shifted distributions (spectra of
 another family, degraded detectors, twice the drift). Light curves are simulated with the noise of full-size frames;
 `bench/frame_path.py` shows that frames agree with them.
+
+The workers of a cluster (--scheduler) find this folder by PYTHONPATH=bench.
 
 --ship writes the training population's prior and calibrators into kitlib/data: this is how the shipped ones are made.
 """
@@ -18,8 +20,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-from joblib import Parallel, cpu_count, delayed
-from tqdm import tqdm
+from joblib import cpu_count
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
@@ -28,6 +29,7 @@ from independent import independent_bins  # noqa: E402
 from oracle import oracle  # noqa: E402
 from population import Population, absolute_errors_ppm, draw, first, unfamiliar_shapes  # noqa: E402
 
+from kitlib.base.execution import in_processes, running_on  # noqa: E402
 from kitlib.base.products import Array, Spectra  # noqa: E402
 from kitlib.base.provenance import write_atomic  # noqa: E402
 from kitlib.base.schema import PhysfitConfig, PriorConfig  # noqa: E402
@@ -114,11 +116,8 @@ def judged(
     count, depth = len(truth.planet_id), truth.depth
     rows = {"naive": row_of(np.full_like(depth, naive[0]), np.full_like(depth, naive[1]), depth, naive)}
     singles = [catalogue.take(slice(i, i + 1)) for i in range(count)]
-    jobs = (
-        delayed(independent_bins)(c, r, priors, naive, PhysfitConfig())
-        for c, r in zip(held_out.curves, singles, strict=True)
-    )
-    alone = list(tqdm(Parallel(n_jobs=workers, return_as="generator")(jobs), total=count, desc="independent bins"))
+    each = [(c, r, priors, naive, PhysfitConfig()) for c, r in zip(held_out.curves, singles, strict=True)]
+    alone = list(in_processes(independent_bins, each, workers, "independent bins"))
     rows["independent bins"] = row_of(*(np.stack(part) for part in zip(*alone, strict=True)), depth, naive)
     start = time.perf_counter()
     posterior, _ = fit_planets(held_out.curves, catalogue, priors, PhysfitConfig(), workers=workers)
@@ -132,11 +131,11 @@ def judged(
         answer, cov = apply(calibrators[kind], found), calibrated_covariance(calibrators[kind], found)
         rows[kind] = row_of(answer.mu, answer.sigma, depth, naive, cov) | {"fallbacks": fallbacks}
     for name, given in (("oracle, stars unknown", singles), ("oracle", [None] * count)):
-        jobs = (
-            delayed(oracle)([c], [t], systems.take(np.array([i])), wide_prior, g)
+        each = [
+            ([c], [t], systems.take(np.array([i])), wide_prior, g)
             for i, (c, t, g) in enumerate(zip(held_out.curves, held_out.truths, given, strict=True))
-        )
-        best = list(tqdm(Parallel(n_jobs=workers, return_as="generator")(jobs), total=count, desc=name))
+        ]
+        best = list(in_processes(oracle, each, workers, name))
         mean, cov = (np.concatenate([getattr(one, part) for one in best]) for part in ("mean", "cov"))
         sigma = np.sqrt(np.diagonal(cov, axis1=1, axis2=2)).astype(np.float64)
         rows[name] = row_of(mean, sigma, depth, naive, cov)
@@ -160,10 +159,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--planets", type=int, default=200, help="held-out planets of each population")
     parser.add_argument("--workers", type=int, default=cpu_count())
+    parser.add_argument("--scheduler", default="", help="tcp://HOST:PORT of a dask cluster that computes the planets")
     parser.add_argument("--out", type=Path, help="write all figures to this JSON file")
     parser.add_argument("--model", type=Path, default=SHIPPED_MODEL, help="fusion model of the v50 rows")
     parser.add_argument("--ship", action="store_true", help="write prior and calibrators into kitlib/data")
     given = parser.parse_args()
+    if given.scheduler:
+        given.workers = 0  # as many as the cluster has
+    with running_on("dask" if given.scheduler else "loky", given.scheduler):
+        measure(given)
+
+
+def measure(given: argparse.Namespace) -> None:
+    """What `main` was asked for."""
     train = draw(TRAIN_SPECTRA, CALIBRATION_PLANETS, SEEDS["train"], given.workers)
     naive = naive_statistics(train.truth.depth)
     models = [load_model(given.model)[0]]

@@ -9,11 +9,45 @@ from pathlib import Path
 
 import numpy as np
 
+_TESTS = Path(__file__).resolve().parent
+PATHS = [_TESTS, _TESTS / "base", _TESTS.parent]
 PLANETS = np.arange(1_000, 1_040, dtype=np.int64)
 
 
 def square(task: int, setting: str) -> tuple[int, str, str]:
     return task * task, setting, os.environ["OMP_NUM_THREADS"]
+
+
+def ignoring(luggage: bytes, task: int, setting: str) -> int:
+    return task
+
+
+def unsendable(task: int, setting: str) -> object:
+    return lambda: task
+
+
+class Unimportable:
+    """Work whose module is not there in another process."""
+
+    def __reduce__(self):
+        return __import__, ("absent_module",)
+
+    def __call__(self, task: int, setting: str) -> None: ...
+
+
+def half(number: int) -> float:
+    return number / 2
+
+
+def environment() -> dict[str, str]:
+    """Of a new interpreter that finds the kit and the tests' modules."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, PATHS))}
+
+
+def slow(task: int, setting: str) -> int:
+    """Long enough for the guard to look at the memory meanwhile."""
+    time.sleep(3.0)
+    return task
 
 
 def misbehave(folder: str, task: int, setting: str) -> int:

@@ -33,7 +33,7 @@ def connected(address: str) -> Iterator[Any]:
         raise ClusterError("run.backend=dask needs the package distributed: pip install distributed") from error
     try:
         client = Client(address, timeout=CONNECT_S, set_as_default=False)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise ClusterError(f"run.scheduler={address}: no dask scheduler answers there ({error})") from error
     with client:
         try:
@@ -195,7 +195,7 @@ def _beside(station: _Station, task: int, setting: str) -> Ended:
             state = worker.state.tasks.get(key)
             if state is None or state.state != "executing":  # cancelled, or its client is gone
                 pool.kill(task)
-                ended = [Ended(task, failure="it was cancelled", died=True)]
+                return Ended(task, failure="it was cancelled", died=True)
         return ended[0]
     finally:
         station.idle.append(pool)

@@ -6,6 +6,7 @@ die, `cluster` has both for dask.
 """
 
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +21,7 @@ from .cluster import ClusterWorkers, connected, pieces, threads_of
 from .guarded import Pool, Workers
 
 BACKENDS = ("loky", "dask")
+_ADDRESS = re.compile(r"\w+://\S+:\d+")
 _HIDDEN_S = 1e-9  # no progress bar before the first result
 
 _scheduler: ContextVar[str] = ContextVar("scheduler", default="")  # its address; "": processes of this machine
@@ -34,12 +36,13 @@ def running_on(backend: str = "loky", scheduler: str = "") -> Iterator[None]:
         scheduler: dask: the address of a running scheduler, tcp://HOST:PORT. Its machines have this kit installed and
             see the same folders; `dask worker --nthreads 1` computes one piece at a time.
 
-    Raises ValueError for another backend, or for dask without an address.
+    Raises ValueError for another backend, or for dask without such an address.
     """
     if backend not in BACKENDS:
         raise ValueError(f"run.backend={backend}: give {' or '.join(BACKENDS)}")
-    if backend == "dask" and not scheduler:
-        raise ValueError("run.backend=dask needs run.scheduler=tcp://HOST:PORT, the address of a dask scheduler")
+    if backend == "dask" and not _ADDRESS.fullmatch(scheduler):
+        found = f"run.scheduler={scheduler}: run.backend=dask needs the address of a dask scheduler"
+        raise ValueError(f"{found}, as in run.scheduler=tcp://HOST:PORT")
     before = _scheduler.set(scheduler if backend == "dask" else "")
     try:
         yield

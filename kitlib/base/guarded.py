@@ -91,11 +91,12 @@ class Workers:
         self._packed, self.size, self._clock = bytes(ForkingPickler.dumps(work)), max(1, size), clock
         self._start_s = start_s
         self._workers: list[_Worker] = []
-        self._unstarted: list[Ended] = []
+        self._unstarted: dict[int, tuple[float, str]] = {}  # task -> when it should have started, why it did not
 
     def running(self) -> dict[int, float]:
         """Task -> when it was started, on this pool's clock."""
-        return {worker.task: worker.since for worker in self._workers if worker.task is not None}
+        started = {worker.task: worker.since for worker in self._workers if worker.task is not None}
+        return started | {task: since for task, (since, _) in self._unstarted.items()}
 
     def start(self, task: int, setting: str) -> None:
         """Give a task to an idle process, or to a new one. Raises RuntimeError where all are busy."""
@@ -108,7 +109,7 @@ class Workers:
         try:
             worker = idle[0] if idle else self._spawn()
         except OSError as error:  # no memory for one more process, say
-            self._unstarted.append(Ended(task, failure=f"its process could not be started: {error}", died=True))
+            self._unstarted[task] = self._clock(), f"its process could not be started: {error}"
             return
         worker.task, worker.setting, worker.since = task, setting, self._clock()
         if worker.ready:
@@ -118,7 +119,8 @@ class Workers:
         """Tasks that ended, as soon as there is one, or none after `timeout_s`."""
         end = time.monotonic() + timeout_s
         while True:
-            ended, self._unstarted = self._unstarted, []
+            ended = [Ended(task, failure=reason, died=True) for task, (_, reason) in self._unstarted.items()]
+            self._unstarted.clear()
             busy = [worker for worker in self._workers if worker.task is not None]
             left = 0.0 if ended else max(end - time.monotonic(), 0.0)
             late = [worker.begun + self._start_s - time.monotonic() for worker in busy if not worker.ready]
@@ -133,6 +135,7 @@ class Workers:
 
     def kill(self, task: int) -> None:
         """End the process that works on a task; another takes its place when it is needed."""
+        self._unstarted.pop(task, None)
         for worker in [worker for worker in self._workers if worker.task == task]:
             self._remove(worker)
 

@@ -40,3 +40,14 @@ def test_nothing_to_do_is_nothing():
 def test_what_fails_is_raised(workers):
     with pytest.raises(ValueError, match="number 3"):
         list(in_processes(_fails, [(3,)], workers, "", progress=False))
+
+
+def _bar(capfd, count, workers=1, progress=True):
+    list(in_processes(abs, [(-n,) for n in range(count)], workers, "bar", progress=progress))
+    return capfd.readouterr().err
+
+
+def test_the_progress_bar_comes_with_the_first_result(capfd):
+    assert _bar(capfd, 0) == "" and _bar(capfd, 3, progress=False) == ""
+    shown = _bar(capfd, 3)
+    assert "3/3" in shown and "0/3" not in shown and "?planet/s" not in shown

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kitlib.base import guarded
 from kitlib.base.config import ConfigError, compose
 from kitlib.base.guarded import Ended, Workers
 from kitlib.run.budget import (
@@ -377,6 +378,47 @@ def test_workers_do_not_run_the_callers_script_again(tmp_path):
     env = {**os.environ, "PYTHONPATH": f"{here}{os.pathsep}{here.parent}"}
     done = subprocess.run([sys.executable, script], env=env, capture_output=True, text=True, timeout=250)
     assert (done.stdout, done.stderr) == ("once\n9\n", "")
+
+
+def test_a_process_that_dies_or_hangs_before_it_takes_its_work_is_a_failed_piece(monkeypatch):
+    """However large the work is: it is not written into a pipe that nobody reads."""
+    work = partial(budget_work.ignoring, bytes(10_000_000))
+    for command, start_s, reason in [("raise SystemExit(7)  # {}", 120, "ended with status 7"),
+                                     ("import time; time.sleep(600)  # {}", 1, "not ready within 1 s")]:  # fmt: skip
+        monkeypatch.setattr(guarded, "_COMMAND", command)
+        pool = Workers(work, 1, start_s=start_s)
+        (result,) = run([5], pool, Guard([FULL], Limits(600, 300), 1))
+        assert result.value is None and reason in result.reason
+        assert pool.running() == {}
+    monkeypatch.undo()
+    (result,) = run([5], Workers(work, 1), Guard([FULL], Limits(600, 300), 1))
+    assert result.value == 5
+
+
+def test_a_process_that_stops_while_it_is_given_work_ends_the_wait(monkeypatch):
+    monkeypatch.setattr(guarded, "START_S", 1)
+    ready = "from multiprocessing.connection import Connection; pipe = Connection({}); pipe.send('ready')"
+    only_ready = ready + "; import time; time.sleep(600)"
+    monkeypatch.setattr(guarded, "_COMMAND", only_ready)
+    pool = Workers(partial(budget_work.ignoring, bytes(10_000_000)), 1)
+    (result,) = run([5], pool, Guard([FULL], Limits(600, 300), 1))
+    assert result.value is None and "its process ended" in result.reason
+
+
+def test_work_that_cannot_be_imported_there_and_answers_that_cannot_be_sent_say_so():
+    unimportable = (budget_work.Unimportable(), "the work cannot be unpickled")
+    for work, reason in [unimportable, (budget_work.unsendable, "pickle")]:
+        (result,) = run([5], Workers(work, 1), Guard([FULL], Limits(600, 300), 1))
+        assert result.value is None and reason in result.reason
+
+
+def test_a_machine_that_can_start_no_process_costs_the_piece_alone(monkeypatch):
+    def full(*_, **__):
+        raise BlockingIOError("no process left")
+
+    monkeypatch.setattr(guarded.subprocess, "Popen", full)
+    (result,) = run([5], Workers(budget_work.square, 1), Guard([FULL], Limits(600, 300), 1))
+    assert "could not be started: no process left" in result.reason
 
 
 def alive(pid: int) -> bool:

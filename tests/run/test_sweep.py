@@ -10,7 +10,10 @@ import yaml
 from kitlib.__main__ import main
 from kitlib.base.config import ConfigError, compose, sweep_overrides
 from kitlib.base.paths import find_configs
+from kitlib.base.provenance import EventLog
+from kitlib.pipeline import SCORED
 from kitlib.run.sweep import Result, as_csv, as_markdown, score_of_run, sweep
+from kitlib.submission import score_files
 
 SMALL = [
     *("env=ci", "train=quick", "train.steps=2", "train.validate_every=1", "train.validation=0.5"),
@@ -46,14 +49,40 @@ def test_two_searches_of_two_values_are_four_runs_and_a_table(tmp_path, capfd):
     assert list(csv.DictReader((tmp_path / "results.csv").read_text().splitlines())) == rows
 
 
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("stage", ["diagnose", "predict"])
+def test_planets_with_frames_are_predicted_inside_the_launchers_processes(campaign, tmp_path, stage):
+    """The README's command and launcher: guarded processes started by joblib's workers."""
+    solution = campaign / "solution.csv"
+    words = [f"data.root={campaign / 'data'}", f"data.solution={solution}", f"run.out={tmp_path / 'out'}"]
+    cheap = ["env=ci", "lightcurves.samples=60", "physfit.max_iterations=1", "report.planets=1", "report.heavy=false"]
+    assert main([stage, "--multirun", "model=v50,physics", *words, *cheap]) == 0
+    rows = list(csv.DictReader((tmp_path / "out" / "results.csv").read_text().splitlines()))
+    assert [row["model"] for row in rows] == ["v50", "physics"] and not any(row["problem"] for row in rows)
+    for number, row in enumerate(rows):
+        run = tmp_path / "out" / str(number)
+        computed = next(e for e in EventLog(run / "events.jsonl").read() if e["event"] == "computed")
+        assert computed["settings"] == {"full": 8}
+        score = score_files(solution, run / "submission.csv", campaign / "data" / "train.csv").total
+        assert float(row["score"]) == pytest.approx(score, abs=1e-4)
+
+
+def test_a_predict_without_a_truth_has_no_score_and_no_problem(tmp_path):
+    config = compose("predict", [f"run.out={tmp_path}"])
+    assert score_of_run("predict", config) is None
+    assert as_csv([Result(["model=v50"], None, 1.0), Result(["model=physics"], None, 2.0)]) == (
+        "run,model,score,wall_s,problem\n0,v50,,1.0,\n1,physics,,2.0,\n"
+    )
+
+
 def test_a_combination_that_fails_is_a_row_with_its_reason(tmp_path):
     words = [f"data.root={tmp_path / 'absent'}", f"run.out={tmp_path / 'out'}", "hydra/launcher=basic"]
-    out, results = sweep("diagnose", ["env=ci", "report.planets=1,2", *words])
+    out, results = sweep("diagnose", ["env=ci", "report.planets=1,2", *words], SCORED)
     assert [one.score for one in results] == [None, None]
     assert all("absent" in one.problem for one in results)
     assert (out / "results.md").read_text().count("absent") == 2
     with pytest.raises(ConfigError, match="holds another sweep"):
-        sweep("diagnose", ["env=ci", "report.planets=1,3", *words])
+        sweep("diagnose", ["env=ci", "report.planets=1,3", *words], SCORED)
 
 
 def test_the_score_of_a_run_is_read_from_its_products(tmp_path):
@@ -89,7 +118,7 @@ def test_every_value_of_a_search_is_a_valid_one(file):
 @pytest.mark.parametrize(
     ("stage", "words", "message"),
     [
-        ("predict", [], "no score to compare: sweep one of pretrain, train, diagnose"),
+        ("calibrate", [], "no score to compare: sweep one of pretrain, train, predict, diagnose"),
         ("train", ["+search=encoder_dept"], "did you mean 'encoder_depth'"),
         ("train", ["model=v50,phisics"], "did you mean 'physics'"),
         ("train", ["train.fold=2,3"], r"did you mean 'train\.folds'"),
@@ -97,7 +126,7 @@ def test_every_value_of_a_search_is_a_valid_one(file):
 )
 def test_bad_sweeps_are_refused(tmp_path, stage, words, message):
     with pytest.raises(ConfigError, match=message):
-        sweep(stage, [*words, f"run.out={tmp_path}"])
+        sweep(stage, [*words, f"run.out={tmp_path}"], SCORED)
 
 
 def test_a_search_without_multirun_says_what_is_missing():
