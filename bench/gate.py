@@ -1,6 +1,6 @@
 """The gate on sound planets: its figures, and the share of planets that its thresholds turn away (false alarms).
 
-    python bench/gate.py --planets 200
+python bench/gate.py --planets 200
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Simulated planets at light-curve level, for the score benchmark: what a solver may know, and what only judges may."""
 
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -48,19 +48,13 @@ def draw(
     systems = with_grazing(systems.take(rng.permutation(planets)), worlds)  # planet ids ascend with nothing
     depth = draw_spectra(systems, rng, SHIFTED if shift else TRAINING)
     options = {"degraded": shift, "drift_scale": 2.0 if shift else 1.0}
-<<<<<<< HEAD
-    jobs = (
-        delayed(simulate_with_truth)(
-            systems.take(np.array([i])), depth[i : i + 1], np.random.default_rng(s), worlds=worlds[i : i + 1], **options
-        )
-        for i, s in enumerate(own)
-    )
-    running = Parallel(n_jobs=workers, return_as="generator")(jobs)
-    made = list(tqdm(running, total=with_curves, desc="light curves", unit="planet", disable=not with_curves))
-=======
-    given = [(systems.take(np.array([i])), depth[i : i + 1], np.random.default_rng(s)) for i, s in enumerate(own)]
-    made = list(in_processes(partial(simulate_with_truth, **options), given, workers, "light curves"))
->>>>>>> exec
+
+    def one(i: int, seed: np.random.SeedSequence) -> tuple[Systems, np.ndarray, np.random.Generator, dict[str, Any]]:
+        known = options | {"worlds": worlds[i : i + 1]}
+        return systems.take(np.array([i])), depth[i : i + 1], np.random.default_rng(seed), known
+
+    given = [one(i, seed) for i, seed in enumerate(own)]
+    made = list(in_processes(_simulated, given, workers, "light curves"))
     return Population(
         systems=systems,
         catalogue=observed_catalogue(systems, rng, catalogue_factors(worlds)),
@@ -68,6 +62,12 @@ def draw(
         curves=[one[0][0] for one in made],
         truths=[one[1][0] for one in made],
     )
+
+
+def _simulated(
+    system: Systems, depth: Array, rng: np.random.Generator, options: dict[str, Any]
+) -> tuple[list[PlanetLightCurves], list[Truth]]:
+    return simulate_with_truth(system, depth, rng, **options)
 
 
 def unfamiliar_shapes(planets: int, seed: int) -> Shapes:
