@@ -21,9 +21,11 @@ STAMP := $(VENV)/.installed
 # the environment's own kernel, never one that a user has registered under the same name
 export JUPYTER_PREFER_ENV_PATH := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# a variable, not words of a recipe: in one `mu>0` would write a file named 0
+export OVERRIDES
 
 run: $(STAMP)
-	$(BIN)/python notebooks/run.py $(OVERRIDES)
+	@$(BIN)/python notebooks/run.py
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
@@ -108,11 +110,21 @@ clean:
 	rm -rf artifacts build outputs multirun .pytest_cache .hypothesis .ruff_cache .mypy_cache *.egg-info
 	find kitlib tests notebooks bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# the second line adds torch, and what other platforms need besides
-$(STAMP): requirements-dev.txt requirements-dev.lock pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --progress-bar on $(PIP_ARGS) --require-hashes --no-deps -r requirements-dev.lock
-	$(BIN)/python -m pip install --quiet --progress-bar on $(PIP_ARGS) -r requirements-dev.txt
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --no-deps --no-build-isolation -e .
-	$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name "Python 3" >/dev/null
-	touch $@
+# what pip does, a line a package, on a terminal and in a log
+SHOW := while read -r what package rest; do case "$$what" in Collecting|Processing) echo "  $${package\#\#*/}" ;; esac; done
+
+# step 3 adds torch, and what other platforms need besides
+$(STAMP): requirements-dev.txt requirements-dev.lock pyproject.toml setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"{sys.executable} is Python {sys.version.split()[0]}; make needs 3.11 or newer: make PYTHON=python3.12")'
+	@echo "Installing into $(VENV), once: some minutes, most of them for torch (hundreds of MB)."
+	@echo "1 of 4: the environment"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "2 of 4: packages of requirements-dev.lock, each held to its hash"
+	@$(BIN)/python -m pip install --progress-bar off $(PIP_ARGS) --require-hashes --no-deps -r requirements-dev.lock | $(SHOW)
+	@echo "3 of 4: torch"
+	@$(BIN)/python -m pip install --progress-bar off $(PIP_ARGS) -r requirements-dev.txt | $(SHOW)
+	@echo "4 of 4: this kit"
+	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name "Python 3" >/dev/null
+	@touch $@
+	@echo "Installed. For commands of your own: . $(BIN)/activate, then spectramind --help"

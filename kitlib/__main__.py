@@ -39,7 +39,7 @@ examples:
 """
 INSTALL = (
     "In a checkout `make dev` puts everything into .venv; then `. .venv/bin/activate`, or .venv/bin/spectramind. "
-    "Without make: pip install '.[simulate,sweep]'."
+    "Without make: pip install '.[simulate,sweep,cluster]'."
 )
 
 

@@ -33,6 +33,7 @@ from .detector.lightcurves import calibrate_planets
 from .detector.tables import read_wavelengths
 from .fusion.features import read_shards
 from .fusion.losses import Loss
+from .fusion.model import build
 from .fusion.train import train_one
 from .run.budget import Guard, batches, limits_of, settings_of
 from .run.inputs import (
@@ -113,6 +114,8 @@ def pretrain(config: Config) -> Path:
 
     with running("pretrain", config) as stage:
         check_choices(config)
+        if build(config.model, wavelengths_um()) is None:  # or too big: told before planets are simulated
+            raise PipelineError(f"model.kind={config.model.kind} has nothing to train: give v50")
         out = stage.out / "pretrain"
         shards = make_pretraining_set(config, shipped_priors(), out / "shards", stage.workers)
         naive = naive_statistics(read_shards(shards)[1].numpy())
@@ -139,6 +142,7 @@ def train(config: Config) -> Path:
         require_planets(sum(folders), "have a folder of frames", root, stage.events)
         if len(catalogue) >= config.prior.min_train_planets:
             starting_model(config)  # whether it can be trained, before hours are spent
+            build(config.model, read_wavelengths(root / "wavelengths.csv"))
         stage.record["inputs"] += [*tables(root, "train"), root / "train.csv"]
         products = _calibrated(stage, root, "train", catalogue)
         usable = np.array([planet in products for planet in catalogue.planet_id])

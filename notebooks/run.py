@@ -1,9 +1,14 @@
 """The demonstration behind `make run`: simulate a campaign, execute the four notebooks, print scores and paths.
 
-python notebooks/run.py [overrides]        e.g. data=sim_tiny run.out=artifacts/run
+    python notebooks/run.py [overrides]        e.g. data=sim_tiny run.out=artifacts/run
+
+Without words of its own it takes those of the variable OVERRIDES, split as a shell would; make passes them that way,
+because a rule such as mu>0 in a recipe would send its output to a file named 0.
 """
 
 import json
+import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -11,10 +16,20 @@ from pathlib import Path
 import papermill
 from build import sources
 from offline import offline_html
+from papermill.exceptions import PapermillExecutionError
 
 from kitlib import pipeline
 from kitlib.__main__ import score_text
 from kitlib.base.config import compose
+
+QUIET_KERNEL = ["--IPKernelApp.log_level=40"]  # errors alone: that it speaks to this process unencrypted is no news
+
+
+def words_given(arguments: list[str]) -> list[str]:
+    """The overrides: arguments, else those of OVERRIDES, else the small campaign; bars on a terminal alone."""
+    words = arguments or shlex.split(os.environ.get("OVERRIDES", "")) or ["data=sim_tiny"]
+    bars = sys.stderr.isatty() or any(word.lstrip("+").startswith("run.progress=") for word in words)
+    return words if bars else [*words, "run.progress=false"]
 
 
 def main(overrides: list[str]) -> None:
@@ -22,28 +37,41 @@ def main(overrides: list[str]) -> None:
     start = time.monotonic()
     config = compose("simulate", overrides)
     out = Path(config.run.out).expanduser().resolve()
-    print(f"simulating {config.simulate.train_planets} + {config.simulate.test_planets} planets", flush=True)
+    steps = 1 + len(sources())
+    print(f"step 1 of {steps}: simulating {config.simulate.train_planets} + {config.simulate.test_planets} planets")
+    print("The first planet of a step takes longer than the others: inner loops are compiled.", flush=True)
     pipeline.simulate(config)
     (out / "notebooks").mkdir(parents=True, exist_ok=True)
-    for source in sources():
-        print(f"notebook {source.stem}", flush=True)
-        papermill.execute_notebook(
-            source.with_suffix(".ipynb"),
-            out / "notebooks" / f"{source.stem}.ipynb",
-            parameters={"overrides": overrides},
-            kernel_name="python3",
-            progress_bar=config.run.progress,
-            stderr_file=sys.stderr if config.run.progress else None,  # the stages' own progress bars
-        )
-        offline_html(out / "notebooks" / f"{source.stem}.ipynb")
+    for number, source in enumerate(sources(), 2):
+        passed = time.monotonic() - start
+        print(f"step {number} of {steps}: notebook {source.stem} (after {passed:.0f} s)", flush=True)
+        executed = out / "notebooks" / f"{source.stem}.ipynb"
+        try:
+            papermill.execute_notebook(
+                source.with_suffix(".ipynb"),
+                executed,
+                parameters={"overrides": overrides},
+                kernel_name="python3",
+                progress_bar=False,  # the stages have their own
+                stderr_file=sys.stderr,  # the stages' bars and warnings
+                extra_arguments=QUIET_KERNEL,
+            )
+        except PapermillExecutionError as error:
+            raise ValueError(f"{source.stem}: {error.ename}: {error.evalue}\nup to there: {executed}") from error
+        offline_html(executed)
     scores = json.loads((out / "scores.json").read_text())
     print(f"\n{config.simulate.test_planets} held-out planets, {time.monotonic() - start:.0f} s")
     print(score_text(scores))
-    print(f"submission  {out / 'submission.csv'}\nreport      {out / 'report.html'}")
+    print(f"submission  {out / 'submission.csv'}")
+    print("\nopen next, in a browser:")
+    print(f"  {out / 'report.html'}   each planet, and whether its error bars are right")
+    for source in sources():
+        print(f"  {out / 'notebooks' / source.stem}.html")
+    print("then change one thing: README.md, 'Change one thing'")
 
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1:] or ["data=sim_tiny"])
+        main(words_given(sys.argv[1:]))
     except (ValueError, OSError) as problem:  # the kit's own errors, as on its command line
         sys.exit(f"make run: {problem}")

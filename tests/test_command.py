@@ -77,6 +77,15 @@ def test_a_bad_value_is_refused_before_anything_is_touched(word, tmp_path, capsy
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("word", "message"), [("model.width=1024", "lower model.width"), ("model=physics", "give v50")]
+)
+def test_a_model_that_cannot_be_trained_is_told_before_planets_are_made(word, message, tmp_path, capsys):
+    assert main(["pretrain", f"run.out={tmp_path}", "run.workers=1", word]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "pretrain").exists()
+
+
 def test_a_python_without_the_packages_says_what_to_do():
     """`-S`: no site-packages, as `python3 -m kitlib` before `make dev`."""
     for words in (["predict"], ["diagnose", "report"], ["predict", "--help"], ["train", "--multirun"], ["score"]):

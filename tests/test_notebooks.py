@@ -2,7 +2,10 @@
 
 import ast
 import json
+import os
 import re
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +15,6 @@ import pytest
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 sys.path.insert(0, str(FOLDER))
 import build  # noqa: E402
-import offline  # noqa: E402
 
 SOURCES = build.sources()
 
@@ -65,25 +67,50 @@ def test_notebooks_are_thin(source):
     assert "compose(" in source.read_text() and "pipeline." in source.read_text()
 
 
-def test_all_four_run_by_papermill(campaign, tmp_path, monkeypatch):
-    """On few frames, from another working directory, as on Kaggle: only the kit's folder is known."""
-    import papermill
+@pytest.fixture(scope="module")
+def demonstration(campaign, tmp_path_factory):
+    """What `make run` executes, into a log, on few frames, from another working directory: its output and folder."""
+    folder = tmp_path_factory.mktemp("demonstration")
+    sizes = [
+        "simulate.train_planets=12",
+        "simulate.test_planets=8",
+        "simulate.airs_pairs=125",
+        "simulate.fgs1_pairs=1500",
+    ]
+    words = [
+        "env=local",
+        "data=sim_tiny",
+        *sizes,
+        "run.seed=5",
+        f"simulate.out={campaign}",
+        f"run.out={folder / 'run'}",
+    ]
+    quick = ["lightcurves.samples=50", "physfit.max_iterations=2", "run.workers=2"]
+    given = {"OVERRIDES": shlex.join([*words, *quick]), "PYTHONPATH": str(FOLDER.parent), "OMP_NUM_THREADS": "1"}
+    line = [sys.executable, str(FOLDER / "run.py")]
+    ran = subprocess.run(line, env={**os.environ, **given}, cwd=folder, capture_output=True, text=True, timeout=600)
+    assert ran.returncode == 0, ran.stderr
+    return ran, folder / "run"
 
-    out = tmp_path / "run"
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(FOLDER.parent))
-    words = ["env=ci", "data=sim_tiny", f"simulate.out={campaign}", f"run.out={out}"]
+
+def test_it_tells_steps_results_and_what_to_open(demonstration):
+    """No bars in a log, no warnings of other people's libraries, paths that exist."""
+    ran, out = demonstration
+    assert re.findall(r"^step (\d) of 5", ran.stdout, re.M) == list("12345")
+    assert "inner loops are compiled" in ran.stdout
+    assert not re.search(r"IPKernelApp|planet/s|s/planet|\d%\|", ran.stderr)
+    shown = re.findall(r"^  (/\S+)", ran.stdout[ran.stdout.index("open next") :], re.M)
+    assert len(shown) == 5 and all(Path(path).is_file() for path in shown)
+    assert "physics" in ran.stdout and str(out / "submission.csv") in ran.stdout
+
+
+def test_all_four_notebooks_show_figures_and_their_pages_ask_for_nothing(demonstration):
+    _, out = demonstration
     for source in SOURCES:
-        executed = papermill.execute_notebook(
-            source.with_suffix(".ipynb"),
-            tmp_path / source.with_suffix(".ipynb").name,
-            parameters={"overrides": words},
-            kernel_name="python3",
-            progress_bar=False,
-        )
+        executed = nbformat.read(out / "notebooks" / source.with_suffix(".ipynb").name, as_version=4)
         shown = [o for cell in executed.cells for o in cell.get("outputs", [])]
         assert any("image/png" in o.get("data", {}) for o in shown), f"{source.stem} shows no figure"
-        page = offline.offline_html(tmp_path / source.with_suffix(".ipynb").name).read_text()
+        page = (out / "notebooks" / f"{source.stem}.html").read_text()
         assert page.count("data:image/png") == sum("image/png" in o.get("data", {}) for o in shown)
         assert "<script" not in page and not re.search(r'(src|href)="(?!data:|#)', page)
     assert (out / "submission.csv").is_file() and (out / "report.html").is_file()

@@ -1,12 +1,15 @@
 """The wheel, as `pip install .` makes it, in an environment that knows no checkout: it is whole, and it works."""
 
+import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import venv
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -69,6 +72,22 @@ def test_the_wheel_holds_every_file_of_the_package_and_every_configuration(wheel
     assert set(held) == set(inside.values())
     assert all(held[there] == (ROOT / here).read_bytes() for here, there in inside.items())
     assert f"-{__version__}-" in wheel.name
+
+
+def test_every_import_is_of_a_package_that_the_wheel_asks_for(wheel):
+    """Of the wheel's own requirements, extras included; `mamba_ssm` is tried and need not be there."""
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        asked = re.findall(r"^Requires-Dist: ([\w.-]+)", archive.read(name).decode(), re.M)
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "kitlib").rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
+    foreign = {name.split(".")[0] for name in imported} - set(sys.stdlib_module_names) - {"kitlib", "mamba_ssm"}
+    packages = packages_distributions()
+    known = {re.sub(r"[-_.]+", "-", name).lower() for name in asked}
+    lacking = {m for m in foreign if not {re.sub(r"[-_.]+", "-", d).lower() for d in packages.get(m, [])} & known}
+    assert len(foreign) > 10 and not lacking
 
 
 def test_it_is_the_wheels_files_that_run(installed, tmp_path):

@@ -204,7 +204,7 @@ def test_diagnose_says_what_it_needs(campaign, tmp_path, capsys, part):
 
 def test_diagnose_names_its_parts(capsys):
     assert main(["diagnose", "calibrations"]) == 2
-    assert "there is calibration, report" in capsys.readouterr().err
+    assert "there are calibration, report" in capsys.readouterr().err
 
 
 def test_report_names_every_planet(campaign, run):

@@ -97,7 +97,10 @@ def sweep_overrides(overrides: Sequence[str], folder: Path) -> tuple[list[str], 
         elif key == "run.out":
             out = value
         else:
-            words.append(_checked(override, known, sweep=True))
+            word = _checked(override, known, sweep=True)
+            if key not in known and not _in_mapping(key):
+                _check_swept(key, word)
+            words.append(word)
     return words, out
 
 
@@ -145,6 +148,30 @@ def _checked(override: str, known_groups: dict[str, list[str]], sweep: bool = Fa
         return f"{'++' if _in_mapping(key) else ''}{key}={value}"
     swept = value.split(",") if sweep and value[:1] not in ("'", '"') else [value]
     return f"{key}={','.join(map(_quoted, swept))}"
+
+
+def _check_swept(key: str, word: str) -> None:
+    """Refuse a sweep's value that its key cannot have before any combination runs."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        (override,) = OverridesParser.create().parse_overrides([word])
+        swept = override.is_sweep_override()
+        values = list(override.sweep_iterator()) if swept else [override.value()]
+    except HydraException as error:
+        raise ConfigError(f"{word}: {str(error).splitlines()[0]}") from error
+    for value in values:
+        plain = getattr(value, "text", value)  # of a quoted text
+        config = OmegaConf.structured(Config)
+        try:
+            OmegaConf.update(config, key, plain)
+            whole = OmegaConf.to_object(config)
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"{key}={plain}: give {wanted(declared(key))}") from error
+        check(whole)
 
 
 def _checked_group(group: str, value: str, options: list[str], sweep: bool) -> str:

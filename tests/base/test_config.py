@@ -8,7 +8,7 @@ import sys
 import pytest
 import yaml
 
-from kitlib.base.config import ConfigError, as_dict, compose, groups, write_snapshot
+from kitlib.base.config import ConfigError, as_dict, compose, groups, sweep_overrides, write_snapshot
 from kitlib.base.paths import find_configs, find_kit_root
 from kitlib.base.schema import STAGES, Config
 
@@ -103,6 +103,23 @@ def test_a_rule_is_added_from_the_command_line(word):
 @pytest.mark.parametrize("word", ["ranges_um.CH4=[[3.2,3.45]]", "ranges_um={CH4: [[3.2,3.45]]}"])
 def test_a_molecules_ranges_are_given_on_the_command_line(word):
     assert compose("train", [f"loss.bands.{word}"]).loss.bands.ranges_um == {"CH4": [[3.2, 3.45]]}
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("train.folds=1,2", r"train\.folds=1: give a whole number, 2 to 100"),
+        ("lightcurves.samples=range(10,30,10)", r"lightcurves\.samples=10: give a whole number, 20 to"),
+        ("physfit.outlier_sigma=5,nan", r"physfit\.outlier_sigma=nan: give a number, above 0"),
+        ("model.base=posterior,poulation", r"model\.base=poulation: give posterior or population"),
+        ("run.workers=1,many", r"run\.workers=many: give a whole number, 0 to"),
+        ("run.workers=-1", r"run\.workers=-1: give a whole number, 0 to"),
+        ("train.folds=2,(", r"train\.folds"),
+    ],
+)
+def test_a_sweeps_values_are_all_checked_before_it_starts(word, message):
+    with pytest.raises(ConfigError, match=message):
+        sweep_overrides([word], find_configs())
 
 
 def test_unknown_stage_names_the_nearest():

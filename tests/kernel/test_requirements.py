@@ -54,4 +54,4 @@ def test_make_installs_the_lock_with_hashes_required():
     installs = [line for line in recipe.splitlines() if "pip install" in line]
     assert "--require-hashes --no-deps -r requirements-dev.lock" in installs[0]
     assert [line for line in installs if "-r " in line and line != installs[0]] == [installs[1]]
-    assert installs[1].endswith("-r requirements-dev.txt")
+    assert "-r requirements-dev.txt |" in installs[1]
