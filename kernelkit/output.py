@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kitlib.base.provenance import PART
+
 from . import KernelError
 
 SUBMISSION = "submission.csv"
