@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..base.instruments import AIRS
+from ..base.instruments import AIRS, PPM
 from ..base.products import POPULATION, Array, Catalogue, LightCurveFit, PlanetLightCurves
 from ..base.schema import PhysfitConfig
 from ..spectra import Likelihood, combine, ln_scale_height_depth, moments
@@ -27,6 +27,8 @@ from .priors import Priors
 from .series import FittedSeries
 from .visitmodel import fitted
 from .whitefit import white_fit
+
+NO_TRANSIT = 5e-4  # a white depth below is none: real planets' begin at .0037
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ def detailed_fit(
 ) -> tuple[PlanetFit, Details | None]:
     """`fit_planet`, and what the answer was made of; None where that is the population's."""
     reasons: list[str] = []
+    white: Fit | None = None
     for fallback, fixed in enumerate((False, True)):
         try:
             white = white_fit(planet, row, priors, config, fixed)
@@ -67,8 +70,19 @@ def detailed_fit(
             details = Details(_fitted_series(fit, float(row.period_days[0])), averaged(fit, layout))
             return _combined(planet, row, priors, white, fit, details, fallback, "; ".join(reasons)), details
         except (FitError, np.linalg.LinAlgError) as error:
-            reasons.append(str(error))
-    return _population(planet, priors, "; ".join(reasons)), None
+            reasons.append(_in_words(error, white))
+    return _population(planet, priors, "; ".join(dict.fromkeys(reasons))), None
+
+
+def _in_words(error: Exception, white: Fit | None) -> str:
+    """Why a fit failed. Without a transit in the visit depths end at their least value and matrices are singular."""
+    if white is not None and white.state.depth.max() < NO_TRANSIT:
+        hours = [float(one.time_h[end]) for one in white.series for end in (0, -1)]
+        seen = f"from {min(hours):.2f} to {max(hours):.2f} h"
+        return f"no transit in the visit: in white light {seen} nothing is deeper than {NO_TRANSIT / PPM:.0f} ppm"
+    if isinstance(error, np.linalg.LinAlgError):
+        return f"the light curves do not determine the fit ({error})"
+    return str(error)
 
 
 def _combined(
