@@ -19,8 +19,9 @@
 # planets are skipped.
 
 # %% [markdown]
-# `overrides` takes the same words as the command line, e.g. `["data=sim_tiny", "run.out=artifacts/run"]`. The kit must
-# be installed: `make` does that here, and on Kaggle the cell that `build_kernel.py kernel` puts first.
+# `overrides` takes the same words as the command line, e.g. `["data=sim_tiny", "run.out=artifacts/run"]`, or one string
+# of them. The kit must be installed: `make` does that here, and on Kaggle the cell that `build_kernel.py kernel` puts
+# first.
 
 # %% tags=["parameters"]
 overrides: list = []
@@ -28,16 +29,12 @@ overrides: list = []
 # %%
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
-import numpy as np
-import polars as pl
-
 from kitlib import pipeline
 from kitlib.base.config import compose
 from kitlib.base.paths import environment, find_data_root
-from kitlib.detector.lightcurves import read_lightcurves
+from kitlib.run.notebook import displaying, words_of
 
-config = compose("calibrate", [f"env={environment()}", *overrides])
+config = compose("calibrate", [f"env={environment()}", *words_of(overrides)])
 root = find_data_root(config.data.root)
 splits = [name for name in ("train", "test") if (root / name).is_dir() and (root / f"{name}_star_info.csv").is_file()]
 products = {}
@@ -50,10 +47,16 @@ for split in splits:
 # noise of the white light curve, and the quality figures that the extraction left.
 
 # %%
-curves = [curve for split in splits for path in products[split][:4] for visit in read_lightcurves(path).visits
-          for curve in visit.values()]  # fmt: skip
-pl.DataFrame(
-    [
+with displaying("the light curves' table", "calibrate", config.run.out):
+    import numpy as np
+    import polars as pl
+    from IPython.display import display
+
+    from kitlib.detector.lightcurves import read_lightcurves
+
+    curves = [curve for split in splits for path in products[split][:4] for visit in read_lightcurves(path).visits
+              for curve in visit.values()]  # fmt: skip
+    rows = [
         {
             "instrument": curve.instrument.name,
             "samples": len(curve.time_h),
@@ -62,14 +65,17 @@ pl.DataFrame(
         }
         for curve in curves
     ]
-)
+    display(pl.DataFrame(rows))
 
 # %%
-example = read_lightcurves(products[splits[-1]][0])
-figure, axes = plt.subplots(len(example.visits[0]), 1, figsize=(9, 5), sharex=True, squeeze=False)
-for axis, curve in zip(axes[:, 0], example.visits[0].values(), strict=True):
-    white = np.nansum(curve.flux_e, axis=1)
-    axis.plot(curve.time_h, white / np.median(white), ".", markersize=3)
-    axis.set(ylabel="relative flux", title=f"planet {example.planet_id}, {curve.instrument.name}")
-axes[-1, 0].set_xlabel("hours since the visit's start")
-figure.tight_layout()
+with displaying("a planet's light curves", "calibrate", config.run.out):
+    import matplotlib.pyplot as plt
+
+    example = read_lightcurves(products[splits[-1]][0])
+    figure, axes = plt.subplots(len(example.visits[0]), 1, figsize=(9, 5), sharex=True, squeeze=False)
+    for axis, curve in zip(axes[:, 0], example.visits[0].values(), strict=True):
+        white = np.nansum(curve.flux_e, axis=1)
+        axis.plot(curve.time_h, white / np.median(white), ".", markersize=3)
+        axis.set(ylabel="relative flux", title=f"planet {example.planet_id}, {curve.instrument.name}")
+    axes[-1, 0].set_xlabel("hours since the visit's start")
+    figure.tight_layout()

@@ -17,24 +17,23 @@
 # The official score where the truth is known, how honest the error bars are, and one self-contained HTML page.
 
 # %% [markdown]
-# `overrides` takes the same words as the command line, e.g. `["data=sim_tiny", "run.out=artifacts/run"]`. The kit must
-# be installed: `make` does that here, and on Kaggle the cell that `build_kernel.py kernel` puts first.
+# `overrides` takes the same words as the command line, e.g. `["data=sim_tiny", "run.out=artifacts/run"]`, or one string
+# of them. The kit must be installed: `make` does that here, and on Kaggle the cell that `build_kernel.py kernel` puts
+# first.
 
 # %% tags=["parameters"]
 overrides: list = []
 
 # %%
-from IPython.display import display
-
 from kitlib import pipeline
 from kitlib.__main__ import score_text
 from kitlib.base.config import compose
 from kitlib.base.paths import environment
-from kitlib.report import calibration_text, figures
-from kitlib.report.diagnostics import rule_table
+from kitlib.run.notebook import displaying, words_of
 
-config = compose("diagnose", [f"env={environment()}", *overrides])
+config = compose("diagnose", [f"env={environment()}", *words_of(overrides)])
 result = pipeline.diagnose(config)
+out = result["submission"].parent
 print(score_text(result["scores"]) if result["scores"] else "The truth is not known: no scores.")
 print(f"submission  {result['submission']}\nreport      {result['report']}")
 
@@ -42,10 +41,15 @@ print(f"submission  {result['submission']}\nreport      {result['report']}")
 # ## Two planets: light curves with fit and residuals, recovered spectrum
 
 # %%
-data = result["data"]
-shown = list(dict.fromkeys(panel.planet_id for panel in data.panels))[:2]
-for planet in shown:
-    display(figures.light_curve_figure(data, planet), figures.spectrum_figure(data, planet))
+with displaying("two planets", "diagnose", out):
+    from IPython.display import display
+
+    from kitlib.report import figures
+
+    data = result["data"]
+    shown = list(dict.fromkeys(panel.planet_id for panel in data.panels))[:2]
+    for planet in shown:
+        display(figures.light_curve_figure(data, planet), figures.spectrum_figure(data, planet))
 
 # %% [markdown]
 # ## Are the error bars honest?
@@ -53,31 +57,39 @@ for planet in shown:
 # by detector, star, visits and contacts; where the truth is known.
 
 # %%
-if data.truth is not None:
-    print(calibration_text(result["calibration"]))
-    display(figures.reliability_figure(data))
+with displaying("the reliability of sigma", "diagnose", out):
+    from kitlib.report import calibration_text
+
+    if data.truth is not None:
+        print(calibration_text(result["calibration"]))
+        display(figures.reliability_figure(data))
 
 # %% [markdown]
 # ## Where is the score lost?
 # Accuracy part: what the same errors would score if sigma were multiplied by the best factor, one a planet in AIRS.
 
 # %%
-if data.truth is not None:
-    display(figures.score_figure(data))
+with displaying("the score", "diagnose", out):
+    if data.truth is not None:
+        display(figures.score_figure(data))
 
 # %% [markdown]
 # ## Which rules fire where?
 # Violations in each rule's own units; the page lists the planets.
 
 # %%
-for rule in rule_table(data):
-    print(f"{rule['rule']:<16}{len(rule['planets']):>4} planets, largest {rule['largest']:.2g}   {rule['text']}")
+with displaying("the rules", "diagnose", out):
+    from kitlib.report.diagnostics import rule_table
+
+    for rule in rule_table(data):
+        print(f"{rule['rule']:<16}{len(rule['planets']):>4} planets, largest {rule['largest']:.2g}   {rule['text']}")
 
 # %% [markdown]
 # ## Residuals and latents
 # With `report.heavy` (off on Kaggle): Fourier power of the residuals, and the planets as the fusion model sees them.
 
 # %%
-for figure in (figures.power_figure(data), figures.latent_figure(data)):
-    if figure is not None:
-        display(figure)
+with displaying("residuals and latents", "diagnose", out):
+    for figure in (figures.power_figure(data), figures.latent_figure(data)):
+        if figure is not None:
+            display(figure)

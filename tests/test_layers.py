@@ -36,7 +36,7 @@ ROOMS = {
     "rules": "grammar expression constraints",
     "submission": "writer validation",
     "inject": "signals frameinject recovery experiment",
-    "run": "stage inputs fits planets budget training pretraining diagnosis sweep verify",
+    "run": "stage inputs fits planets budget training pretraining diagnosis sweep verify notebook",
     "report": "data diagnostics calibrationtable groups heavy injection injectiontable payload figures page",
     "simulate": "systems spectra visits optics worlds detector exposure observatory residue lightcurves",
     "base": "instruments products schema values keytable helptext config configfiles paths provenance "

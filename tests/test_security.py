@@ -121,7 +121,9 @@ def test_notebooks_parameters_are_values(tmp_path, monkeypatch):
     for source in NOTEBOOKS:
         uses = [line for line in source.read_text().splitlines() if "overrides" in line and not line.startswith("#")]
         assert len(uses) == 2 and uses[0] == "overrides: list = []", source.name  # the parameter, and its one use
-        assert re.fullmatch(r'config = compose\("\w+", \[f"env={environment\(\)}", \*overrides\]\)', uses[1])
+        assert re.fullmatch(
+            r'config = compose\("\w+", \[f"env={environment\(\)}", \*words_of\(overrides\)\]\)', uses[1]
+        )
 
 
 @pytest.mark.parametrize("word", ["data.root=${oc.env:KITLIB_SECRET}", "data.root=${${data.solution}:KITLIB_SECRET}"])

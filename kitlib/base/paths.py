@@ -54,6 +54,18 @@ def mounted_folders(prefix: Path | None = None) -> Iterator[Path]:
                     yield candidate
 
 
+def looked_for(named: str) -> str:
+    """Where a path that was named and is not there was looked for, and where it is seen from elsewhere; for a message.
+
+    A notebook's working folder is its own: what was meant from the folder above is not there.
+    """
+    path = Path(named).expanduser()
+    if path.is_absolute():
+        return ""
+    there = [base / path for base in (*Path.cwd().parents, find_kit_root()) if (base / path).exists()]
+    return f" (looked for {Path(os.path.abspath(path))}{f'; there is {there[0]}' if there else ''})"
+
+
 def find_data_root(explicit: str = "", prefix: Path | None = None) -> Path:
     """The folder in the competition's layout.
 
@@ -67,7 +79,10 @@ def find_data_root(explicit: str = "", prefix: Path | None = None) -> Path:
     if explicit:
         root = Path(explicit).expanduser()
         if not root.is_dir():
-            raise DataRootError(f"data.root={explicit}: no such folder. Give the folder that holds {_ALWAYS[0]}.")
+            where = looked_for(explicit)
+            raise DataRootError(
+                f"data.root={explicit}: no such folder{where}. Give the folder that holds {_ALWAYS[0]}."
+            )
         if missing := missing_markers(root):
             raise DataRootError(
                 f"{root} is not a data root: it lacks {', '.join(missing)}. "

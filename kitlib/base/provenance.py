@@ -10,7 +10,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,9 @@ def write_atomic(path: Path, data: bytes | str) -> Path:
         with os.fdopen(handle, "wb") as stream:
             stream.write(payload)
             stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
+            _pressed(stream.fileno())
+        with suppress(OSError):  # a file system without modes, as FAT and some mounts are
+            os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException as error:
         if temporary is not None:
@@ -60,6 +61,15 @@ def write_atomic(path: Path, data: bytes | str) -> Path:
             raise OSError(f"cannot write {path}: {error.strerror}. {remedy}") from error
         raise
     return path
+
+
+def _pressed(descriptor: int) -> None:
+    """fsync, where the file system has it: some network mounts refuse the call, and no write is lost by that."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+            raise
 
 
 class EventLog:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from ..base.paths import looked_for
 from ..base.products import Posterior, Prediction
 from ..base.provenance import EventLog
 from ..base.schema import Config
@@ -156,7 +157,8 @@ def _truth(config: Config, root: Path, prediction: Prediction) -> np.ndarray | N
     elif config.data.solution:
         path = Path(config.data.solution).expanduser()
         if not path.is_file():
-            raise DiagnosisError(f"data.solution={path}: no such file. Leave the key out where there is none.")
+            where = looked_for(config.data.solution)
+            raise DiagnosisError(f"data.solution={path}: no such file{where}. Leave the key out where there is none.")
     else:
         return None
     spectra = read_spectra_csv(path)

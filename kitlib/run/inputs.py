@@ -11,7 +11,7 @@ import torch
 
 from .. import rules
 from ..base.keytable import check
-from ..base.paths import mounted_folders
+from ..base.paths import looked_for, mounted_folders
 from ..base.products import Catalogue, Posterior, Prediction, Spectra
 from ..base.provenance import EventLog
 from ..base.schema import Config, ModelConfig, PriorConfig
@@ -44,7 +44,7 @@ def check_choices(config: Config) -> None:
     files = {"sigma.calibrator": config.sigma.calibrator, "train.initial": "" if initial == "shipped" else initial}
     for key, named in files.items():
         if named and not Path(named).expanduser().is_file():
-            raise InputError(f"{key}={named}: no such file. Give another one, or leave the key out.")
+            raise InputError(f"{key}={named}: no such file{looked_for(named)}. Give another one, or leave the key out.")
     rules.from_config(config.loss)
 
 
@@ -242,7 +242,9 @@ def trained_run(named: str, out: Path) -> Path:
         folder = Path(named).expanduser()
         if not _is_trained(folder):
             lacking = ", ".join(name for name in TRAINED if not (folder / name).is_file())
-            raise InputError(f"run.trained={named} lacks {lacking}: give the folder (run.out) that `train` wrote")
+            raise InputError(
+                f"run.trained={named}{looked_for(named)} lacks {lacking}: give the folder (run.out) that `train` wrote"
+            )
         return folder
     if _is_trained(out):
         return out

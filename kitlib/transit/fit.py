@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from ..base.instruments import AIRS
+from ..base.instruments import AIRS, PPM
 from ..base.products import POPULATION, Array, Catalogue, LightCurveFit, PlanetLightCurves
 from ..base.schema import PhysfitConfig
 from ..spectra import Likelihood, combine, ln_scale_height_depth, moments
@@ -35,6 +35,8 @@ HELD_FALLBACK = 1.0  # diagnostics["fallback"] of a fit with the catalogue's geo
 MOST_DISAGREEMENT = 0.15  # of FGS1's and AIRS' depths, relative; real planets: up to 0.07
 HOPELESS = 0.5  # relative error of the depth by the residuals, from which on the population knows better
 SURE = 5.0  # standard deviations
+
+NO_TRANSIT = 5e-4  # a white depth below is none: real planets' begin at .0037
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ def detailed_fit(
 def _tried(planet: PlanetLightCurves, row: Catalogue, priors: Priors, config: PhysfitConfig) -> _Attempt | str:
     """A fit of these light curves, the catalogue's geometry held where it does not converge; or why there is none."""
     reasons: list[str] = []
+    white: Fit | None = None
     for geometry in (CATALOGUE, HELD):
         try:
             white, chosen = white_fit(planet, row, priors, config, geometry)
@@ -101,12 +104,12 @@ def _tried(planet: PlanetLightCurves, row: Catalogue, priors: Priors, config: Ph
             details = Details(_fitted_series(fit, float(row.period_days[0])), averaged(fit, layout))
             answer = _combined(planet, row, priors, white, fit, details)
         except (FitError, np.linalg.LinAlgError) as error:
-            reasons.append(str(error))
+            reasons.append(_in_words(error, white))
             continue
         known = {"fallback": HELD_FALLBACK if geometry == HELD else 0.0, "wide_geometry": float(chosen == WRONG)}
         answer = replace(answer, diagnostics=answer.diagnostics | known, reason="; ".join(reasons))
         return _Attempt(answer, details, white, complaints(answer.diagnostics) + _disagreement(white))
-    return "; ".join(reasons)
+    return "; ".join(dict.fromkeys(reasons))
 
 
 def _disagreement(white: Fit) -> list[str]:
@@ -151,6 +154,17 @@ def _repaired(
     cov = covered(answer.cov, answer.mean, *errors, answer.diagnostics["chi2_joint"])
     words = f"{problem}. Sigma covers it: {errors[0]:.1%} of FGS1's depth, {errors[1]:.1%} of AIRS'."
     return replace(best, answer=replace(answer, cov=cov, diagnostics=answer.diagnostics | known, misfit=words))
+
+
+def _in_words(error: Exception, white: Fit | None) -> str:
+    """Why a fit failed. Without a transit in the visit depths end at their least value and matrices are singular."""
+    if white is not None and white.state.depth.max() < NO_TRANSIT:
+        hours = [float(one.time_h[end]) for one in white.series for end in (0, -1)]
+        seen = f"from {min(hours):.2f} to {max(hours):.2f} h"
+        return f"no transit in the visit: in white light {seen} nothing is deeper than {NO_TRANSIT / PPM:.0f} ppm"
+    if isinstance(error, np.linalg.LinAlgError):
+        return f"the light curves do not determine the fit ({error})"
+    return str(error)
 
 
 def _combined(

@@ -3,6 +3,7 @@
 Every damage gets the planet's folder, a copy of one sound planet, so that its answer without the damage is known.
 """
 
+import gzip
 import os
 import shutil
 from collections.abc import Callable
@@ -150,6 +151,17 @@ def linked(name: str, target: str) -> Callable[[Path], None]:
     return damage
 
 
+def without_transit(values: np.ndarray) -> np.ndarray:
+    """The first pairs, before any ingress, over and over."""
+    early = values[: len(values) // 32 * 2]
+    return np.tile(early, (len(values) // len(early) + 1, 1))[: len(values)]
+
+
+def with_index(table: pl.DataFrame) -> pl.DataFrame:
+    """As pandas writes a table whose rows have names."""
+    return table.with_columns(pl.int_range(pl.len()).alias("__index_level_0__"))
+
+
 def a_file(planet: Path) -> None:
     shutil.rmtree(planet)
     planet.write_text("not a folder")
@@ -230,6 +242,23 @@ CASES = [
         changed(FGS1, lambda t: t.with_columns(t.to_series(0).alias("more"))),
         *("weaker", LEFT_OUT, "1025 columns, not 1024"),
     ),
+    Case("an index of pandas", changed(FGS1, with_index), "unharmed"),
+    Case("a map with an index of pandas", changed(f"{FGS1_MAPS}/flat.parquet", with_index), "unharmed"),
+    Case("columns sorted as text", changed(FGS1, lambda t: t.select(sorted(t.columns))), "unharmed"),
+    Case(
+        "a map sorted as text", changed(f"{AIRS_MAPS}/flat.parquet", lambda t: t.select(sorted(t.columns))), "unharmed"
+    ),
+    Case(
+        "a column of another number",
+        changed(FGS1, lambda t: t.rename({"column_7": "column_2000"})),
+        *("weaker", LEFT_OUT, "not numbered from 0 to 1023"),
+    ),
+    Case(
+        "an error page in place of a table",
+        rewritten(FGS1, lambda d: b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>"),
+        *("weaker", LEFT_OUT, "is a web page"),
+    ),
+    Case("compressed once more", rewritten(FGS1, gzip.compress), "weaker", LEFT_OUT, "compressed with gzip"),
     Case("a value missing", changed(FGS1, lambda t: t.shift(1)), "weaker", LEFT_OUT, "missing values"),
     Case("a row of dark lost", changed(f"{FGS1_MAPS}/dark.parquet", lambda t: t[1:]), "weaker", LEFT_OUT, "(31, 32)"),
     Case(
@@ -261,6 +290,11 @@ CASES = [
     Case("last read before the first", frames(FGS1, lambda v: v[::-1]), "weaker", LEFT_OUT, FGS1),
     Case("instruments exchanged", swapped(FGS1, AIRS), "population", GONE, "columns, not"),
     Case("calibrations exchanged", swapped(FGS1_MAPS, AIRS_MAPS), "population", GONE, "shape"),
+    Case(
+        "no transit in the visit",
+        both(frames(FGS1, without_transit), frames(AIRS, without_transit)),
+        *("population", "fallback", "no transit in the visit"),
+    ),
     # visits
     Case("no visit", removed(FGS1, AIRS, FGS1_MAPS, AIRS_MAPS), "population", GONE, "no visit"),
     Case("no AIRS", removed(AIRS, AIRS_MAPS), "weaker", LEFT_OUT, AIRS_MAPS),
@@ -297,9 +331,35 @@ CASES = [
     Case("a negative orbit", nothing, "population", "fallback", "column sma: -3.0 is not positive"),
     Case("a temperature in words", nothing, "population", "fallback", "column Ts: 'hot' is not a number"),
     Case("an integer id", nothing, "unharmed"),
+    Case("a cell too many", nothing, "population", "fallback", "10 cells, the header 9"),
+    Case("a comma at the end", nothing, "unharmed"),
+    Case("a decimal comma", nothing, "population", "fallback", "column i: '89,5' is not a number, but has a decimal"),
+    Case(
+        "a period in hours", nothing, "population", "fallback", "column P: 96 lies outside of 0.5 to 40 days; is it in"
+    ),
+    Case("a period in seconds", nothing, "population", "fallback", "is it in seconds?"),
+    Case("an orbit in AU", nothing, "population", "fallback", "stellar radii; is it in AU?"),
+    Case("an orbit off Kepler's law", nothing, "population", "fallback", "Kepler's third law gives"),
+    Case("a temperature in kilokelvin", nothing, "population", "fallback", "is it in kilokelvin?"),
+    Case("a temperature too high", nothing, "population", "fallback", "column Ts: 100000 lies outside of"),
+    Case("an inclination in radians", nothing, "population", "fallback", "is it in radians?"),
+    Case("a radius in km", nothing, "population", "fallback", "is it in km?"),
+    Case("an eccentricity", nothing, "unharmed", "row_doubtful", "column e: 0.3 is not used"),
 ]
 STAR_ROWS = {
     "no stellar radius": ("Rs", ""),
     "a negative orbit": ("sma", "-3.0"),
     "a temperature in words": ("Ts", "hot"),
+    "a cell too many": ("i", "89.5,1.0"),
+    "a comma at the end": ("i", "{},"),
+    "a decimal comma": ("i", '"89,5"'),
+    "a period in hours": ("P", "96.0"),
+    "a period in seconds": ("P", "345600"),
+    "an orbit in AU": ("sma", "0.05"),
+    "an orbit off Kepler's law": ("sma", "60.0"),
+    "a temperature in kilokelvin": ("Ts", "5.8"),
+    "a temperature too high": ("Ts", "1e5"),
+    "an inclination in radians": ("i", "1.55"),
+    "a radius in km": ("Rs", "695700"),
+    "an eccentricity": ("e", "0.3"),
 }

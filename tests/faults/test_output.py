@@ -101,6 +101,20 @@ def test_an_error_while_writing_leaves_the_older_file(tmp_path, monkeypatch, cod
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["submission.csv"]
 
 
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOSYS, errno.ENOTSUP])
+@pytest.mark.parametrize("call", ["fsync", "chmod"])
+def test_a_file_system_that_knows_no_such_call_is_written_all_the_same(tmp_path, monkeypatch, call, code):
+    """Network mounts, FAT: neither pressing data onto a disk nor modes."""
+
+    def refused(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(provenance.os, call, refused)
+    path = write_submission(tmp_path / "submission.csv", ANSWER, IDS)
+    validate_submission(path, IDS).raise_for_errors()
+    assert [p.name for p in tmp_path.iterdir()] == ["submission.csv"]
+
+
 def test_a_full_disk_at_the_start_is_named(root, small_disk, capsys):
     fill(small_disk)
     assert main(["predict", *words(root, small_disk / "out")]) == 2

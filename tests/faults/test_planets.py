@@ -61,7 +61,8 @@ def write_root(source: Path, root: Path, cases: list[Case]) -> None:
         planet = IDS[case.name]
         shutil.copytree(template, root / "test" / str(planet), copy_function=os.link)
         column, text = STAR_ROWS.get(case.name, ("planet_id", f"{planet}{'' if 'integer' in case.name else '.0'}"))
-        line = dict(zip(header, row, strict=True)) | {"planet_id": f"{planet}.0", column: text}
+        line = dict(zip(header, row, strict=True)) | {"planet_id": f"{planet}.0"}
+        line[column] = text.format(line[column])
         lines.append(list(line.values()))
         case.damage(root / "test" / str(planet))
     for name in ("axis_info.parquet", "adc_info.csv", "wavelengths.csv", "train_star_info.csv"):

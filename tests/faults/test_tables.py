@@ -5,6 +5,7 @@ nothing says which planets there are, or the command itself is wrong.
 """
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,13 @@ import pytest
 
 from kitlib.__main__ import main
 from kitlib.base.instruments import submission_columns
-from kitlib.base.provenance import EventLog
+from kitlib.base.products import Prediction
+from kitlib.base.provenance import EventLog, sha256_file
 from kitlib.detector.csvtable import FrameError
 from kitlib.detector.tables import read_spectra_csv, read_wavelengths
-from kitlib.submission.validation import validate_bytes, validate_submission
-from kitlib.submission.writer import read_planet_ids
+from kitlib.run.inputs import training_set
+from kitlib.submission.validation import SubmissionError, possible, validate_bytes, validate_submission
+from kitlib.submission.writer import read_planet_ids, write_submission
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,12 @@ def all_rows_bad(text: list[str]) -> list[str]:
     return [text[0], *(",".join([line.split(",")[0], *["-1"] * 8]) for line in text[1:])]
 
 
+def in_hours(text: list[str]) -> list[str]:
+    place = text[0].split(",").index("P")
+    rows = [line.split(",") for line in text[1:]]
+    return [text[0], *(",".join([*r[:place], str(24 * float(r[place])), *r[place + 1 :]]) for r in rows)]
+
+
 def product(name: str, data: bytes) -> Callable[[Path, Path], None]:
     def damage(root: Path, out: Path) -> None:
         (out / name).parent.mkdir(parents=True, exist_ok=True)
@@ -108,6 +117,11 @@ CASES = [
     Case("axis backwards", axis(lambda t: t.reverse()), (AXIS, "Download")),
     Case("axis of NaN", axis(lambda t: t.with_columns(pl.col("FGS1-axis0-h") * np.nan)), (AXIS, "FGS1-axis0-h")),
     Case("axis as text", axis(lambda t: t.with_columns(pl.lit("now").alias("FGS1-axis0-h"))), (AXIS, "FGS1-axis0-h")),
+    Case("axis in minutes", axis(lambda t: t.with_columns(pl.col("FGS1-axis0-h") * 60)), (AXIS, "FGS1", "in minutes?")),
+    Case("commas lost", encoded(STARS, lambda d: d.replace(b",", b";")), (STARS, "separated by ';'")),
+    Case("an error page", content(STARS, b"<?xml version='1.0'?><Error/>"), (STARS, "a web page", "Download")),
+    Case("all periods in hours", lines(STARS, in_hours), (STARS, "column P", "days; is it in hours?")),
+    Case("converters of no planet", lines(ADC, lambda t: [*t, "-1000,1,-1000,2"]), (ADC, "row 2 differs from row 1")),
     Case("converter of 0 bytes", content(ADC, b""), (ADC, "Download")),
     Case("converter of other columns", content(ADC, b"not a table"), (ADC, "missing", "Download")),
     Case("converter without a row", lines(ADC, lambda t: t[:1]), (ADC, "no row")),
@@ -150,6 +164,95 @@ def test_predict_says_what_is_wrong_and_leaves_a_valid_file(root, campaign, tmp_
         assert case.says[0] in failed["reason"]
         assert all(json.loads(line) for line in (out / "events.jsonl").read_text().splitlines())
     assert not (out / "manifests").exists()  # nothing says that the stage was finished
+
+
+QUIET = {  # what costs nothing: damage to the tables alone -> events, and parts of their reasons
+    "blank last lines": ((STARS, lambda t: [*t, "", ",,,,,,,,"]), (ADC, lambda t: [*t, ""]), {}),
+    "another order": ((STARS, lambda t: t), ("sample_submission.csv", lambda t: [t[0], *t[:0:-1]]), {
+        "sample_differs": "in another order"}),
+    "a sample of other planets": ((STARS, lambda t: t), ("sample_submission.csv", lambda t: [*t[:-1], "77" + t[-1]]), {
+        "sample_differs": "names other planets"}),
+    "a sample that cannot be read": ((STARS, lambda t: t), ("sample_submission.csv", lambda t: ["x", *t[1:]]), {
+        "sample_differs": "no column planet_id"}),
+    "an empty cell": ((STARS, lambda t: [t[0], t[1].rpartition(",")[0] + ",", *t[2:]]), (ADC, lambda t: t), {
+        "fallback": "row 1, column i: not a finite number"}),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", QUIET)
+def test_what_costs_nothing_ends_well_and_is_named(root, campaign, tmp_path, name):
+    """No frames: every planet falls back, but not for its table."""
+    *damages, events = QUIET[name]
+    for file, change in damages:
+        lines(file, change)(root, tmp_path)
+    out = tmp_path / "out"
+    assert main(["predict", "env=ci", "data=kaggle", "model=physics", f"data.root={root}", f"run.out={out}"]) == 0
+    validate_submission(out / "submission.csv", read_planet_ids(campaign / "data" / STARS)).raise_for_errors()
+    told = [(event["event"], event.get("reason", "")) for event in EventLog(out / "events.jsonl").read()]
+    for event, reason in events.items():
+        assert any(one == event and reason in why for one, why in told), told
+    if not events:
+        assert not [why for _, why in told if "star_info" in why or "adc_info" in why]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_files_that_are_read_are_those_of_the_manifest_whatever_the_folder_is_called(root, tmp_path):
+    """`data[1]` as a pattern is `data1`."""
+    other, named = tmp_path / "data1", tmp_path / "data[1]"
+    shutil.copytree(root, other)
+    axis(lambda t: t.head(0))(other, tmp_path)
+    root.rename(named)
+    out = tmp_path / "out"
+    words = ["env=ci", "data=kaggle", "model=physics", f"data.root='{named}'", f"run.out={out}"]
+    assert main(["predict", *words]) == 0
+    inputs = json.loads((out / "manifests" / "predict.json").read_text())["inputs"]
+    tables = [AXIS, ADC, STARS, "sample_submission.csv"]
+    assert inputs == {str(named / file): sha256_file(named / file) for file in sorted(tables)}
+
+
+@pytest.fixture
+def training(campaign, tmp_path) -> Path:
+    """The training set of the campaign, without frames."""
+    folder = tmp_path / "training"
+    shutil.copytree(campaign / "data", folder, ignore=shutil.ignore_patterns("train", "test", "test*"))
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_bad_row_of_a_training_table_costs_its_planet(training, tmp_path):
+    lines("train_star_info.csv", lambda t: [t[0], t[1].rpartition(",")[0] + ",", *t[2:], ""])(training, tmp_path)
+    lines("train.csv", lambda t: [*t[:2], t[2].partition(",")[0] + ",1.2" * 283, *t[3:], ""])(training, tmp_path)
+    events = EventLog(tmp_path / "events.jsonl")
+    catalogue, truth = training_set(training, "train", events)
+    assert len(catalogue) == 10 and catalogue.planet_id.tolist() == truth.planet_id.tolist()
+    told = {event["planet_id"]: event["reason"] for event in events.read() if event["event"] == "planet_left_out"}
+    assert len(told) == 2 and not set(told) & set(catalogue.planet_id.tolist())
+    assert sorted("row 1, column i: not a finite number" in why for why in told.values()) == [False, True]
+    assert sorted("row 2, column wl_1: 1.2 is no transit depth" in why for why in told.values()) == [False, True]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("there", [1, 12])
+def test_training_counts_the_planets_that_have_frames(training, tmp_path, capsys, there):
+    """Twelve spectra, but folders of one planet; or twelve folders with nothing in them."""
+    for planet in read_planet_ids(training / "train_star_info.csv")[:there]:
+        (training / "train" / str(planet)).mkdir(parents=True)
+    out = tmp_path / "out"
+    assert main(["train", "env=ci", "data=kaggle", f"data.root={training}", f"run.out={out}"]) == 2
+    said = capsys.readouterr().err
+    found = "1 planets have a folder of frames" if there == 1 else "0 planets have usable frames"
+    assert found in said and "training needs 10" in said and "events.jsonl" in said
+
+
+def test_a_depth_above_one_is_never_written(tmp_path):
+    ids = np.array([1, 2])
+    answer = Prediction(ids, np.full((2, 283), 0.01), np.full((2, 283), 0.001))
+    answer.mu[1, 7] = 1.29
+    assert possible(answer).tolist() == [True, False]
+    with pytest.raises(SubmissionError, match=r"row 2 .*column wl_8: 1\.29 is deeper than the star is bright"):
+        write_submission(tmp_path / "submission.csv", answer, ids)
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_key_touches_nothing(root, tmp_path):
