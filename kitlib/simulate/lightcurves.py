@@ -214,7 +214,7 @@ def _observe(
     `shares` as `light_shares` gives them, `moments` as `sample_times` does.
     """
     (own, other, sky), (time_h, counts, fine) = shares, moments
-    diluted = dilution(own, other, star[:, None] * (own + other) + _floor(instrument, sky))
+    diluted = dilution(instrument, own, other, star, _floor(instrument, sky))
     pixels = instrument.rows * (1 if instrument is AIRS else instrument.cols)
     usable = rng.random((instrument.n_bins, pixels)) > MASKED[degraded]
     one = pair_variance(instrument, star, (own + other) / (1 + other[0].sum()), sky, usable)
