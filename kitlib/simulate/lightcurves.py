@@ -63,6 +63,7 @@ class Truth:
     limb_darkening: Array  # (283, 4) non-linear law
     star_flux_e: Array  # (283,) electrons per CDS pair out of transit, a neighbour's included
     visits: tuple[VisitTruth, ...]
+    world: WorldDraw
 
 
 def transit_model(system: Systems, depth: Array, t0_h: float, times_h: Array, bins: slice | None = None) -> Array:
@@ -142,7 +143,7 @@ def simulate_with_truth(
         ]
         planet = int(systems.planet_id[i])
         curves.append(PlanetLightCurves(planet, tuple(light for light, _ in drawn)))
-        truths.append(Truth(planet, depth[i], limb_darkening(system)[0], flux, tuple(true for _, true in drawn)))
+        truths.append(Truth(planet, depth[i], limb_darkening(system)[0], flux, tuple(true for _, true in drawn), world))
     return curves, truths
 
 
