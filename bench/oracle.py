@@ -5,6 +5,9 @@ simulator's own model at the true parameters. It does not know the depths, the d
 a/Rs or the impact parameter: those have their generating distributions as prior and are marginalised exactly. Its
 spectral prior is learnt from many more spectra of the generating family than the competition has planets.
 
+Of its world the oracle knows excursions' loss of light, neighbours' share, where gaps are, that the drift has a second
+term, and how much a level may err; not by how much it does, nor what the place of the star within a pixel does.
+
 No file of the competition says how dark a star's limb is. The oracle of unknown stars has to find that out as a solver
 has: limb darkening and geometry have the generating distribution around the population's mean and the catalogue's
 values, not around the truth. What lies between the two oracles is beyond anyone who is given the competition's files.
@@ -28,7 +31,7 @@ from kitlib.simulate.systems import (
     limb_darkening_fields,
     observed_catalogue,
 )
-from kitlib.simulate.visits import MAX_TIMING_OFFSET_H, Drift
+from kitlib.simulate.visits import MAX_TIMING_OFFSET_H, Drift, Visit
 from kitlib.spectra.combination import Hypothesis, Likelihood, combine
 from kitlib.spectra.prior import SpectralPrior, ln_scale_height_depth
 
@@ -99,7 +102,9 @@ def _likelihood(planet: PlanetLightCurves, truth: Truth, system: Systems, row: C
             bins = slice(1, N_BINS) if instrument is AIRS else slice(0, 1)
             t0_h, curve = visit.visit.t0_h[name], curves[name]
             slopes = _transit_slopes(system, truth.depth, t0_h, curve, bins)
-            gain, transit = visit.gain[name], visit.transit[name]
+            other = visit.neighbour[name]
+            passed = (1 - other) * visit.visit.throughput(curve.time_h)[:, None]  # of the target's light
+            gain, transit = passed * visit.gain[name], visit.transit[name]
             columns = {known.names.index(part): gain * slopes[part] for part in ("ln_a", "b")}
             columns[known.index(f"t0_{number}", FREE_T0_H)] = gain * slopes["t0"]
             if instrument is not AIRS:
@@ -109,9 +114,15 @@ def _likelihood(planet: PlanetLightCurves, truth: Truth, system: Systems, row: C
                 for part, sd, offset, slope in slopes_of_limb:
                     columns[known.index(part, sd, offset)] = gain * slope
             for k, (basis, sd) in enumerate(_drift_slopes(visit.visit.drift[name], curve.time_h, instrument.n_bins)):
-                columns[known.index(f"{name}_{number}_{k}", sd)] = basis * transit
+                columns[known.index(f"{name}_{number}_{k}", sd)] = passed * basis * transit
+            common = truth.world.level_error_common
+            for part, share in (("level", common), (f"level_{name}_{number}", 1 - common)):
+                sd = truth.world.level_error_sd * np.sqrt(share)
+                if sd > 0:
+                    columns[known.index(part, sd)] = gain * (transit - 1)
             star = truth.star_flux_e[bins]
-            model, weight = gain * transit, (star / visit.noise_sd_e[name]) ** 2
+            model, weight = gain * transit + other, (star / visit.noise_sd_e[name]) ** 2
+            weight[_gaps(visit.visit, curve)] = 0
             flux = curve.flux_e / star
             weight = np.where(
                 np.abs(flux - model) * np.sqrt(weight) < 5, weight, 0.0
@@ -174,9 +185,17 @@ def _transit_slopes(system: Systems, depth: Array, t0_h: float, curve: LightCurv
     }
 
 
+def _gaps(visit: Visit, curve: LightCurve) -> Array:
+    """The samples that a gap reaches into, (T,)."""
+    fine = sample_times(curve.instrument, int(curve.pairs.sum()), len(curve.time_h))[2]
+    reached = [gap.holds(fine).any(axis=1) for gap in visit.gaps if curve.instrument.name in gap.instruments]
+    return np.any(reached, axis=0) if reached else np.zeros(len(fine), bool)
+
+
 def _drift_slopes(drift: Drift, time_h: Array, bins: int) -> list[tuple[Array, float]]:
     """Derivatives of the gain with respect to the drift's coefficients (T, W), and their prior standard deviations."""
-    found = []
+    found = [] if drift.second is None else _drift_slopes(drift.second, time_h, bins)
+    drift = replace(drift, second=None)
     uniform = 1 / np.sqrt(3)  # of a coefficient in (-1, 1), before its polynomial is scaled to rms 1
     scales = {"time": uniform * np.abs(drift.time).max(), "column": uniform * np.abs(drift.column).max()}
     for part, coefficients in (("time", drift.time), ("column", drift.column)):

@@ -63,6 +63,7 @@ class Truth:
     limb_darkening: Array  # (283, 4) non-linear law
     star_flux_e: Array  # (283,) electrons per CDS pair out of transit, a neighbour's included
     visits: tuple[VisitTruth, ...]
+    world: WorldDraw
 
 
 def transit_model(system: Systems, depth: Array, t0_h: float, times_h: Array, bins: slice | None = None) -> Array:
@@ -142,7 +143,7 @@ def simulate_with_truth(
         ]
         planet = int(systems.planet_id[i])
         curves.append(PlanetLightCurves(planet, tuple(light for light, _ in drawn)))
-        truths.append(Truth(planet, depth[i], limb_darkening(system)[0], flux, tuple(true for _, true in drawn)))
+        truths.append(Truth(planet, depth[i], limb_darkening(system)[0], flux, tuple(true for _, true in drawn), world))
     return curves, truths
 
 
@@ -214,7 +215,7 @@ def _observe(
     `shares` as `light_shares` gives them, `moments` as `sample_times` does.
     """
     (own, other, sky), (time_h, counts, fine) = shares, moments
-    diluted = dilution(own, other, star[:, None] * (own + other) + _floor(instrument, sky))
+    diluted = dilution(instrument, own, other, star, _floor(instrument, sky))
     pixels = instrument.rows * (1 if instrument is AIRS else instrument.cols)
     usable = rng.random((instrument.n_bins, pixels)) > MASKED[degraded]
     one = pair_variance(instrument, star, (own + other) / (1 + other[0].sum()), sky, usable)

@@ -7,12 +7,17 @@ out of FGS1 by linear and quadratic terms of the jitter, and out of AIRS by noth
 
 import numpy as np
 
-from ..base.instruments import AIRS, Instrument
+from ..base.instruments import AIRS, FGS1, Instrument
 from ..base.products import Array
 from .optics import star_columns
 from .systems import Systems
 from .visits import JITTER_PX, PX_PER_FGS1_PX, Visit
 from .worlds import WorldDraw
+
+# A solver's: the star's pixels are nearer, the sky's are farther
+APERTURE_PX = {AIRS.name: 6.0, FGS1.name: 8.3}
+SKY_PX = {AIRS.name: 10.5, FGS1.name: 12.0}
+POINTING_PX = {AIRS.name: 0.03, FGS1.name: 0.05}  # jitter that its weights are made for
 
 
 def light_shares(instrument: Instrument, world: WorldDraw, system: Systems) -> tuple[Array, Array, Array]:
@@ -32,22 +37,46 @@ def light_shares(instrument: Instrument, world: WorldDraw, system: Systems) -> t
     return own, other, np.array(world.fgs1_sky_e)
 
 
-def dilution(own: Array, other: Array, variance: Array) -> Array:
+def dilution(instrument: Instrument, own: Array, other: Array, star: Array, floor: Array) -> Array:
     """Share of a light curve's light that does not come from the target, (W,).
 
-    The weights are the solver's: least variance, unit response to the image as measured, the neighbour in it, and none
-    to uniform light.
+    The weights are a solver's: least variance near the star, where pixels scatter by photons, read noise and pointing;
+    unit response to the image as measured, the neighbour in it; none to uniform light, which is read far from the star.
 
     Args:
+        instrument: FGS1 or AIRS-CH0.
         own: (W, pixels) the target's light.
         other: (W, pixels) the neighbour's, over the target's whole light.
-        variance: (W, pixels) of the pixels.
+        star: (W,) electrons per CDS pair of both.
+        floor: variance of a pixel without a star, electrons^2, (W, 1) or a number.
     """
-    image = own + other
-    uniform = (image / variance).sum(axis=1, keepdims=True) / (1 / variance).sum(axis=1, keepdims=True)
-    weight = (image - uniform) / variance
-    mine, its = (weight * own).sum(axis=1), (weight * other).sum(axis=1)
+    if not other.any():
+        return np.zeros(len(own))
+    distance, image = _distances(instrument), own + other
+    light = (star / image.sum(axis=1))[:, None] * image
+    variance = light + floor
+    near = np.where(distance < APERTURE_PX[instrument.name], 1 / variance, 0)
+    if instrument is AIRS:
+        moves = np.gradient(light, axis=1)[:, None]  # (W, 1, pixels)
+    else:
+        moves = np.stack(np.gradient(light.reshape(FGS1.rows, FGS1.cols))).reshape(1, 2, -1)
+    moves = POINTING_PX[instrument.name] * moves
+    # The inverse of diag(variance) + moves^T moves on the image, by the Woodbury identity
+    coupled = moves * near[:, None]
+    small = np.eye(moves.shape[1]) + coupled @ moves.mT
+    weight = near * (image - (moves.mT @ np.linalg.solve(small, coupled @ image[..., None]))[..., 0])
+    sky = np.where(distance > SKY_PX[instrument.name], 1 / variance, 0)
+    sky *= weight.sum(axis=1, keepdims=True) / sky.sum(axis=1, keepdims=True)
+    mine, its = (((weight - sky) * part).sum(axis=1) for part in (own, other))
     return its / (mine + its)
+
+
+def _distances(instrument: Instrument) -> Array:
+    """Distance of a bin's pixels from the star, (pixels,)."""
+    row = np.arange(instrument.rows) - instrument.centre[0]
+    if instrument.centre[1] is None:
+        return np.abs(row)
+    return np.hypot(row[:, None], np.arange(instrument.cols) - instrument.centre[1]).ravel()
 
 
 def pointing_residue(instrument: Instrument, visit: Visit, slow_px: Array, row_px: Array) -> Array:

@@ -108,9 +108,10 @@ class Visit:
         return 1 - self.excursion.loss * self.excursion.course(time_h)
 
     def pixel_response(self, offset_px: Array) -> Array:
-        """Relative response to the star at (row, column) offsets (..., 2) or row offsets (..., 1), (...)."""
-        turns = offset_px + np.array(self.phase)[: offset_px.shape[-1]]
-        return 1 + self.intrapixel * np.cos(2 * np.pi * turns).mean(axis=-1)
+        """Response to the star at (row, column) offsets (..., 2) or row offsets (..., 1), over that at rest, (...)."""
+        rest = np.array(self.phase)[: offset_px.shape[-1]]
+        turned = np.cos(2 * np.pi * (offset_px + rest)) - np.cos(2 * np.pi * rest)
+        return 1 + self.intrapixel * turned.mean(axis=-1)
 
     def lit(self, instrument: Instrument, time_h: Array) -> Array:
         """Share of all light that gaps let pass, like `time_h`; frozen frames are lit like the one that they repeat."""

@@ -59,6 +59,8 @@ class WorldDraw:
     airs_sky: float
     fgs1_sky: float
     sky_colour: str
+    level_error_sd: float  # of which each visit's errors are a draw
+    level_error_common: float  # share of its variance common to visits and instruments
     intrapixel: float
     neighbour: Neighbour | None
     period_factor: float  # catalogue over truth
@@ -133,6 +135,8 @@ def draw_world(config: WorldConfig, rng: np.random.Generator) -> WorldDraw:
         airs_sky=pick("airs_sky", config.airs_sky),
         fgs1_sky=pick("fgs1_sky", config.fgs1_sky),
         sky_colour=colour,
+        level_error_sd=sd,
+        level_error_common=common,
         intrapixel=intrapixel,
         neighbour=Neighbour(flux, (distance * np.sin(angle), distance * np.cos(angle))) if near and flux else None,
         period_factor=factor if which < 0.5 else 1.0,
