@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .instruments import Instrument
 
 Array = NDArray[np.floating]
+COVERED = 2.0  # diagnostics["gate"]: 0 a sound fit, 1 a sound fit of a part of the data, 2 none
 POPULATION = 2  # diagnostics["fallback"] from here on: no fit, the population prior
 
 
@@ -105,6 +106,11 @@ class Posterior:
     def is_population(self) -> NDArray[np.bool_]:
         """(P,) planets that carry the population prior instead of a fit."""
         return np.asarray(self.diagnostics.get("fallback", np.zeros(len(self.planet_id)))) >= POPULATION
+
+    @property
+    def is_covered(self) -> NDArray[np.bool_]:
+        """(P,) planets whose fit does not describe their light curves: the covariance covers the misfit already."""
+        return np.asarray(self.diagnostics.get("gate", np.zeros(len(self.planet_id)))) >= COVERED
 
 
 @dataclass(frozen=True)

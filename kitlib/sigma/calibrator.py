@@ -3,12 +3,13 @@
 Errors of the AIRS level (its mean over 282 bins) and of its shape (the rest) have different sizes and sources, so each
 part has a factor of its own. With the level L = mean_b d_b and the shape S_b = d_b - L of a posterior, bin b gets
 
-    var_b = f_L^2 var L + f_S^2 var S_b + 2 f_L f_S cov(L, S_b) + a_L^2 + a_S^2,        FGS1: f_F^2 var + a_F^2,
+    var_b = f_L^2 var L + f_S^2 var S_b + 2 f_L f_S cov(L, S_b) + a_L^2 + (r_L L)^2 + a_S^2,
+    FGS1:   f_F^2 var + a_F^2 + (r_F d_F)^2,
 
 where each f is a factor times planet-wise terms for residual quality (a power of chi2), a second visit and a missing
-contact, and each a is a floor in ppm added in quadrature. The mean is corrected by a scale of
-FGS1, of the level, and of the shape around it: limb darkening that is not quite the star's is wrong by a fraction of
-the depth.
+contact. Each a is a floor in ppm and each r one relative to the depth, added in quadrature: what no fit explains, such
+as spots and visits that disagree, grows with the depth. The mean is corrected by a scale of FGS1, of the level, and of
+the shape around it: limb darkening that is not quite the star's is wrong by a fraction of the depth.
 
 A planet whose fit failed (`Posterior.is_population`) carries the population prior, which no residual of a fit can
 judge: it keeps its mean and covariance.
@@ -26,7 +27,7 @@ from ..base.instruments import N_AIRS_BINS, N_BINS, PPM
 from ..base.products import Array, Posterior, Prediction
 from ..spectra import airs_variances
 
-VERSION = 1
+VERSION = 2
 MIN_SIGMA = 1e-8  # far below any real sigma (> 1e-6); keeps rounding of a float32 covariance from reaching zero
 MIN_DEPTH = 1e-6  # the score refuses negative depths; real ones are above .003
 LN_CHI2_RANGE = 2.0  # |ln(chi2 / reference)| is cut here: a wild fit is not extrapolated without end
@@ -50,6 +51,8 @@ class Calibrator:
     floor_fgs1_ppm: float = 0.0  # added in quadrature, after the factors
     floor_level_ppm: float = 0.0
     floor_shape_ppm: float = 0.0
+    relative_fgs1: float = 0.0  # added in quadrature as well, fractions of the depth
+    relative_level: float = 0.0
     scale_fgs1: float = 1.0  # multiplies the mean of each part; the shape around its level
     scale_level: float = 1.0
     scale_shape: float = 1.0
@@ -180,7 +183,8 @@ def quality_factors(parts: Parts, c: Calibrator) -> Array:
 def _floors(parts: Parts, c: Calibrator) -> Array:
     """(P, 3) variances added to FGS1, level and shape."""
     floors = (np.array([c.floor_fgs1_ppm, c.floor_level_ppm, c.floor_shape_ppm]) * PPM) ** 2
-    return np.where(parts.fitted[:, None], floors, 0.0)
+    relative = np.stack([c.relative_fgs1 * parts.fgs1, c.relative_level * parts.level, 0 * parts.level], axis=1) ** 2
+    return np.where(parts.fitted[:, None], floors + relative, 0.0)
 
 
 def calibrated_moments(parts: Parts, c: Calibrator) -> tuple[Array, Array]:
@@ -220,7 +224,7 @@ def _checked(name: str, value: Any) -> Any:
         return tuple(value)
     if type(value) not in (int, float) or not math.isfinite(value):
         raise problem
-    if (name in _POSITIVE and value <= 0) or (name.startswith("floor_") and value < 0):
+    if (name in _POSITIVE and value <= 0) or (name.startswith(("floor_", "relative_")) and value < 0):
         raise problem
     return float(value)
 

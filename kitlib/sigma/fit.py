@@ -1,6 +1,6 @@
 """Sigma calibration: fit on held-out planets -> frozen calibrator (JSON) -> apply.
 
-`calibrator.py` says what the numbers do; here they are fitted to the competition's score: at most twelve, under weak
+`calibrator.py` says what the numbers do; here they are fitted to the competition's score: at most fourteen, under weak
 priors. Reliability of the result: `reliability.py`.
 
 The score sees only the total variance of each bin. Its split into level and shape is fixed by a tie-breaker: the
@@ -42,11 +42,13 @@ def fit_calibrator(posterior: Posterior, truth: Spectra, naive: tuple[float, flo
     score that one unit of log-likelihood of the parts that it acts on is worth: the prior of each parameter weighs as
     much as one Gaussian measurement of width tau_i beside P planets. tau: .25 for ln of the factors of FGS1 and level
     (narrower ones turn errors that are far too small into floors), .5 for that of the shape and for the chi2 exponent,
-    .3 for ln of the other factors, 30 ppm for floors, .001 for the scales of FGS1 and level, .1 for that of the shape.
+    .3 for ln of the other factors, 30 ppm for floors, .002 for those relative to the depth, .001 for the scales of FGS1
+    and level, .1 for that of the shape.
 
     Args:
         posterior: of P planets, uncalibrated; diagnostics `chi2_white`, `visits`, `missing_contact` are used where
-            present (NaN: neutral); planets without a fit of their own are left out.
+            present (NaN: neutral); planets without a fit of their own, or whose error bars cover a misfit, are
+            left out.
         truth: their true spectra, same ids in the same order.
         naive: the metric's naive mean and sigma; None: those of `truth`.
 
@@ -60,7 +62,7 @@ def fit_calibrator(posterior: Posterior, truth: Spectra, naive: tuple[float, flo
         )
     if not np.array_equal(posterior.planet_id, truth.planet_id):
         raise ValueError("posterior and truth do not hold the same planets in the same order; align them by planet_id")
-    use = ~posterior.is_population
+    use = ~posterior.is_population & ~posterior.is_covered
     if not use.any():
         raise ValueError("no planet with a fit of its own to calibrate on: see the fallbacks in events.jsonl")
     fitted, depth = posterior.take(use), np.asarray(truth.depth, np.float64)
@@ -119,10 +121,16 @@ class _Parameter:
     fgs1: bool  # whether it acts on FGS1 / on AIRS: how much a nat of it is worth
     airs: bool
     centre: float = 0.0
+    unit: float = 1.0  # of a floor's width
 
     @property
     def start(self) -> float:
         return 0.01 if self.kind == "variance" else 0.0
+
+    @property
+    def variance(self) -> float:
+        """The variance (over the depth squared, for relative floors) that one unit u of a floor adds."""
+        return (self.width * self.unit) ** 2
 
     def value(self, u: float) -> float:
         if self.kind == "log":
@@ -137,9 +145,11 @@ _PARAMETERS = (
     _Parameter("chi2_exponent", "plain", 0.5, -4, 4, True, True),
     _Parameter("two_visit_factor", "log", 0.3, -4, 4, True, True),
     _Parameter("missing_contact_factor", "log", 0.3, -4, 4, True, True),
-    _Parameter("floor_fgs1_ppm", "variance", 30.0, 0, 100, True, False),
-    _Parameter("floor_level_ppm", "variance", 30.0, 0, 100, False, True),
-    _Parameter("floor_shape_ppm", "variance", 30.0, 0, 100, False, True),
+    _Parameter("floor_fgs1_ppm", "variance", 30.0, 0, 100, True, False, unit=PPM),
+    _Parameter("floor_level_ppm", "variance", 30.0, 0, 100, False, True, unit=PPM),
+    _Parameter("floor_shape_ppm", "variance", 30.0, 0, 100, False, True, unit=PPM),
+    _Parameter("relative_fgs1", "variance", 2e-3, 0, 100, True, False),
+    _Parameter("relative_level", "variance", 2e-3, 0, 100, False, True),
     _Parameter("scale_fgs1", "plain", 1e-3, -50, 50, True, False, 1.0),
     _Parameter("scale_level", "plain", 1e-3, -50, 50, False, True, 1.0),
     _Parameter("scale_shape", "plain", 0.1, -8, 8, False, True, 1.0),
@@ -182,7 +192,7 @@ class _Problem:
         share, penalty, gradient = 1 / len(self.truth), 0.0, np.empty(len(_PARAMETERS))
         for index, (p, u) in enumerate(zip(_PARAMETERS, units, strict=True)):
             nat = share * (p.fgs1 * nat_fgs1 + p.airs * nat_airs)
-            unit = (p.width * PPM) ** 2 if p.kind == "variance" else p.width
+            unit = p.variance if p.kind == "variance" else p.width
             penalty += nat * 0.5 * (u if p.kind == "variance" else u * u)
             gradient[index] = nat * (0.5 if p.kind == "variance" else u) - slopes[p.field] * unit
         return penalty - score, gradient
@@ -198,12 +208,13 @@ class _Problem:
         level_var = 2 * factors[:, 1] ** 2 * parts.level_var
         shape_var = 2 * factors[:, 2:] ** 2 * parts.shape_var
         mixed = 2 * factors[:, 1:2] * factors[:, 2:] * parts.cross
-        floors = (np.array([c.floor_level_ppm, c.floor_shape_ppm]) * PPM) ** 2
+        level_floor = (c.floor_level_ppm * PPM) ** 2 + (c.relative_level * parts.level) ** 2
+        shape_floor = (c.floor_shape_ppm * PPM) ** 2
         small = MIN_SIGMA**2
         airs_weight = PART_WEIGHT * self.weight[:, 1:]
         bins = _Gaussian.of(error, variance, self.weight)
-        level = _Gaussian.of(level_error, level_var / 2 + floors[0] + small, airs_weight.sum(axis=1))
-        shape = _Gaussian.of(error[:, 1:] - level_error[:, None], shape_var / 2 + floors[1] + small, airs_weight)
+        level = _Gaussian.of(level_error, level_var / 2 + level_floor + small, airs_weight.sum(axis=1))
+        shape = _Gaussian.of(error[:, 1:] - level_error[:, None], shape_var / 2 + shape_floor + small, airs_weight)
         airs_mean, airs_var = bins.by_mean[:, 1:], bins.by_variance[:, 1:]
         of_fgs1 = bins.by_variance[:, 0] * fgs1_var  # (P,)
         of_level = (airs_var * (level_var[:, None] + mixed)).sum(axis=1) + level.by_variance * level_var
@@ -219,6 +230,8 @@ class _Problem:
             "floor_fgs1_ppm": bins.by_variance[:, 0].sum(),
             "floor_level_ppm": airs_var.sum() + level.by_variance.sum(),
             "floor_shape_ppm": airs_var.sum() + shape.by_variance.sum(),
+            "relative_fgs1": bins.by_variance[:, 0] @ parts.fgs1**2,
+            "relative_level": (airs_var.sum(axis=1) + level.by_variance) @ parts.level**2,
             "scale_fgs1": bins.by_mean[:, 0] @ parts.fgs1,
             "scale_level": (airs_mean.sum(axis=1) + level.by_mean) @ parts.level,
             "scale_shape": ((airs_mean + shape.by_mean) * parts.shape).sum(),

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ..base.instruments import AIRS, PPM
-from ..base.products import POPULATION, Array, Catalogue, LightCurveFit, PlanetLightCurves
+from ..base.products import COVERED, POPULATION, Array, Catalogue, LightCurveFit, PlanetLightCurves
 from ..base.schema import PhysfitConfig
 from ..spectra import Likelihood, combine, ln_scale_height_depth, moments
 from .driftorder import averaged
@@ -30,7 +30,7 @@ from .series import FittedSeries
 from .visitmodel import fitted
 from .whitefit import CATALOGUE, HELD, WRONG, white_fit
 
-SOUND, IN_PARTS, COVERED = 0.0, 1.0, 2.0  # diagnostics["gate"]
+SOUND, IN_PARTS = 0.0, 1.0  # diagnostics["gate"], beside COVERED
 HELD_FALLBACK = 1.0  # diagnostics["fallback"] of a fit with the catalogue's geometry held
 MOST_DISAGREEMENT = 0.15  # of FGS1's and AIRS' depths, relative; real planets: up to 0.07
 HOPELESS = 0.5  # relative error of the depth by the residuals, from which on the population knows better
@@ -129,7 +129,8 @@ def _repaired(
 ) -> "_Attempt | PlanetFit":
     """What is answered where a fit of all data describes nothing: a part that is sound, else the least bad, covered."""
     problem, tried = "; ".join(first.complaints), [first]
-    for what, part in parts(planet):
+    middle, half = first.answer.diagnostics["t0_h"], first.answer.diagnostics["duration_h"] / 2
+    for what, part in parts(planet, middle - half, middle + half):
         attempt = _tried(part, row, priors, config)
         if isinstance(attempt, str):
             continue

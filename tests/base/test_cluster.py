@@ -79,6 +79,26 @@ def test_a_whole_predict_with_one_of_two_workers_killed_gives_the_bytes_of_one_m
     assert not [event for event in events if event["event"] == "fallback"]
 
 
+def test_training_pretraining_and_injection_there_give_the_bytes_of_one_machine(campaign, cluster, tmp_path):
+    small = ["lightcurves.samples=60", "train=quick", "train.steps=2", "train.validation=0.5"]
+    small += ["prior.min_train_planets=10", "pretrain.planets=4", "pretrain.shard=2"]
+    small += ["inject.planets=2", "inject.signals=[H2O,drift]", "inject.amplitudes=[100]"]
+    found = {}
+    for name, where in {
+        "here": ["run.workers=1"],
+        "there": ["run.backend=dask", f"run.scheduler={cluster.scheduler_address}"],
+    }.items():
+        stages = {"train": pipeline.train, "pretrain": pipeline.pretrain, "diagnose": pipeline.inject}
+        for stage, run_stage in stages.items():
+            run_stage(compose(stage, words(campaign, tmp_path / name, *small, *where)))
+        # not what holds paths or times
+        files = [*(tmp_path / name).rglob("*.safetensors"), *(tmp_path / name).glob("*.json")]
+        found[name] = {str(path.relative_to(tmp_path / name)): path.read_bytes() for path in files}
+    assert {"prior.safetensors", "inject.json", "train_posterior.safetensors"} <= set(found["here"])
+    assert len([path for path in found["there"] if "shard_" in path]) == 2
+    assert found["there"] == found["here"]
+
+
 def _square(folder, number):
     (Path(folder) / f"{number}-{os.getpid()}").touch()
     time.sleep(0.1)
