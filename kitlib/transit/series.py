@@ -1,5 +1,6 @@
 """Light curves as the physical fit sees them: normalised series with weights, white or channel by channel."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -7,10 +8,12 @@ from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
 from ..base.instruments import FGS1
-from ..base.products import Array, PlanetLightCurves
+from ..base.products import Array, LightCurve, PlanetLightCurves
 from ..detector import MAD_TO_SIGMA
 
 SPIKE_WINDOW = 9  # samples: no ingress is steeper than the median of so many follows
+# A pointing excursion: six times the scatter of the centroid of a sample, and a tenth of a pixel at least.
+SLIP_SIGMA, LEAST_SLIP_PX, MOST_SLIPPED = 6.0, 0.1, 0.2
 STARLESS, FLARED = 0.8, 1.25  # of the median light: no transit of the competition is deeper than 0.1, no drift larger
 
 
@@ -54,10 +57,11 @@ def series_of(planet: PlanetLightCurves, white: bool) -> list[Series]:
     """
     found = []
     for number, visit in enumerate(planet.visits):
+        slips = excursions(visit)
         for curve in visit.values():
             fgs1 = curve.instrument.name == FGS1.name
             flux, weight = _weights(curve.flux_e, curve.variance_e2)
-            held = holds_star(flux, weight)
+            held = holds_star(flux, weight) & ~_inside(curve.time_h, slips)
             weight = np.where(held[:, None], weight, 0.0)
             if white and not fgs1:
                 flux, weight = _white(flux, weight)
@@ -81,6 +85,31 @@ def series_of(planet: PlanetLightCurves, white: bool) -> list[Series]:
                 )
             )
     return found
+
+
+def excursions(visit: Mapping[str, LightCurve]) -> list[tuple[float, float]]:
+    """Spans of a visit (start, end), hours, in which the telescope slipped away: FGS1's centroid says so.
+
+    Light is lost there that no smooth drift describes. A centroid that moves for more than a fifth of the visit is no
+    excursion, and nothing is left out.
+    """
+    if FGS1.name not in visit:
+        return []
+    curve = visit[FGS1.name]
+    offset = curve.centroid_px - np.median(curve.centroid_px, axis=0)
+    noise = MAD_TO_SIGMA * np.median(np.abs(offset), axis=0)
+    away = (np.abs(offset) > SLIP_SIGMA * np.maximum(noise, LEAST_SLIP_PX / SLIP_SIGMA)).any(axis=1)
+    if not away.any() or away.mean() > MOST_SLIPPED:
+        return []
+    step = float(np.median(np.diff(curve.time_h)))
+    return [(float(t) - 1.5 * step, float(t) + 1.5 * step) for t in curve.time_h[away]]
+
+
+def _inside(time_h: Array, spans: Sequence[tuple[float, float]]) -> NDArray[np.bool_]:
+    inside = np.zeros(len(time_h), bool)
+    for start, end in spans:
+        inside |= (time_h > start) & (time_h < end)
+    return inside
 
 
 def holds_star(flux: Array, weight: Array) -> NDArray[np.bool_]:
