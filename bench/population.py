@@ -1,6 +1,6 @@
 """Simulated planets at light-curve level, for the score benchmark: what a solver may know, and what only judges may."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,13 @@ class Population:
 
 
 def draw(
-    planets: int, with_curves: int, seed: int, workers: int, shift: bool = False, world: WorldConfig | None = None
+    planets: int,
+    with_curves: int,
+    seed: int,
+    workers: int,
+    shift: bool = False,
+    world: WorldConfig | None = None,
+    depth: Array | None = None,
 ) -> Population:
     """Draw systems, spectra, catalogue and light curves with full-size noise statistics.
 
@@ -40,13 +46,17 @@ def draw(
         workers: processes.
         shift: spectra outside the training family, detectors as bad as the hidden test set's, drift twice as large.
         world: what each planet draws of what nobody knows of the observatory; the own world by default.
+        depth: (planets, 283) spectra to take instead; drawn by default.
     """
     drawing, *own = np.random.SeedSequence(seed).spawn(1 + with_curves)
     rng = np.random.default_rng(drawing)
     worlds = draw_worlds(world or WorldConfig(), rng, planets)
     systems = draw_systems(planets, rng)
     systems = with_grazing(systems.take(rng.permutation(planets)), worlds)  # planet ids ascend with nothing
-    depth = draw_spectra(systems, rng, SHIFTED if shift else TRAINING)
+    if depth is None:
+        depth = draw_spectra(systems, rng, SHIFTED if shift else TRAINING)
+    else:
+        systems = replace(systems, depth_level=depth[:, 1:].mean(axis=1))
     options = {"degraded": shift, "drift_scale": 2.0 if shift else 1.0}
 
     def one(i: int, seed: np.random.SeedSequence) -> tuple[Systems, np.ndarray, np.random.Generator, dict[str, Any]]:
