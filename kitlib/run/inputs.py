@@ -123,7 +123,7 @@ def expected_planets(root: Path, split: str, stage: str, events: EventLog) -> np
         events.emit(stage, "ids_from_sample", reason=str(error))
         return ids
     if sample.is_file() and (difference := _sample_difference(sample, ids)):
-        events.emit(stage, "sample_differs", reason=difference)
+        events.emit(stage, "tables_differ", reason=difference)
         warnings.warn(difference, stacklevel=3)
     return ids
 
@@ -151,6 +151,10 @@ def training_set(root: Path, stage: str, events: EventLog) -> tuple[Catalogue, S
     catalogue = usable_catalogue(root, "train", stage, events)
     truth = read_spectra_csv(root / "train.csv", damaged)
     report_rows(damaged, {}, stage, events)
+    if len(alone := np.setxor1d(catalogue.planet_id, [*truth.planet_id.tolist(), *damaged])):
+        place = f"{root / 'train.csv'} and train_star_info.csv"
+        reason = f"{len(alone)} planets, {alone[0]} first, are not in both {place}: nothing is learnt from them"
+        events.emit(stage, "tables_differ", reason=reason)
     catalogue = catalogue.take(np.flatnonzero(np.isin(catalogue.planet_id, truth.planet_id)))
     rows = rows_of(truth.planet_id, catalogue.planet_id)
     return catalogue, Spectra(truth.planet_id[rows], truth.depth[rows])

@@ -169,11 +169,11 @@ def test_predict_says_what_is_wrong_and_leaves_a_valid_file(root, campaign, tmp_
 QUIET = {  # what costs nothing: damage to the tables alone -> events, and parts of their reasons
     "blank last lines": ((STARS, lambda t: [*t, "", ",,,,,,,,"]), (ADC, lambda t: [*t, ""]), {}),
     "another order": ((STARS, lambda t: t), ("sample_submission.csv", lambda t: [t[0], *t[:0:-1]]), {
-        "sample_differs": "in another order"}),
+        "tables_differ": "in another order"}),
     "a sample of other planets": ((STARS, lambda t: t), ("sample_submission.csv", lambda t: [*t[:-1], "77" + t[-1]]), {
-        "sample_differs": "names other planets"}),
+        "tables_differ": "names other planets"}),
     "a sample that cannot be read": ((STARS, lambda t: t), ("sample_submission.csv", lambda t: ["x", *t[1:]]), {
-        "sample_differs": "no column planet_id"}),
+        "tables_differ": "no column planet_id"}),
     "an empty cell": ((STARS, lambda t: [t[0], t[1].rpartition(",")[0] + ",", *t[2:]]), (ADC, lambda t: t), {
         "fallback": "row 1, column i: not a finite number"}),
 }  # fmt: skip
@@ -228,6 +228,8 @@ def test_a_bad_row_of_a_training_table_costs_its_planet(training, tmp_path):
     assert len(catalogue) == 10 and catalogue.planet_id.tolist() == truth.planet_id.tolist()
     told = {event["planet_id"]: event["reason"] for event in events.read() if event["event"] == "planet_left_out"}
     assert len(told) == 2 and not set(told) & set(catalogue.planet_id.tolist())
+    (alone,) = [event["reason"] for event in events.read() if event["event"] == "tables_differ"]
+    assert "are not in both" in alone
     assert sorted("row 1, column i: not a finite number" in why for why in told.values()) == [False, True]
     assert sorted("row 2, column wl_1: 1.2 is no transit depth" in why for why in told.values()) == [False, True]
 
