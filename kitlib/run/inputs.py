@@ -100,9 +100,10 @@ def report_rows(damaged: dict[int, str], doubtful: dict[int, str], stage: str, e
     if damaged:
         said = f"{len(damaged)} planets are left out for their row of a table: {events.path} holds the reasons"
         warnings.warn(said, stacklevel=3)
-    for name, rows in (("planet_left_out", damaged), ("row_doubtful", doubtful)):
-        for planet, reason in rows.items():
-            events.emit(stage, name, planet_id=planet, reason=reason)
+    for planet, reason in damaged.items():
+        events.emit(stage, "planet_left_out", planet_id=planet, reason=reason)
+    for planet, reason in doubtful.items():
+        events.emit(stage, "row_doubtful", planet_id=planet, reason=reason)
 
 
 def expected_planets(root: Path, split: str, stage: str, events: EventLog) -> np.ndarray:
