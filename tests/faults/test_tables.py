@@ -247,6 +247,21 @@ def test_training_counts_the_planets_that_have_frames(training, tmp_path, capsys
     assert found in said and "training needs 10" in said and "events.jsonl" in said
 
 
+@pytest.mark.parametrize("key", ["data.root", "sigma.calibrator", "run.trained"])
+def test_a_relative_path_says_where_it_was_looked_for_and_where_it_is(root, tmp_path, monkeypatch, capsys, key):
+    """A notebook's working folder is that of the notebook."""
+    (tmp_path / "notebooks" / "deep").mkdir(parents=True)
+    (tmp_path / "meant").touch()
+    monkeypatch.chdir(tmp_path / "notebooks" / "deep")
+    words = [f"data.root={root}", f"run.out={tmp_path / 'out'}", f"{key}=meant"]
+    assert main(["predict", "env=ci", "data=kaggle", *words]) == 2
+    said = capsys.readouterr().err
+    assert f"looked for {tmp_path / 'notebooks' / 'deep' / 'meant'}; there is {tmp_path / 'meant'}" in said
+    assert main(["predict", "env=ci", "data=kaggle", *words[:-1], f"{key}=nowhere"]) == 2
+    said = capsys.readouterr().err
+    assert f"looked for {tmp_path / 'notebooks' / 'deep' / 'nowhere'})" in said and "there is" not in said
+
+
 def test_a_depth_above_one_is_never_written(tmp_path):
     ids = np.array([1, 2])
     answer = Prediction(ids, np.full((2, 283), 0.01), np.full((2, 283), 0.001))
