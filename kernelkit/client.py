@@ -239,7 +239,10 @@ class Kaggle:
 
     def _state(self) -> dict[str, Any]:
         path = self.build / "state.json"
-        return json.loads(path.read_text()) if path.is_file() else {}
+        try:
+            return dict(json.loads(path.read_text())) if path.is_file() else {}
+        except (ValueError, TypeError) as error:
+            raise KernelError(f"{path} is damaged ({error}): delete it, and push anew") from error
 
     def _remember(self, **known: Any) -> None:
         write_atomic(self.build / "state.json", json.dumps({**self._state(), **known}, indent=1) + "\n")

@@ -185,7 +185,7 @@ def _text(path: Path) -> str:
     if what:
         raise FrameError(path, f"cannot be read as CSV (it is {what})", AGAIN)
     try:
-        return data.decode("utf-8-sig")
+        return data.removeprefix(codecs.BOM_UTF8).decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         problem = f"cannot be read as CSV (line {line}: byte {data[error.start]:#04x} is not UTF-8)"

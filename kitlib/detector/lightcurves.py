@@ -108,7 +108,7 @@ def _instrument_lightcurve(
         return _Found(extract(signal, maps, times, adc[instrument.name], config), "", notes)
     except FrameError as error:
         return _Found(None, str(error), notes)
-    except ValueError as error:  # an image without light
+    except (ValueError, OSError) as error:  # an image without light; a disk that refuses
         return _Found(None, f"{planet_dir / instrument.signal_file(visit)}: {error}", notes)
 
 
@@ -166,9 +166,13 @@ def inputs_hash(planet_dir: Path, shared: str) -> str:
     its parquet footer (sizes, offsets and statistics of every column) and 64 blocks of 4 KiB spread over the rest.
     """
     digest = hashlib.sha256(shared.encode())
-    for path in sorted(path for path in Path(planet_dir).rglob("*.parquet") if path.is_file()):
-        digest.update(f"{path.relative_to(planet_dir)} {path.stat().st_size} ".encode())
-        digest.update(_sample(path) if "_signal_" in path.name else sha256_file(path).encode())
+    for path in sorted(Path(planet_dir).rglob("*.parquet")):
+        try:
+            if path.is_file():
+                digest.update(f"{path.relative_to(planet_dir)} {path.stat().st_size} ".encode())
+                digest.update(_sample(path) if "_signal_" in path.name else sha256_file(path).encode())
+        except OSError as error:  # the reader says so and leaves that instrument out
+            digest.update(f"{path.relative_to(planet_dir)} cannot be read: {error.errno} ".encode())
     return digest.hexdigest()
 
 

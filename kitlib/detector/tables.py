@@ -44,8 +44,8 @@ _CATALOGUE = {
 }
 _KEPLER = 4.2083  # a/Rs of a planet with a period of one day around the Sun
 # sma off Kepler's third law by these factors: real systems are by less than 1.34; the fit endures P or sma that are
-# wrong by 2.5; beyond lies another unit
-_DOUBT, _OFF = 1.5, 3.0
+# wrong by 2.5 on top of that; beyond lies another unit
+_DOUBT, _OFF = 1.5, 4.0
 _FAR_IMPACT = 2.0  # of real systems below 1.13
 
 

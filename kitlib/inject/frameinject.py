@@ -106,7 +106,7 @@ def inject_frames(
     ]
     rewritten = {instrument.signal_file(visit) for instrument, visit, _ in touched}
     copy = Path(root) / planet_dir.name
-    shutil.copytree(planet_dir, copy, ignore=lambda _, names: rewritten & set(names), copy_function=os.symlink)
+    shutil.copytree(planet_dir, copy, ignore=lambda _, names: rewritten & set(names), copy_function=_linked)
     for instrument, visit, number in touched:
         exposure = read_exposure(planet_dir, instrument, visit, axis, adc, config)
         order = [one.name for one in INSTRUMENTS].index(instrument.name)
@@ -115,6 +115,14 @@ def inject_frames(
         file = instrument.signal_file(visit)
         rewrite(planet_dir / file, copy / file, exposure, added, rng)
     return copy
+
+
+def _linked(source: str, target: str) -> None:
+    """A link, or a copy on a file system that has none."""
+    try:
+        os.symlink(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def rewrite(source: Path, target: Path, exposure: Exposure, added: Added, rng: np.random.Generator) -> None:

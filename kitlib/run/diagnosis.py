@@ -13,7 +13,7 @@ from ..base.paths import looked_for
 from ..base.products import Posterior, Prediction
 from ..base.provenance import EventLog
 from ..base.schema import Config
-from ..detector import read_spectra_csv, read_wavelengths
+from ..detector import read_spectra_csv, read_wavelengths, short_reason
 from ..fusion import Fusion
 from ..report import ReportData
 from ..rules import from_config
@@ -76,9 +76,9 @@ def gathered(stage: Stage, root: Path, heavy: bool = False) -> tuple[ReportData,
         posterior=_calibrated_posterior(calibrator, posterior),
         panels=tuple(curve for curve in curves if curve.planet_id in shown),
         events=tuple(latest),
-        manifests=tuple(json.loads(path.read_text()) for path in sorted((out / "manifests").glob("*.json"))),
+        manifests=tuple(content_of(path) for path in sorted((out / "manifests").glob("*.json"))),
         rules=from_config(config.loss),
-        injection=json.loads(injection.read_text()) if injection.is_file() else None,
+        injection=content_of(injection) if injection.is_file() else None,
         heavy=heavy,
         latents=_latents(config, root, models, physics) if heavy else None,
     )
@@ -91,7 +91,7 @@ def _check_predicted(config: Config, out: Path, used: Sequence[Path]) -> str:
     Raises DiagnosisError where they are answers of another kind of model than the configuration's.
     """
     kind, snapshot = config.model.kind, out / "configs" / "predict.yaml"
-    then = yaml.safe_load(snapshot.read_text())["model"]["kind"] if snapshot.is_file() else kind
+    then = content_of(snapshot, "model")["kind"] if snapshot.is_file() else kind
     if then != kind:
         raise DiagnosisError(f"model.kind={kind}: {snapshot} says {then}. Give that, or predict anew.")
     products = [out / name for name in ("submission.csv", "posterior.safetensors", "physics.safetensors")]
@@ -100,6 +100,16 @@ def _check_predicted(config: Config, out: Path, used: Sequence[Path]) -> str:
     except VerifyError as error:
         return f"what is shown is not of one `predict`: {error}"
     return ""
+
+
+def content_of(path: Path, part: str = "") -> dict[str, Any]:
+    """What a JSON or YAML file of the run holds, or one part of it. Raises DiagnosisError naming the file."""
+    try:
+        content = yaml.safe_load(path.read_text()) if path.suffix == ".yaml" else json.loads(path.read_text())
+        return dict(content[part] if part else content)
+    except (ValueError, TypeError, KeyError, OSError, yaml.YAMLError) as error:
+        remedy = f"Run `spectramind {path.stem}` again."
+        raise DiagnosisError(f"{path} is damaged ({short_reason(error)}). {remedy}") from error
 
 
 def score_table(
@@ -130,7 +140,7 @@ def latest_events(out: Path) -> list[dict[str, Any]]:
     Of each stage the events since its last start hold. Calibration resumes: of a planet, the events of the run that
     wrote its product hold, or of the last run where it has none.
     """
-    events = EventLog(out / "events.jsonl").read()
+    events = [event for event in EventLog(out / "events.jsonl").read() if _is_event(event)]
     begun = [e for e in events if e.get("event") == "start"]
     last = {e["stage"]: place for place, e in enumerate(events) if e.get("event") == "start"}
     runs = [e["time"] for e in begun if e["stage"] in ("calibrate", "train", "predict")]
@@ -148,6 +158,12 @@ def latest_events(out: Path) -> list[dict[str, Any]]:
             seen.add(content)
             found.append(event)
     return found
+
+
+def _is_event(found: dict[str, Any]) -> bool:
+    """Whether a line of the log is one of ours: others may have written there."""
+    words = isinstance(found.get("stage"), str) and isinstance(found.get("event"), str)
+    return words and isinstance(found.get("time"), int | float)
 
 
 def _truth(config: Config, root: Path, prediction: Prediction) -> np.ndarray | None:

@@ -90,9 +90,10 @@ def report_rows(damaged: dict[int, str], doubtful: dict[int, str], stage: str, e
     if damaged:
         said = f"{len(damaged)} planets are left out for their row of a table: {events.path} holds the reasons"
         warnings.warn(said, stacklevel=3)
-    for name, rows in (("planet_left_out", damaged), ("row_doubtful", doubtful)):
-        for planet, reason in rows.items():
-            events.emit(stage, name, planet_id=planet, reason=reason)
+    for planet, reason in damaged.items():
+        events.emit(stage, "planet_left_out", planet_id=planet, reason=reason)
+    for planet, reason in doubtful.items():
+        events.emit(stage, "row_doubtful", planet_id=planet, reason=reason)
 
 
 def expected_planets(root: Path, split: str, stage: str, events: EventLog) -> np.ndarray:
@@ -113,7 +114,7 @@ def expected_planets(root: Path, split: str, stage: str, events: EventLog) -> np
         events.emit(stage, "ids_from_sample", reason=str(error))
         return ids
     if sample.is_file() and (difference := _sample_difference(sample, ids)):
-        events.emit(stage, "sample_differs", reason=difference)
+        events.emit(stage, "tables_differ", reason=difference)
         warnings.warn(difference, stacklevel=3)
     return ids
 
@@ -141,6 +142,10 @@ def training_set(root: Path, stage: str, events: EventLog) -> tuple[Catalogue, S
     catalogue = usable_catalogue(root, "train", stage, events)
     truth = read_spectra_csv(root / "train.csv", damaged)
     report_rows(damaged, {}, stage, events)
+    if len(alone := np.setxor1d(catalogue.planet_id, [*truth.planet_id.tolist(), *damaged])):
+        place = f"{root / 'train.csv'} and train_star_info.csv"
+        reason = f"{len(alone)} planets, {alone[0]} first, are not in both {place}: nothing is learnt from them"
+        events.emit(stage, "tables_differ", reason=reason)
     catalogue = catalogue.take(np.flatnonzero(np.isin(catalogue.planet_id, truth.planet_id)))
     rows = rows_of(truth.planet_id, catalogue.planet_id)
     return catalogue, Spectra(truth.planet_id[rows], truth.depth[rows])

@@ -356,7 +356,7 @@ STAR_ROWS = {
     "a period in hours": ("P", "96.0"),
     "a period in seconds": ("P", "345600"),
     "an orbit in AU": ("sma", "0.05"),
-    "an orbit off Kepler's law": ("sma", "60.0"),
+    "an orbit off Kepler's law": ("sma", "95.0"),
     "a temperature in kilokelvin": ("Ts", "5.8"),
     "a temperature too high": ("Ts", "1e5"),
     "an inclination in radians": ("i", "1.55"),

@@ -184,7 +184,7 @@ def test_the_real_catalogue_has_neither_damage_nor_doubt(real_dir):
     ("column", "text", "doubt"),
     [
         ("P", "8.9", "column sma: 10 where Kepler's third law gives 16.7 for P 8.9, Ms 1.05, Rs 1.1"),  # off by 2.2
-        ("sma", "25", "column sma: 25 where Kepler's third law gives"),
+        ("sma", "32", "column sma: 32 where Kepler's third law gives"),
         ("i", "75", "an impact parameter of 2.59 leads past the star"),
         ("e", "0.2", "column e: 0.2 is not used"),
         ("e", "none", "column e: nan is not used"),

@@ -4,6 +4,7 @@ Rules have theirs in test_grammar.py.
 """
 
 import functools
+import json
 import os
 import shutil
 from pathlib import Path
@@ -23,6 +24,7 @@ from kitlib.detector.axes import read_axis_info
 from kitlib.detector.csvtable import FrameError
 from kitlib.detector.frames import read_calibration, read_signal
 from kitlib.detector.tables import read_catalogue, read_spectra_csv
+from kitlib.run.diagnosis import DiagnosisError, content_of, latest_events
 from kitlib.submission.validation import SubmissionError, validate_bytes
 from kitlib.submission.writer import read_planet_ids
 
@@ -178,3 +180,31 @@ def test_any_log_can_be_read_and_goes_on(tmp_path, lines):
     log = EventLog(path)
     log.emit("predict", "start")
     assert log.read()[-1]["event"] == "start"
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["time", "stage", "event", "x"]), inner)
+    ),
+    max_leaves=6,
+)
+
+
+@few(max_examples=60)
+@given(st.lists(_JSON.map(json.dumps), max_size=4))
+def test_events_of_any_form_are_told_or_skipped(tmp_path, lines):
+    log = EventLog(tmp_path / "events.jsonl")
+    log.path.write_text("".join(f"{line}\n" for line in lines))
+    log.emit("predict", "fallback", planet_id=7, reason="why")
+    assert any(event.get("reason") == "why" for event in latest_events(tmp_path))
+
+
+@few(max_examples=60)
+@given(st.one_of(_JSON.map(json.dumps), st.text(max_size=20)), st.sampled_from(["predict.json", "predict.yaml"]))
+def test_a_run_s_own_files_are_read_or_refused_by_name(tmp_path, text, name):
+    (tmp_path / name).write_text(text)
+    try:
+        assert isinstance(content_of(tmp_path / name), dict)
+    except DiagnosisError as refused:
+        assert name in str(refused) and "spectramind predict" in str(refused)

@@ -169,11 +169,11 @@ def test_predict_says_what_is_wrong_and_leaves_a_valid_file(root, campaign, tmp_
 QUIET = {  # what costs nothing: damage to the tables alone -> events, and parts of their reasons
     "blank last lines": ((STARS, lambda t: [*t, "", ",,,,,,,,"]), (ADC, lambda t: [*t, ""]), {}),
     "another order": ((STARS, lambda t: t), ("sample_submission.csv", lambda t: [t[0], *t[:0:-1]]), {
-        "sample_differs": "in another order"}),
+        "tables_differ": "in another order"}),
     "a sample of other planets": ((STARS, lambda t: t), ("sample_submission.csv", lambda t: [*t[:-1], "77" + t[-1]]), {
-        "sample_differs": "names other planets"}),
+        "tables_differ": "names other planets"}),
     "a sample that cannot be read": ((STARS, lambda t: t), ("sample_submission.csv", lambda t: ["x", *t[1:]]), {
-        "sample_differs": "no column planet_id"}),
+        "tables_differ": "no column planet_id"}),
     "an empty cell": ((STARS, lambda t: [t[0], t[1].rpartition(",")[0] + ",", *t[2:]]), (ADC, lambda t: t), {
         "fallback": "row 1, column i: not a finite number"}),
 }  # fmt: skip
@@ -228,6 +228,8 @@ def test_a_bad_row_of_a_training_table_costs_its_planet(training, tmp_path):
     assert len(catalogue) == 10 and catalogue.planet_id.tolist() == truth.planet_id.tolist()
     told = {event["planet_id"]: event["reason"] for event in events.read() if event["event"] == "planet_left_out"}
     assert len(told) == 2 and not set(told) & set(catalogue.planet_id.tolist())
+    (alone,) = [event["reason"] for event in events.read() if event["event"] == "tables_differ"]
+    assert "are not in both" in alone
     assert sorted("row 1, column i: not a finite number" in why for why in told.values()) == [False, True]
     assert sorted("row 2, column wl_1: 1.2 is no transit depth" in why for why in told.values()) == [False, True]
 
@@ -243,6 +245,21 @@ def test_training_counts_the_planets_that_have_frames(training, tmp_path, capsys
     said = capsys.readouterr().err
     found = "1 planets have a folder of frames" if there == 1 else "0 planets have usable frames"
     assert found in said and "training needs 10" in said and "events.jsonl" in said
+
+
+@pytest.mark.parametrize("key", ["data.root", "sigma.calibrator", "run.trained"])
+def test_a_relative_path_says_where_it_was_looked_for_and_where_it_is(root, tmp_path, monkeypatch, capsys, key):
+    """A notebook's working folder is that of the notebook."""
+    (tmp_path / "notebooks" / "deep").mkdir(parents=True)
+    (tmp_path / "meant").touch()
+    monkeypatch.chdir(tmp_path / "notebooks" / "deep")
+    words = [f"data.root={root}", f"run.out={tmp_path / 'out'}", f"{key}=meant"]
+    assert main(["predict", "env=ci", "data=kaggle", *words]) == 2
+    said = capsys.readouterr().err
+    assert f"looked for {tmp_path / 'notebooks' / 'deep' / 'meant'}; there is {tmp_path / 'meant'}" in said
+    assert main(["predict", "env=ci", "data=kaggle", *words[:-1], f"{key}=nowhere"]) == 2
+    said = capsys.readouterr().err
+    assert f"looked for {tmp_path / 'notebooks' / 'deep' / 'nowhere'})" in said and "there is" not in said
 
 
 def test_a_depth_above_one_is_never_written(tmp_path):

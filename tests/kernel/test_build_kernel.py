@@ -197,7 +197,10 @@ def test_infer_may_mount_what_train_has_learnt_and_train_mounts_nothing(checkout
 
 def test_train_leaves_its_results_where_kaggle_keeps_a_kernels_output():
     assert compose("train", ["env=kaggle"]).run.out == str(KAGGLE_WORKING)
-    assert 'compose("train", [f"env={environment()}", *overrides])' in (ROOT / "notebooks/02_train.py").read_text()
+    assert (
+        'compose("train", [f"env={environment()}", *words_of(overrides)])'
+        in (ROOT / "notebooks/02_train.py").read_text()
+    )
 
 
 def test_a_notebook_over_kaggles_size_is_refused(checkout, tmp_path):

@@ -261,6 +261,13 @@ def test_a_fetch_that_fails_leaves_the_older_files(kaggle, person, case):
     assert not (folder.parent / "other.csv").exists()
 
 
+def test_a_damaged_memory_of_what_was_pushed_is_named(kaggle, person):
+    person.build.mkdir()
+    (person.build / "state.json").write_text("{")
+    code, said = person.does("submit")
+    assert code == 1 and "state.json is damaged" in said and "delete it" in said and not kaggle.submissions
+
+
 def test_fetch_without_output_is_an_error(kaggle, person):
     kaggle.log = ""
     code, said = person.does("fetch")
