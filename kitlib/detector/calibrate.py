@@ -110,7 +110,7 @@ def kernel_parameters(maps: CalibrationMaps, axis: Axis, adc: Adc) -> NDArray[np
 
 
 @numba.extending.intrinsic
-def _uint16_at(typing, address):
+def uint16_at(typing, address):
     """Pointer to the uint16 at an address."""
     pointer = numba.types.CPointer(numba.types.uint16)
 
@@ -230,7 +230,7 @@ def accumulate_pixels(
         k = chosen[i]
         pair, excess = event_pair[used : used + limit], event_excess[used : used + limit]
         found = accumulate_pixel(
-            numba.carray(_uint16_at(addresses[k]), (2 * n,)),
+            numba.carray(uint16_at(addresses[k]), (2 * n,)),
             parameters[k],
             thresholds[k],
             weights[k],
@@ -273,7 +273,7 @@ def _clipped_statistics(addresses, length, parameters, starts, run, first, stop,
     reads = np.empty(n * 2 * run, np.uint16)
     values = np.empty(n * run, np.float32)
     for k in range(first, stop):
-        raw = numba.carray(_uint16_at(addresses[k]), (length,))
+        raw = numba.carray(uint16_at(addresses[k]), (length,))
         for i in range(n):  # loads that do not wait for each other: memory answers many at a time
             reads[i] = raw[2 * starts[i]]
         for i in range(n):
@@ -293,19 +293,37 @@ def _clipped_statistics(addresses, length, parameters, starts, run, first, stop,
         result[2, k] = saturated / (n * run)
 
 
+def _blocks(n: int, blocks: int, lost: NDArray[np.bool_] | None) -> tuple[NDArray[np.int64], int]:
+    """Starts and length of the runs of adjacent pairs that `image_statistics` takes."""
+    blocks, run = (blocks, BLOCK_PAIRS) if n >= blocks * BLOCK_PAIRS else (1, n - n % 2)
+    starts = np.linspace(0, n - run, blocks).astype(np.int64)
+    if lost is None or not lost.any():
+        return starts, run
+    for shorter in (run if blocks > 1 else 2, 2):
+        whole = np.flatnonzero(~np.lib.stride_tricks.sliding_window_view(lost, shorter).any(axis=1))
+        if len(whole) and blocks == 1:
+            return whole[whole % 2 == 0] if (whole % 2 == 0).any() else whole[:1], shorter
+        if len(whole):
+            return whole[np.argmin(np.abs(whole - starts[:, None]), axis=1)], shorter
+    raise ValueError("no two adjacent pairs of reads show the star")
+
+
 def image_statistics(
-    signal: Signal, parameters: NDArray[np.float32], blocks: int, threads: int = 1
+    signal: Signal,
+    parameters: NDArray[np.float32],
+    blocks: int,
+    threads: int = 1,
+    lost: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Mean image, noise of a pair and saturated fraction, each (rows, cols) float32, from `blocks` x 16 adjacent pairs.
 
-    The blocks are spread evenly over the visit; of a shorter visit, all pairs count. Pixels that `signal` does not hold
-    are NaN. Raises ValueError for a visit of a single pair.
+    The blocks are spread evenly over the visit, and none holds a pair that is `lost` (n,); of a shorter visit, all
+    pairs count. Pixels that `signal` does not hold are NaN. Raises ValueError for a visit of a single pair.
     """
     instrument, count, n = signal.instrument, len(signal.pixels), signal.n_pairs
     if n < 2:
         raise ValueError("the visit is a single pair of reads: that is no light curve")
-    blocks, run = (blocks, BLOCK_PAIRS) if n >= blocks * BLOCK_PAIRS else (1, n - n % 2)
-    starts = np.linspace(0, n - run, blocks).astype(np.int64)
+    starts, run = _blocks(n, blocks, lost)
     found = np.empty((3, count), np.float32)
     addresses, own = signal.addresses, parameters[signal.pixels]
     bounds = np.linspace(0, count, max(1, threads) + 1).astype(int)

@@ -24,6 +24,17 @@ def robust_sigma(values: Array, axis: int = -1) -> Array:
     return MAD_TO_SIGMA * median(np.abs(values - centre), axis)
 
 
+def bridged(series: Array, lost: NDArray[np.bool_]) -> Array:
+    """Series (..., n) with straight lines across the `lost` places (n,); beyond the first and last good one, flat."""
+    place, known = np.flatnonzero(lost), np.flatnonzero(~lost)
+    after = np.clip(np.searchsorted(known, place), 0, len(known) - 1)
+    low, high = known[np.maximum(np.searchsorted(known, place) - 1, 0)], known[after]
+    share = np.where(high > low, (place - low) / np.maximum(high - low, 1), 0.0)
+    filled: Array = series.copy()
+    filled[..., place] = (1 - share) * series[..., low] + share * series[..., high]
+    return filled
+
+
 def _high_pass(series: Array, width: int) -> Array:
     """Series (..., n) minus its running mean over `width` samples."""
     return series - uniform_filter1d(series, width, axis=-1, mode="nearest")

@@ -15,8 +15,9 @@ from ..base.products import Array, CalibrationMaps, LightCurve
 from ..base.schema import LightCurveConfig
 from .axes import Axis
 from .calibrate import accumulate_pixels, image_statistics, kernel_parameters
-from .cleaning import decorrelate_jitter, excess_variance, outlying_samples
+from .cleaning import bridged, decorrelate_jitter, excess_variance, outlying_samples
 from .frames import Signal
+from .glitches import lost_pairs
 from .profile import Extraction, good_pixels, plan_extraction
 from .sky import sky_pixels, star_pixels
 from .tables import Adc
@@ -42,7 +43,8 @@ def extract(signal: Signal, maps: CalibrationMaps, axis: Axis, adc: Adc, config:
     """
     instrument = signal.instrument
     parameters = kernel_parameters(maps, axis, adc)
-    mean, noise, saturated = image_statistics(signal, parameters, BLOCKS[instrument.name], max(1, config.threads))
+    lost = lost_pairs(signal)
+    mean, noise, saturated = image_statistics(signal, parameters, BLOCKS[instrument.name], max(1, config.threads), lost)
     good = good_pixels(maps, mean, noise, saturated)
     plan = plan_extraction(maps, mean, good)
     ratio = float(plan.flux_e.sum() / np.sqrt(plan.variance_e2.sum()))
@@ -51,10 +53,12 @@ def extract(signal: Signal, maps: CalibrationMaps, axis: Axis, adc: Adc, config:
     star, sky, sums, hits = _stream(signal, parameters, plan, noise, good, config)
     flux = plan.light_curves(star, sky)
     centroid = sums[:2] / np.maximum(sums[2], 1.0)
-    dropped = np.zeros(signal.n_pairs, bool)
+    if lost.any():
+        flux, centroid = bridged(flux, lost), bridged(centroid, lost)
+    dropped = lost
     if instrument.n_bins == 1:
-        corrected, dropped, _ = decorrelate_jitter(flux[0], centroid)
-        flux = corrected[None]
+        corrected, outlying, _ = decorrelate_jitter(flux[0], centroid)
+        flux, dropped = corrected[None], lost | outlying
     if instrument.descending:
         flux = flux[::-1]
     curve = _bin_in_time(flux, centroid, axis.time_h, dropped, config.samples)
@@ -137,13 +141,16 @@ def _restore_excursions(
 def _bin_in_time(flux: Array, centroid: Array, time_h: Array, dropped: NDArray[np.bool_], samples: int) -> Binned:
     """Means over equal groups of pairs (their sizes differ by one at most), `dropped` pairs (n,) left out.
 
-    Returns time (T,), flux (W, T), pairs (T,), centroid (2, T), T = min(samples, n).
+    Returns time (T,), flux (W, T), pairs (T,), centroid (2, T), T = min(samples, n). A group that was dropped whole
+    counts 0 pairs, and takes the means of all of its own.
     """
     n = len(time_h)
     starts = np.linspace(0, n, min(samples, n) + 1).astype(int)[:-1]
     keep = ~dropped
     pairs = np.add.reduceat(keep.astype(np.int64), starts)
-    divisor = np.maximum(pairs, 1)
+    sizes = np.diff(np.append(starts, n))
+    keep |= np.repeat(pairs == 0, sizes)
+    divisor = np.where(pairs == 0, sizes, pairs)
 
     def mean(series: Array) -> Array:
         kept = series if keep.all() else np.where(keep, series, 0)

@@ -98,6 +98,35 @@ def brightest(values: np.ndarray) -> np.ndarray:
     return out
 
 
+def in_places(value: int, *places: float) -> Callable[[np.ndarray], np.ndarray]:
+    """Single pairs of frames, at shares of the visit, hold nothing but one value."""
+
+    def change(values: np.ndarray) -> np.ndarray:
+        out = values.copy()
+        for place in places:
+            pair = int(place * (len(values) // 2))
+            out[2 * pair : 2 * pair + 2] = value
+        return out
+
+    return change
+
+
+def from_to(start: float, stop: float, value: int | None) -> Callable[[np.ndarray], np.ndarray]:
+    """All frames from one share of the visit to another hold one value; None: those of the pair before them."""
+
+    def change(values: np.ndarray) -> np.ndarray:
+        out, pairs = values.copy(), values.reshape(-1, 2, values.shape[1])
+        first, last = (int(share * len(pairs)) for share in (start, stop))
+        out.reshape(pairs.shape)[first:last] = pairs[first - 1] if value is None else value
+        return out
+
+    return change
+
+
+def of_both(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]:
+    return both(frames(FGS1, change), frames(AIRS, change))
+
+
 def swapped(one: str, other: str) -> Callable[[Path], None]:
     def damage(planet: Path) -> None:
         (planet / one).rename(planet / "aside")
@@ -286,6 +315,10 @@ CASES = [
     Case("a dead column", filled(f"{AIRS_MAPS}/dead.parquet", True, slice(None), slice(100, 101)), "close"),
     # light
     Case("saturated star", frames(AIRS, brightest), "close", "saturated", AIRS),
+    Case("single frames at full scale", of_both(in_places(65_535, 0.0, 0.2, 0.41, 0.63, 0.9)), "close"),
+    Case("single frames of zeros", of_both(in_places(0, 0.1, 0.3, 0.52, 0.77)), "close"),
+    Case("dark for a while", of_both(from_to(0.3, 0.35, 437)), "close"),
+    Case("the same frames for a while", of_both(from_to(0.6, 0.65, None)), "close"),
     Case("closed shutter", frames(FGS1, lambda v: np.full_like(v, 437)), "weaker", LEFT_OUT, FGS1),
     Case("last read before the first", frames(FGS1, lambda v: v[::-1]), "weaker", LEFT_OUT, FGS1),
     Case("instruments exchanged", swapped(FGS1, AIRS), "population", GONE, "columns, not"),
