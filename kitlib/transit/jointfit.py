@@ -13,9 +13,9 @@ from .gaussnewton import Fit, FitError, gauss_newton
 from .limbdarkening import Measured
 from .parameters import Layout, State, limb_coefficients
 from .priors import Priors
-from .series import Series, rescaled, series_of, without
+from .series import GROSS_SIGMA, Series, rescaled, series_of, without
 from .visitmodel import normal_equations, separable_start
-from .whitefit import CATALOGUE, FIXED, GROSS_SIGMA, layout_for, white_fit
+from .whitefit import CATALOGUE, FIXED, layout_for, white_fit
 
 
 def joint_fit(

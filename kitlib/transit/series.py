@@ -14,6 +14,7 @@ from ..detector import MAD_TO_SIGMA
 SPIKE_WINDOW = 9  # samples: no ingress is steeper than the median of so many follows
 # A pointing excursion: six times the scatter of the centroid of a sample, and a tenth of a pixel at least.
 SLIP_SIGMA, LEAST_SLIP_PX, MOST_SLIPPED = 6.0, 0.1, 0.2
+GROSS_SIGMA = 8.0  # departures of single samples that neither noise nor drift nor features reach
 STARLESS, FLARED = 0.8, 1.25  # of the median light: no transit of the competition is deeper than 0.1, no drift larger
 
 
@@ -63,8 +64,8 @@ def series_of(planet: PlanetLightCurves, white: bool) -> list[Series]:
             flux, weight = _weights(curve.flux_e, curve.variance_e2)
             held = holds_star(flux, weight) & ~_inside(curve.time_h, slips)
             weight = np.where(held[:, None], weight, 0.0)
-            if white and not fgs1:
-                flux, weight = _white(flux, weight)
+            if white and not fgs1:  # a hit in one channel must not cost the sum of all of them its sample
+                flux, weight = _white(flux, np.where(_spiked(flux, weight, GROSS_SIGMA), 0.0, weight))
             # (1) median 1 in each channel; a dead channel stays at weight 0
             level = _medians(flux, weight > 0, 1.0)
             width = flux.shape[1]
@@ -195,12 +196,12 @@ def rescaled(series: list[Series]) -> list[Series]:
 
 def without_spikes(series: list[Series], sigma: float) -> list[Series]:
     """Weight 0 for samples that leave the running median of their channel by more than `sigma` of its own scatter."""
-    cleaned = []
-    for one in series:
-        departure = (one.flux - median_filter(one.flux, (SPIKE_WINDOW, 1), mode="mirror")) * np.sqrt(one.weight)
-        spread = max(robust_sd([departure]), 1.0)
-        cleaned.append(replace(one, weight=np.where(np.abs(departure) > sigma * spread, 0.0, one.weight)))
-    return cleaned
+    return [replace(one, weight=np.where(_spiked(one.flux, one.weight, sigma), 0.0, one.weight)) for one in series]
+
+
+def _spiked(flux: Array, weight: Array, sigma: float) -> NDArray[np.bool_]:
+    departure = (flux - median_filter(flux, (SPIKE_WINDOW, 1), mode="mirror")) * np.sqrt(weight)
+    return np.abs(departure) > sigma * max(robust_sd([departure]), 1.0)
 
 
 def robust_sd(residuals: list[Array]) -> float:

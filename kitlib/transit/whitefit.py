@@ -16,7 +16,7 @@ from .gaussnewton import Fit, FitError, gauss_newton
 from .limbdarkening import LimbDarkening
 from .parameters import Layout, State, limb_coefficients, parameter_layout
 from .priors import Priors
-from .series import Series, robust_sd, series_of, without, without_spikes
+from .series import GROSS_SIGMA, Series, robust_sd, series_of, without, without_spikes
 
 # Priors on what the light curve knows little about. [F]: FACTS of the competition's data, published by its winner.
 LN_A_SD = 0.064  # scatter of the catalogue's a/Rs [F]
@@ -28,7 +28,6 @@ STRAINED = 2.5  # standard deviations that a/Rs or b may be pulled from the cata
 LARGEST_IMPACT = 1.1  # that the catalogue's is taken for: beyond, few planets transit
 FGS1_DELAY_SD_H = 0.0075  # FGS1 and AIRS mid-transit differ by at most 0.015 h [F]
 AIRS_DRIFT_SD, FGS1_DRIFT_SD = 3e-4, 8e-4  # of each power's coefficient [F: rms over a visit]
-GROSS_SIGMA = 8.0  # residuals of the white fit's model in a channel: neither drift nor features reach it
 FIXED = 1e-6  # prior width of what is not to move
 # geometry: a/Rs and b around the catalogue's, held there, or as open as where the catalogue is wrong
 CATALOGUE, HELD, WRONG = "catalogue", "held", "wrong"

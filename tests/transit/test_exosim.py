@@ -44,7 +44,7 @@ def test_errors_of_single_bins_are_as_large_as_their_sigma(visit):
     planet, row, truth = visit
     prior, config = shipped_priors(), PhysfitConfig()
     white = white_fit(planet, row, prior, config)
-    likelihood = averaged(*joint_fit(planet, row, prior, config, white))
+    likelihood = averaged(*joint_fit(planet, row, prior, config, *white))
     precision, information = likelihood.marginal(max(likelihood.hypotheses, key=lambda one: one.log_weight))
     cov = np.linalg.inv(precision + np.eye(len(truth)) * FREE_SD**-2)
     z = (cov @ (information + precision @ likelihood.centre) - truth) / np.sqrt(np.diag(cov))

@@ -158,8 +158,8 @@ def test_drift_choices_count_by_their_evidence_under_the_prior_of_the_depths(pri
     depth = spectra(1, rng)[0]
     planet = PlanetLightCurves(1, (visit(depth, 3.6, row, rng),))
     config = PhysfitConfig()
-    fit, layout = joint_fit(planet, row, prior, config, white_fit(planet, row, prior, config))
-    choices = [driftorder.full_choice(layout)]
+    fit, layout = joint_fit(planet, row, prior, config, *white_fit(planet, row, prior, config))
+    choices = [driftorder.full_choice(layout, fit.series)]
     choices += [dict(choices[0], airs_0=Choice(3, 1, 1.0)), dict(choices[0], fgs1_0=Choice(3, 0, 0.35))]
     marginal, known = (Evidence(fit, layout, known) for known in (False, True))
     system, pairs = fit.system, zip(known(choices), choices, strict=True)
