@@ -18,17 +18,17 @@ from .values import OneOf, Range
 # What each stage reads: sections, single keys, and -keys of a section that it does not read. `inject` is a part of
 # `diagnose`. tests/base/test_keytable.py follows the code from each stage and holds this to it.
 READS = {
-    "simulate": "run -run.backend -run.scheduler -run.trained simulate",
+    "simulate": "run -run.trained simulate",
     "calibrate": "run -run.trained data -data.solution lightcurves",
-    "pretrain": "run -run.backend -run.scheduler -run.trained lightcurves.samples physfit loss model "
-    "train -train.initial -train.folds pretrain",
+    "pretrain": "run -run.trained lightcurves.samples physfit loss model "
+    "train -train.initial -train.folds pretrain simulate.world",
     "train": "run -run.trained data.root lightcurves physfit prior sigma.folds loss model train -train.validation",
-    "predict": "run -run.backend -run.scheduler data -data.solution lightcurves physfit prior -prior.limb_planets "
+    "predict": "run data -data.solution lightcurves physfit prior -prior.limb_planets "
     "sigma.calibrator model.kind budget",
-    "diagnose": "run.out run.seed run.trained data sigma.calibrator loss model.kind report",
-    "inject": "run -run.backend -run.scheduler data -data.solution lightcurves physfit prior -prior.limb_planets "
+    "diagnose": "run.out run.seed run.backend run.scheduler run.trained data sigma.calibrator loss model.kind report",
+    "inject": "run data -data.solution lightcurves physfit prior -prior.limb_planets "
     "sigma.calibrator model.kind inject",
-    "submit": "run.out run.seed data -data.solution",
+    "submit": "run.out run.seed run.backend run.scheduler data -data.solution",
 }
 
 

@@ -28,6 +28,10 @@ Shapes = Annotated[int, Range(1, 281)]  # of a spectrum of 283 bins
 Folds = Annotated[int, Range(2, 100)]
 Layers = Annotated[int, Range(1, 64)]
 PPM = Annotated[float, Range(-1e6, 1e6)]
+Times = Annotated[float, Range(0, 1_000)]  # over the own world's, or the target's
+Fall = Annotated[float, Range(0, 20)]  # a power of distance
+SkyColour = Annotated[str, OneOf("own", "flat", "star", "red")]
+GapKind = Annotated[str, OneOf("dark", "half", "frozen")]
 
 
 @dataclass
@@ -36,9 +40,8 @@ class RunConfig:
 
     out: str = "artifacts/run"  # the one writable root of a run
     seed: Annotated[int, Range(0, 2**32 - 1)] = 20251123  # the only seed: the same one gives the same bytes
-    workers: Annotated[int, Range(0, 1_024)] = (
-        0  # processes for the planet-by-planet stages; 0: all cores (a cluster has its own number)
-    )
+    # processes for the planet-by-planet stages; 0: all cores (a cluster has its own number)
+    workers: Annotated[int, Range(0, 1_024)] = 0
     progress: bool = True  # show progress bars
     # what computes planet by planet: loky (processes of this machine) | dask (a cluster)
     backend: Annotated[str, OneOf("loky", "dask")] = "loky"
@@ -66,29 +69,33 @@ class WorldConfig:
     The defaults are the own world: a simulator that was tuned once. A share of 0 means never. See simulate/worlds.py.
     """
 
-    airs_wings: list[float] = _range(1.0, 1.0)  # light outside the core of the image over the own world's
-    airs_wing_power: list[float] = _range(2.0, 2.0)  # wings fall as distance from the trace to this power
-    fgs1_wings: list[float] = _range(1.0, 1.0)
-    fgs1_wing_power: list[float] = _range(3.4, 3.4)  # along the radius: one more than AIRS' after its sum over columns
-    airs_sky: list[float] = _range(1.0, 1.0)  # sky over the own world's
-    fgs1_sky: list[float] = _range(1.0, 1.0)
-    sky_colours: list[str] = field(default_factory=lambda: ["own"])  # in AIRS, one of: own | flat | star | red
-    second_drift: list[float] = _range(0.0, 0.0)  # AIRS: a second separable gain drift, its size over the first's
-    level_error: list[float] = _range(0.0, 0.0)  # sd of an error of the light curve's depth that no fit finds, relative
-    level_error_common: list[float] = _range(0.5, 0.5)  # share of its variance common to visits and instruments
-    excursions: float = 0.0  # share of visits with a late pointing excursion that costs light (others have theirs)
-    excursion_loss: list[float] = _range(0.0, 0.0)  # light lost at its peak, relative
-    intrapixel: list[float] = _range(0.0, 0.0)  # amplitude of the response to the place within a pixel, relative
-    neighbours: float = 0.0  # share of planets with another star in the field, of constant light
-    neighbour_flux: list[float] = _range(0.0, 1.0)  # its light over the target's
-    neighbour_px: list[float] = _range(3.0, 10.0)  # its distance
-    gaps: float = 0.0  # share of visits with a gap in telemetry
-    gap_share: list[float] = _range(0.0, 0.05)  # how much of the visit it takes
-    gap_kinds: list[str] = field(default_factory=lambda: ["dark", "half", "frozen"])  # no light, half, repeated
-    catalogue_errors: float = 0.0  # share of planets whose period or a/Rs is wrong in the catalogue
-    catalogue_factor: list[float] = _range(1.0, 2.5)  # by this factor, up or down
-    grazing: float = 0.0  # share of planets on grazing orbits, impact parameter up to 1 + k
-    full_well_e: float = 0.0  # electrons at which a pixel is full; 0: the converter's end, 149,000, comes first
+    airs_wings: list[Times] = _range(1.0, 1.0)  # light outside the core of the image over the own world's
+    airs_wing_power: list[Fall] = _range(2.0, 2.0)  # wings fall as distance from the trace to this power
+    # light outside the core of FGS1's image over the own world's
+    fgs1_wings: list[Annotated[float, Range(0, 5)]] = _range(1.0, 1.0)
+    fgs1_wing_power: list[Fall] = _range(3.4, 3.4)  # along the radius: one more than AIRS' after its sum over columns
+    airs_sky: list[Times] = _range(1.0, 1.0)  # sky over the own world's
+    fgs1_sky: list[Times] = _range(1.0, 1.0)  # the same of FGS1
+    sky_colours: list[SkyColour] = field(default_factory=lambda: ["own"])  # of AIRS' sky, one for each planet
+    second_drift: list[Share] = _range(0.0, 0.0)  # AIRS: a second separable gain drift, its size over the first's
+    # sd of an error of the light curve's depth that no fit finds, relative
+    level_error: list[Share] = _range(0.0, 0.0)
+    level_error_common: list[Share] = _range(0.5, 0.5)  # share of its variance common to visits and instruments
+    excursions: Share = 0.0  # share of visits with a late pointing excursion that costs light (others have theirs)
+    excursion_loss: list[Share] = _range(0.0, 0.0)  # light lost at its peak, relative
+    intrapixel: list[Share] = _range(0.0, 0.0)  # amplitude of the response to the place within a pixel, relative
+    neighbours: Share = 0.0  # share of planets with another star in the field, of constant light
+    neighbour_flux: list[Times] = _range(0.0, 1.0)  # its light over the target's
+    neighbour_px: list[Annotated[float, Range(0, 16)]] = _range(3.0, 10.0)  # its distance, pixels
+    gaps: Share = 0.0  # share of visits with a gap in telemetry
+    gap_share: list[Share] = _range(0.0, 0.05)  # how much of the visit it takes
+    # no light, half of it, repeated frames
+    gap_kinds: list[GapKind] = field(default_factory=lambda: ["dark", "half", "frozen"])
+    catalogue_errors: Share = 0.0  # share of planets whose period or a/Rs is wrong in the catalogue
+    catalogue_factor: list[Annotated[float, Range(1, 100)]] = _range(1.0, 2.5)  # by this factor, up or down
+    grazing: Share = 0.0  # share of planets on grazing orbits, impact parameter up to 1 + k
+    # electrons at which a pixel is full; 0: the converter's end, 149,000, comes first
+    full_well_e: Annotated[float, Range(0, 1e9)] = 0.0
 
 
 @dataclass

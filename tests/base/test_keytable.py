@@ -21,6 +21,8 @@ from kitlib.base.paths import find_configs
 from kitlib.base.schema import STAGES, Config, ModelConfig, StepConfig
 from kitlib.base.values import OneOf, Range
 from kitlib.inject.signals import SIGNALS
+from kitlib.simulate.optics import SKY_COLOURS
+from kitlib.simulate.visits import GAP_KINDS
 
 LEAVES = [*leaves(), *leaves(StepConfig, "step.")]
 PARTS = {"inject": ("diagnose", "inject")}
@@ -47,6 +49,8 @@ def test_sizes_are_those_of_the_instruments():
     assert ends["simulate.fgs1_pairs"].high == FGS1.pairs_per_visit
     assert ends["prior.components"].high == N_BINS - 2
     assert list(schema.SIGNALS) == list(SIGNALS)
+    words = {name: get_args(kind)[1].choices for name, kind in (("sky", schema.SkyColour), ("gap", schema.GapKind))}
+    assert words == {"sky": SKY_COLOURS, "gap": GAP_KINDS}
 
 
 def outside(limit: Range | OneOf, plain: type) -> list[Any]:
