@@ -50,6 +50,7 @@ from .run.inputs import (
     report_rows,
     require_planets,
     rows_of,
+    shipped_calibrator,
     tables,
     training_set,
     usable_catalogue,
@@ -171,7 +172,7 @@ def train(config: Config) -> Path:
             with_limb_darkening(priors, list(measured.values())).save(stage.out / "prior.safetensors"),
         ]
         for kind, answer in answers.items():
-            calibrator = fit_calibrator(answer, fitted, naive)
+            calibrator = fit_calibrator(answer, fitted, naive, shipped_calibrator(kind))
             stage.record["outputs"].append(write_atomic(calibrator_path(stage.out, kind), calibrator.to_json()))
         stage.record["outputs"] += [*products.values(), *_files(stage.out / "fusion")]
         return calibrator_path(stage.out, config.model.kind)

@@ -317,6 +317,11 @@ def calibrator_path(out: Path, kind: str) -> Path:
     return out / f"calibrator_{kind}.json"
 
 
+def shipped_calibrator(kind: str) -> Calibrator:
+    """The calibrator that the kit ships for the answers of model=`kind`."""
+    return Calibrator.from_json(calibrator_path(_SHIPPED, kind).read_text())
+
+
 def run_calibrator(named: str, folder: Path, kind: str) -> tuple[Calibrator, list[Path]]:
     """The calibrator file `named`, else the one that `train` left in `folder`, else the shipped one; and files read.
 
@@ -324,7 +329,7 @@ def run_calibrator(named: str, folder: Path, kind: str) -> tuple[Calibrator, lis
     """
     path = Path(named).expanduser() if named else calibrator_path(folder, kind)
     if not named and not path.is_file():
-        return Calibrator.from_json(calibrator_path(_SHIPPED, kind).read_text()), []
+        return shipped_calibrator(kind), []
     try:
         return Calibrator.from_json(path.read_text()), [path]
     except ValueError as error:

@@ -34,7 +34,12 @@ from .metric import naive_statistics, score_per_nat
 PART_WEIGHT = 0.3  # of the tie-breaker, beside the score
 
 
-def fit_calibrator(posterior: Posterior, truth: Spectra, naive: tuple[float, float] | None = None) -> Calibrator:
+def fit_calibrator(
+    posterior: Posterior,
+    truth: Spectra,
+    naive: tuple[float, float] | None = None,
+    around: Calibrator = Calibrator(),  # noqa: B008  (frozen)
+) -> Calibrator:
     """Fit the calibration of `posterior` to the mean competition score against `truth`.
 
     The posteriors must be out of fold: their priors learnt from other planets. Maximised is the score (and the
@@ -43,7 +48,7 @@ def fit_calibrator(posterior: Posterior, truth: Spectra, naive: tuple[float, flo
     much as one Gaussian measurement of width tau_i beside P planets. tau: .25 for ln of the factors of FGS1 and level
     (narrower ones turn errors that are far too small into floors), .5 for that of the shape and for the chi2 exponent,
     .3 for ln of the other factors, 30 ppm for floors, .002 for those relative to the depth, .001 for the scales of FGS1
-    and level, .1 for that of the shape.
+    and level, .1 for that of the shape. theta0 are the values of `around`: a calibrator of few planets leans on it.
 
     Args:
         posterior: of P planets, uncalibrated; diagnostics `chi2_white`, `visits`, `missing_contact` are used where
@@ -51,6 +56,7 @@ def fit_calibrator(posterior: Posterior, truth: Spectra, naive: tuple[float, flo
             left out.
         truth: their true spectra, same ids in the same order.
         naive: the metric's naive mean and sigma; None: those of `truth`.
+        around: what holds before these planets are seen; by default nothing is changed.
 
     Raises:
         ValueError: other ids, no fitted planet, values that are not finite.
@@ -72,13 +78,14 @@ def fit_calibrator(posterior: Posterior, truth: Spectra, naive: tuple[float, flo
         fitted_on=tuple(map(int, fitted.planet_id)),
     )
     weight = score_per_nat(depth, *(naive or naive_statistics(depth)))[use] * bin_weights() / bin_weights().sum()
-    problem = _Problem(take_apart(fitted, start), depth[use], weight / use.sum())
+    centre = np.array([p.units(getattr(around, p.field)) for p in _PARAMETERS])
+    problem = _Problem(take_apart(fitted, start), depth[use], weight / use.sum(), centre)
     result = minimize(
         lambda u: problem.loss(u, start),
-        [p.start for p in _PARAMETERS],
+        [p.start(u) for p, u in zip(_PARAMETERS, centre, strict=True)],
         jac=True,
         method="L-BFGS-B",
-        bounds=[(p.low, p.high) for p in _PARAMETERS],
+        bounds=[(p.least(u), p.high) for p, u in zip(_PARAMETERS, centre, strict=True)],
         options={"maxiter": 500, "ftol": 1e-11, "gtol": 1e-8},
     )
     if not np.isfinite(result.fun):
@@ -123,9 +130,26 @@ class _Parameter:
     centre: float = 0.0
     unit: float = 1.0  # of a floor's width
 
-    @property
-    def start(self) -> float:
-        return 0.01 if self.kind == "variance" else 0.0
+    def units(self, value: float) -> float:
+        """The number u whose value this is."""
+        if self.kind == "log":
+            return math.log(value) / self.width
+        return (value / self.width) ** 2 if self.kind == "variance" else (value - self.centre) / self.width
+
+    def start(self, centre: float) -> float:
+        return max(centre, 0.01) if self.kind == "variance" else centre
+
+    def least(self, centre: float) -> float:
+        """Lower bound; where floors are expected, not zero: the prior's density vanishes there."""
+        return 1e-6 if self.kind == "variance" and centre > 0 else self.low
+
+    def penalty(self, u: float, centre: float) -> tuple[float, float]:
+        """Minus the log of the prior around `centre`, and its derivative: Gaussian, for floors a gamma density."""
+        if self.kind != "variance":
+            return 0.5 * (u - centre) ** 2, u - centre
+        if centre == 0:
+            return 0.5 * u, 0.5
+        return 0.5 * (u - centre * math.log(u)), 0.5 * (1 - centre / u)
 
     @property
     def variance(self) -> float:
@@ -183,6 +207,7 @@ class _Problem:
     parts: Parts
     truth: Array  # (P, 283)
     weight: Array  # (P, 283) mean score per nat
+    centre: Array  # (parameters,) of their priors, in units of their widths
 
     def loss(self, units: Array, start: Calibrator) -> tuple[float, Array]:
         """Minus the score (up to a constant) plus the priors' penalty, and its gradient by `units`."""
@@ -190,11 +215,12 @@ class _Problem:
         score, slopes = self._score(c)
         nat_fgs1, nat_airs = self.weight[:, 0].sum(), self.weight[:, 1:].sum()
         share, penalty, gradient = 1 / len(self.truth), 0.0, np.empty(len(_PARAMETERS))
-        for index, (p, u) in enumerate(zip(_PARAMETERS, units, strict=True)):
+        for index, (p, u, u0) in enumerate(zip(_PARAMETERS, units.tolist(), self.centre.tolist(), strict=True)):
             nat = share * (p.fgs1 * nat_fgs1 + p.airs * nat_airs)
             unit = p.variance if p.kind == "variance" else p.width
-            penalty += nat * 0.5 * (u if p.kind == "variance" else u * u)
-            gradient[index] = nat * (0.5 if p.kind == "variance" else u) - slopes[p.field] * unit
+            value, slope = p.penalty(u, u0)
+            penalty += nat * value
+            gradient[index] = nat * slope - slopes[p.field] * unit
         return penalty - score, gradient
 
     def _score(self, c: Calibrator) -> tuple[float, dict[str, float]]:

@@ -250,7 +250,8 @@ def test_when_every_planet_failed_missing_diagnostics_are_no_error():
         fit_calibrator(failed, Spectra(posterior.planet_id, posterior.mean))
 
 
-def test_the_gradient_is_the_derivative_of_the_loss():
+@pytest.mark.parametrize("centre", [0.0, 0.3])
+def test_the_gradient_is_the_derivative_of_the_loss(centre):
     def extra(rng, planets):
         two = rng.random(planets) < 0.5
         diagnostics = {"chi2_white": rng.uniform(0.5, 2, planets), "visits": 1.0 + two, "missing_contact": 1.0 - two}
@@ -260,10 +261,40 @@ def test_the_gradient_is_the_derivative_of_the_loss():
     start = Calibrator(quality=sigma_module.QUALITY)
     weight = np.random.default_rng(0).uniform(0.001, 0.01, truth.depth.shape)
     parts = sigma_module.take_apart(posterior, start)
-    problem = sigma_module._Problem(parts, truth.depth, weight)
+    problem = sigma_module._Problem(parts, truth.depth, weight, np.full(len(sigma_module._PARAMETERS), centre))
     at = np.random.default_rng(1).uniform(0.1, 0.8, len(sigma_module._PARAMETERS))
     numeric = approx_fprime(at, lambda u: problem.loss(u, start)[0], 1e-6)
     np.testing.assert_allclose(problem.loss(at, start)[1], numeric, rtol=2e-3, atol=2e-5)
+
+
+def test_few_planets_lean_on_what_is_known_and_many_do_not():
+    """Errors are twice what the posterior says; a calibrator that knows this is a better start than none."""
+    known = Calibrator(factor_fgs1=2.0, factor_level=2.0, factor_shape=2.0, floor_level_ppm=5.0, relative_level=1e-3)
+
+    def factors(planets: int, around: Calibrator) -> np.ndarray:
+        found = fit_calibrator(*campaign(3, planets=planets, fgs1=2.0, level=2.0, shape=2.0), None, around)
+        return np.array([found.factor_fgs1, found.factor_level])
+
+    few = [np.abs(np.log(factors(4, around) / 2)).max() for around in (Calibrator(), known)]
+    assert few[1] < few[0]
+    many = [factors(300, around) for around in (Calibrator(), replace(known, relative_level=0.0, floor_level_ppm=0.0))]
+    assert np.abs(np.log(many[0] / many[1])).max() < 0.1 * np.log(2)  # of the distance between the two priors
+
+
+def test_the_values_of_the_known_calibrator_are_kept_where_nothing_speaks_against_them():
+    known = {
+        "factor_fgs1": 1.7,
+        "chi2_exponent": 0.2,
+        "floor_shape_ppm": 3.0,
+        "relative_level": 1e-3,
+        "scale_shape": 0.9,
+    }
+    units = {p.field: p.units(known[p.field]) for p in sigma_module._PARAMETERS if p.field in known}
+    for p in sigma_module._PARAMETERS:
+        if p.field in known:
+            assert p.value(units[p.field]) == pytest.approx(known[p.field])
+            slopes = [p.penalty(units[p.field] * by, units[p.field])[1] for by in (0.9, 1.0, 1.1)]
+            assert abs(slopes[1]) < 1e-12 and slopes[0] * slopes[2] < 0  # the prior is densest at the known value
 
 
 def test_at_most_fourteen_numbers_are_fitted():
