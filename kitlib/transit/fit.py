@@ -23,6 +23,7 @@ from .driftorder import averaged
 from .flux import transit_duration_h
 from .gate import LIMITS, complaints, covered, instrument_errors, joint_figures, white_figures
 from .gaussnewton import Fit, FitError
+from .grazing import grazes, profile
 from .jointfit import joint_fit
 from .parts import parts
 from .priors import Priors
@@ -100,9 +101,15 @@ def _tried(planet: PlanetLightCurves, row: Catalogue, priors: Priors, config: Ph
     for geometry in (CATALOGUE, HELD):
         try:
             white, chosen = white_fit(planet, row, priors, config, geometry)
-            fit, layout = joint_fit(planet, row, priors, config, white, chosen)
+            graze = profile(white, float(row.period_days[0])) if grazes(white) else None
+            if graze is not None:
+                white = graze.white
+            fit, layout = joint_fit(planet, row, priors, config, white, chosen, graze.impact if graze else None)
             details = Details(_fitted_series(fit, float(row.period_days[0])), averaged(fit, layout))
             answer = _combined(planet, row, priors, white, fit, details)
+            if graze is not None:
+                mean, cov = graze.widened(answer.mean, answer.cov)
+                answer = replace(answer, mean=mean, cov=cov)
         except (FitError, np.linalg.LinAlgError) as error:
             reasons.append(_in_words(error, white))
             continue

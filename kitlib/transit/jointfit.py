@@ -25,13 +25,14 @@ def joint_fit(
     config: PhysfitConfig,
     white: Fit,
     geometry: str = CATALOGUE,
+    impact: float | None = None,
 ) -> tuple[Fit, Layout]:
     """Fit all channels together from the white fit: at full drift orders, then at the most probable ones.
 
-    Returns the fit and the layout of full orders, which `driftorder.averaged` takes.
+    Returns the fit and the layout of full orders, which `driftorder.averaged` takes. `impact` is held where given.
     """
     series = rescaled(series_of(planet, white=False))
-    layout = layout_for(row, priors.limb, len(planet.visits), config.drift_order, config.colour_order, geometry)
+    layout = layout_for(row, priors.limb, len(planet.visits), config.drift_order, config.colour_order, geometry, impact)
     period = float(row.period_days[0])
     level = float(white.state.depth[1])
     mean, cov = priors.spectrum.pooled(float(ln_scale_height_depth(row, np.array([level]))[0]), level)

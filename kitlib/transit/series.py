@@ -127,7 +127,8 @@ def holds_star(flux: Array, weight: Array) -> NDArray[np.bool_]:
     lost = np.where(_long(lost), lost, False)  # a single wild sample is an outlier, and treated as one
     same = np.zeros(len(flux), bool)
     if len(flux) > 1:
-        again = ((np.diff(flux, axis=0) == 0) | ~(good[1:] & good[:-1])).all(1) & good[1:].any(1)
+        both = good[1:] & good[:-1]
+        again = ((np.diff(flux, axis=0) == 0) | ~both).all(1) & both.any(1)
         same[1:] |= again
         same[:-1] |= again
     lost |= same

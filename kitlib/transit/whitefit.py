@@ -39,9 +39,18 @@ STARTS, FIRST_ITERATIONS = 3, 3  # Gauss-Newton runs from the best points of the
 
 
 def layout_for(
-    planet: Catalogue, limb: LimbDarkening, visits: int, order: int, colour_order: int, geometry: str = CATALOGUE
+    planet: Catalogue,
+    limb: LimbDarkening,
+    visits: int,
+    order: int,
+    colour_order: int,
+    geometry: str = CATALOGUE,
+    impact: float | None = None,
 ) -> Layout:
-    """State vector and priors of one planet, `planet` its catalogue row, for one of the words of `geometry`."""
+    """State vector and priors of one planet, `planet` its catalogue row, for one of the words of `geometry`.
+
+    `impact`: where the impact parameter is to be held.
+    """
     layout = parameter_layout(visits, order, colour_order)
     mean, sd = layout.mean.copy(), layout.sd.copy()
 
@@ -65,6 +74,8 @@ def layout_for(
     elif geometry == WRONG:
         put("ln_a", (np.log(a), WRONG_LN_A_SD))
         put("b", (WRONG_IMPACT, WRONG_IMPACT_SD))
+    if impact is not None:
+        put("b", (impact, FIXED))
     darkening = limb.at(float(planet.stellar_temperature_k[0]))
     return replace(layout, mean=mean, sd=sd, limb_mean=darkening, limb_root=np.linalg.cholesky(limb.cov))
 
@@ -107,14 +118,18 @@ def _strained(fit: Fit) -> bool:
 
 def log_evidence(fit: Fit) -> float:
     """ln evidence by Laplace's approximation, up to a constant that fits of the same series share."""
-    sd, root = fit.layout.sd, fit.depth_root
-    size = len(root)
+    return -0.5 * fit.objective - 0.5 * float(np.linalg.slogdet(posterior_precision(fit))[1])
+
+
+def posterior_precision(fit: Fit) -> Array:
+    """Precision of depths and shared parameters, (channels + S,) squared, in units of their priors."""
+    sd, root, size = fit.layout.sd, fit.depth_root, len(fit.depth_root)
     hessian = np.eye(size + len(sd))
     hessian[:size, :size] += root.T @ (fit.system.depth[:, None] * root)
     hessian[:size, size:] = root.T @ fit.system.cross * sd
     hessian[size:, :size] = hessian[:size, size:].T
     hessian[size:, size:] += sd[:, None] * fit.system.shared * sd
-    return -0.5 * fit.objective - 0.5 * float(np.linalg.slogdet(hessian)[1])
+    return hessian
 
 
 def _fitted(
