@@ -86,7 +86,7 @@ def test_complaint_names_its_figure_and_comes_just_above_the_threshold_or_for_no
 
 class TestTrialError:
     def test_of_white_noise_is_the_statistical_error(self):
-        """Amplitude r.s / s.s of a box s of n samples without level and slope: sd sigma / root(n) / depth, and more."""
+        """Amplitude r.s / s.s of a box s of n samples, cleared of level and slope."""
         sigma, depth, length = 1e-4, 0.01, 1.0
         transit = box(TIME_H, 3.75, length, depth)
         one = series(np.full(SAMPLES, sigma**-2))
