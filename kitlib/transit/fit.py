@@ -21,7 +21,7 @@ from ..base.schema import PhysfitConfig
 from ..spectra import Likelihood, combine, ln_scale_height_depth, moments
 from .driftorder import averaged
 from .flux import transit_duration_h
-from .gate import LIMITS, complaints, covered, instrument_errors, joint_figures, white_figures
+from .gate import complaints, covered, instrument_errors, joint_figures, noisier, white_figures
 from .gaussnewton import Fit, FitError
 from .grazing import grazes, profile
 from .jointfit import joint_fit
@@ -33,7 +33,7 @@ from .whitefit import CATALOGUE, HELD, WRONG, white_fit
 
 SOUND, IN_PARTS = 0.0, 1.0  # diagnostics["gate"], beside COVERED
 HELD_FALLBACK = 1.0  # diagnostics["fallback"] of a fit with the catalogue's geometry held
-MOST_DISAGREEMENT = 0.15  # of FGS1's and AIRS' depths, relative; real planets: up to 0.07
+MOST_DISAGREEMENT, MOST_OFFSET = 0.15, 1e-3  # of FGS1's and AIRS' depths: of the deeper one, and beside it; real: 5e-4
 HOPELESS = 0.5  # relative error of the depth by the residuals, from which on the population knows better
 SURE = 5.0  # standard deviations
 
@@ -71,12 +71,6 @@ class _Attempt:
     white: Fit
     complaints: list[str]
 
-    @property
-    def badness(self) -> float:
-        """For the choice among fits that all failed: the largest figure over its threshold."""
-        figures = self.answer.diagnostics
-        return max(float(figures[name]) / most for name, (most, _) in LIMITS.items() if name in figures)
-
 
 def fit_planet(planet: PlanetLightCurves, row: Catalogue, priors: Priors, config: PhysfitConfig) -> PlanetFit:
     """Posterior of one planet's spectrum; never raises: see `fallback` in its diagnostics."""
@@ -87,11 +81,15 @@ def detailed_fit(
     planet: PlanetLightCurves, row: Catalogue, priors: Priors, config: PhysfitConfig
 ) -> tuple[PlanetFit, Details | None]:
     """`fit_planet`, and what the answer was made of; None where that is the population's."""
-    found = _tried(planet, row, priors, config)
-    if isinstance(found, str):
-        return _population(planet, priors, found), None
-    repaired = _repaired(planet, row, priors, config, found) if found.complaints else found
-    return (repaired, None) if isinstance(repaired, PlanetFit) else (repaired.answer, repaired.details)
+    first = _tried(planet, row, priors, config)
+    if isinstance(first, str):
+        return _population(planet, priors, first), None
+    found: _Attempt | PlanetFit = first
+    if first.complaints:
+        found = _repaired(planet, row, priors, config, first)
+    elif problem := noisier(first.answer.diagnostics):
+        found = _covered(planet, row, priors, first, problem[0])
+    return (found, None) if isinstance(found, PlanetFit) else (found.answer, found.details)
 
 
 def _tried(planet: PlanetLightCurves, row: Catalogue, priors: Priors, config: PhysfitConfig) -> _Attempt | str:
@@ -126,7 +124,7 @@ def _disagreement(white: Fit) -> list[str]:
     fgs1, airs = white.state.depth
     sd = np.sqrt(1 / np.maximum(white.system.depth, 1e-30))
     apart = abs(fgs1 - airs)
-    if apart > MOST_DISAGREEMENT * max(fgs1, airs) and apart > SURE * float(np.hypot(*sd)):
+    if apart > MOST_DISAGREEMENT * max(fgs1, airs) + MOST_OFFSET and apart > SURE * float(np.hypot(*sd)):
         return [f"FGS1 sees a transit of {fgs1:.5f}, AIRS one of {airs:.5f}"]
     return []
 
@@ -134,14 +132,12 @@ def _disagreement(white: Fit) -> list[str]:
 def _repaired(
     planet: PlanetLightCurves, row: Catalogue, priors: Priors, config: PhysfitConfig, first: _Attempt
 ) -> "_Attempt | PlanetFit":
-    """What is answered where a fit of all data describes nothing: a part that is sound, else the least bad, covered."""
-    problem, tried = "; ".join(first.complaints), [first]
+    """What is answered where a fit of all data describes nothing: a part that is sound, else all of it, covered."""
+    problem = "; ".join(first.complaints)
     middle, half = first.answer.diagnostics["t0_h"], first.answer.diagnostics["duration_h"] / 2
     for what, part in parts(planet, middle - half, middle + half):
         attempt = _tried(part, row, priors, config)
-        if isinstance(attempt, str):
-            continue
-        if not attempt.complaints:
+        if not isinstance(attempt, str) and not attempt.complaints:
             visits = {"visits": float(len(planet.visits)), "gate": IN_PARTS}
             answer = replace(
                 attempt.answer,
@@ -149,19 +145,23 @@ def _repaired(
                 misfit=f"{problem}. Answered by a fit of {what}.",
             )
             return replace(attempt, answer=answer)
-        tried.append(attempt)
-    best = min(tried, key=lambda attempt: attempt.badness)
-    transits = [
-        fitted(one, best.white.layout, best.white.state, float(row.period_days[0])) for one in best.white.series
-    ]
-    errors = instrument_errors(best.white, [one.transit[:, 0] for one in transits])
+    return _covered(planet, row, priors, first, problem)
+
+
+def _covered(
+    planet: PlanetLightCurves, row: Catalogue, priors: Priors, found: _Attempt, problem: str
+) -> "_Attempt | PlanetFit":
+    """The answer with a covariance that covers what the residuals show; the population's where that is hopeless."""
+    white = found.white
+    transits = [fitted(one, white.layout, white.state, float(row.period_days[0])).transit for one in white.series]
+    errors = instrument_errors(white, [transit[:, 0] for transit in transits])
     if not max(errors) < HOPELESS:
         words = f"{problem}. The residuals are as large as the transit: answered by the population."
         return replace(_population(planet, priors, words), misfit=words)
-    answer, known = best.answer, {"gate": COVERED, "visits": float(len(planet.visits))}
+    answer, known = found.answer, {"gate": COVERED, "visits": float(len(planet.visits))}
     cov = covered(answer.cov, answer.mean, *errors, answer.diagnostics["chi2_joint"])
     words = f"{problem}. Sigma covers it: {errors[0]:.1%} of FGS1's depth, {errors[1]:.1%} of AIRS'."
-    return replace(best, answer=replace(answer, cov=cov, diagnostics=answer.diagnostics | known, misfit=words))
+    return replace(found, answer=replace(answer, cov=cov, diagnostics=answer.diagnostics | known, misfit=words))
 
 
 def _in_words(error: Exception, white: Fit | None) -> str:

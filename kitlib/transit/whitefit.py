@@ -11,7 +11,7 @@ from ..base.instruments import FGS1
 from ..base.products import Array, Catalogue, PlanetLightCurves
 from ..base.schema import PhysfitConfig
 from .flux import transit_flux
-from .gate import complaints, white_figures
+from .gate import complaints, noisier, white_figures
 from .gaussnewton import Fit, FitError, gauss_newton
 from .limbdarkening import LimbDarkening
 from .parameters import Layout, State, limb_coefficients, parameter_layout
@@ -113,7 +113,8 @@ def _strained(fit: Fit) -> bool:
     """Whether a fit says that the catalogue's geometry may not be the planet's."""
     pull = (fit.state.shared - fit.layout.mean) / fit.layout.sd
     far = max(abs(float(pull[fit.layout[name]][0])) for name in ("ln_a", "b"))
-    return far > STRAINED or bool(complaints(white_figures(fit)))
+    figures = white_figures(fit)
+    return far > STRAINED or bool(complaints(figures) or noisier(figures))
 
 
 def log_evidence(fit: Fit) -> float:
