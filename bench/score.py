@@ -9,7 +9,8 @@ another family, degraded detectors, twice the drift). Light curves are simulated
 
 The workers of a cluster (--scheduler) find this folder by PYTHONPATH=bench.
 
---ship writes the training population's prior and calibrators into kitlib/data: this is how the shipped ones are made.
+--ship writes the training population's priors into kitlib/data: this is how the shipped ones are made. The shipped
+calibrators, which have seen more worlds than this one, are made by bench/calibrators.py afterwards.
 """
 
 import argparse
@@ -35,7 +36,7 @@ from kitlib.base.provenance import write_atomic  # noqa: E402
 from kitlib.base.schema import PhysfitConfig, PriorConfig  # noqa: E402
 from kitlib.fusion.model import Fusion, load_model  # noqa: E402
 from kitlib.run.fits import fit_planets, measure_stars  # noqa: E402
-from kitlib.run.inputs import SHIPPED_MODEL, answered, calibrator_path, with_limb_darkening  # noqa: E402
+from kitlib.run.inputs import SHIPPED_MODEL, answered, with_limb_darkening  # noqa: E402
 from kitlib.run.pretraining import draw_planets  # noqa: E402
 from kitlib.sigma import fit_calibrator  # noqa: E402
 from kitlib.sigma.calibrator import Calibrator, apply, calibrated_covariance  # noqa: E402
@@ -162,7 +163,7 @@ def main() -> None:
     parser.add_argument("--scheduler", default="", help="tcp://HOST:PORT of a dask cluster that computes the planets")
     parser.add_argument("--out", type=Path, help="write all figures to this JSON file")
     parser.add_argument("--model", type=Path, default=SHIPPED_MODEL, help="fusion model of the v50 rows")
-    parser.add_argument("--ship", action="store_true", help="write prior and calibrators into kitlib/data")
+    parser.add_argument("--ship", action="store_true", help="write the priors into kitlib/data")
     given = parser.parse_args()
     if given.scheduler:
         given.workers = 0  # as many as the cluster has
@@ -179,8 +180,6 @@ def measure(given: argparse.Namespace) -> None:
     priors, calibrators = trained_on(train, unfamiliar, models, given.workers)
     if given.ship:
         priors.save(SHIPPED / "prior.safetensors")
-        for kind, calibrator in calibrators.items():
-            write_atomic(calibrator_path(SHIPPED, kind), calibrator.to_json())
     results = {}
     for name, shift in (("held-out", False), ("shifted", True)):
         held_out = draw(given.planets, given.planets, SEEDS[name], given.workers, shift)
