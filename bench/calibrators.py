@@ -3,8 +3,8 @@
     python bench/calibrators.py [--ship]
 
 Planets that neither prior nor network has learnt from, in three parts: the own world (seed 1111), atmospheres of any
-chemistry with other detectors and drifts (seed 808), and worlds drawn at random (`data=worlds` without neighbours, which
-no light curve shows; seed 1112). How many of each was chosen on other seeds (2211 own, 2212 worlds, 2213 shifted): with
+chemistry with other detectors and drifts (seed 808), and worlds drawn at random (`data=worlds` without neighbours, who
+show in frames alone; seed 1112). How many of each was chosen on other seeds (2211 own, 2212 worlds, 2213 shifted): with
 more worlds the own world loses more than 0.004. --ship writes calibrator_{physics,v50}.json into kitlib/data.
 """
 
@@ -60,7 +60,8 @@ def main() -> None:
         posterior, _ = join([(one, []) for one in posteriors])
         posterior = replace(posterior, planet_id=np.arange(len(depth)))  # ids of different parts may be the same
         calibrator = fit_calibrator(posterior, Spectra(posterior.planet_id, depth), NAIVE)
-        print(f"{kind}: {replace(calibrator, fitted_on=())}", flush=True)
+        calibrator = replace(calibrator, fitted_on=())  # none of a user's planets
+        print(f"{kind}: {calibrator}", flush=True)
         if given.ship:
             write_atomic(calibrator_path(SHIPPED, kind), calibrator.to_json())
 
