@@ -1,6 +1,9 @@
 """Fixtures shared by all tests."""
 
+import fcntl
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,22 +45,74 @@ def exosim_dir() -> Path:
     return _shared("ARIEL_EXOSIM_DIR", "exosim")
 
 
+def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first of all test processes makes; the others wait for it."""
+    base = factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, made = base / name, base / f"{name}.made"
+    with open(base / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a process that failed
+            folder.mkdir()
+            make(folder)
+            made.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
-def campaign(tmp_path_factory):
-    """A simulated campaign with few frames: 12 training and 8 test planets. Folder with data/ and solution.csv."""
+def campaign(tmp_path_factory) -> Path:
+    """A simulated campaign with few frames: 12 training and 8 test planets. Folder with data/ and solution.csv.
+
+    All test processes share it: a test that changes something makes a copy.
+    """
     from kitlib import pipeline
     from kitlib.base.config import compose
 
-    folder = tmp_path_factory.mktemp("campaign")
     sizes = [
         "simulate.train_planets=12",
         "simulate.test_planets=8",
         "simulate.airs_pairs=125",
         "simulate.fgs1_pairs=1500",
     ]
-    words = ["env=ci", "data=sim_tiny", *sizes, "run.seed=5", f"simulate.out={folder}", f"run.out={folder / 'run'}"]
-    pipeline.simulate(compose("simulate", words))
-    return folder
+
+    def make(folder: Path) -> None:
+        out = [f"simulate.out={folder}", f"run.out={folder / 'run'}"]
+        pipeline.simulate(compose("simulate", ["env=ci", "data=sim_tiny", *sizes, "run.seed=5", *out]))
+
+    return _made_once(tmp_path_factory, "campaign", make)
+
+
+@pytest.fixture(scope="session")
+def predicted(campaign, tmp_path_factory) -> Path:
+    """What `predict` without any training leaves of the campaign; the README's command. To be read, not changed."""
+    from kitlib.__main__ import main
+
+    def make(folder: Path) -> None:
+        line = ["predict", "+env=local", "+data=kaggle", f"data.root={campaign / 'data'}", f"run.out={folder}"]
+        assert main([*line, "run.progress=false", "run.workers=2"]) == 0
+
+    return _made_once(tmp_path_factory, "predicted", make)
+
+
+@pytest.fixture(scope="session")
+def few(campaign, tmp_path_factory) -> Path:
+    """The campaign with its first two planets to predict: for tests of how, not of what, is computed."""
+
+    def make(folder: Path) -> None:
+        source, data = campaign / "data", folder / "data"
+        shutil.copytree(source, data, ignore=shutil.ignore_patterns("test", "sample*"), copy_function=os.link)
+        stars = (source / "test_star_info.csv").read_text().splitlines(keepends=True)[:3]
+        wanted = [str(int(float(line.split(",")[0]))) for line in stars[1:]]
+        (data / "test_star_info.csv").unlink()
+        (data / "test_star_info.csv").write_text("".join(stars))
+        for planet in wanted:
+            shutil.copytree(source / "test" / planet, data / "test" / planet, copy_function=os.link)
+        header, *rows = (campaign / "solution.csv").read_text().splitlines(keepends=True)
+        truth = [row for row in rows if str(int(float(row.split(",")[0]))) in wanted]
+        (folder / "solution.csv").write_text("".join([header, *truth]))
+
+    return _made_once(tmp_path_factory, "few", make)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,7 @@ def room(module: str) -> str:
     return "" if module in TOP else module.split(".")[1]
 
 
+@cache
 def imports(module: str) -> set[str]:
     """Modules of kitlib that a module imports, at the top or inside a function."""
     path = MODULES[module]

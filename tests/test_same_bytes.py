@@ -5,7 +5,6 @@ training sum up in another order, prior and fusion model, and with them those of
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -31,20 +30,6 @@ for stage in stages.split(","):
 """
 
 
-@pytest.fixture
-def root(campaign, tmp_path) -> Path:
-    """The campaign with all its training planets, and two to predict."""
-    source, folder = campaign / "data", tmp_path / "data"
-    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("test", "sample*"), copy_function=os.link)
-    (folder / "test_star_info.csv").unlink()
-    lines = (source / "test_star_info.csv").read_text().splitlines()[:3]
-    (folder / "test_star_info.csv").write_text("\n".join(lines) + "\n")
-    for line in lines[1:]:
-        planet = str(int(float(line.split(",")[0])))
-        shutil.copytree(source / "test" / planet, folder / "test" / planet, copy_function=os.link)
-    return folder
-
-
 def digests(root: Path, out: Path, stages: str, hash_seed: int, threads: int) -> dict[str, str]:
     """sha256 of every file of a run: light curves, prior, checkpoints, models, calibrators, submission, bundle."""
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONHASHSEED": str(hash_seed)}
@@ -61,7 +46,8 @@ def digests(root: Path, out: Path, stages: str, hash_seed: int, threads: int) ->
 
 
 @pytest.mark.long
-def test_processes_write_the_same_bytes(root, tmp_path):
+def test_processes_write_the_same_bytes(few, tmp_path):
+    root = few / "data"
     stages = "train,predict,submit"
     one = digests(root, tmp_path / "one", stages, hash_seed=1, threads=1)
     two = digests(root, tmp_path / "two", stages, hash_seed=2, threads=1)

@@ -65,12 +65,10 @@ def ids(campaign) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(campaign, tmp_path_factory):
+def undisturbed(predicted):
     """Folder of a run in which nothing goes wrong."""
-    out = tmp_path_factory.mktemp("undisturbed")
-    pipeline.predict(compose("predict", words(campaign, out)))
-    assert not [event for event in EventLog(out / "events.jsonl").read() if event["event"] == "fallback"]
-    return out
+    assert not [event for event in EventLog(predicted / "events.jsonl").read() if event["event"] == "fallback"]
+    return predicted
 
 
 def same_rows(found, other) -> list[bool]:
