@@ -76,7 +76,8 @@ def kit(instrument, reads, table, weights) -> np.ndarray:
     events = (np.empty(16 * pixels, kind) for kind in (np.int32, np.int32, np.float32))
     limit = np.full(pixels, 1e9, np.float32)
     every = np.arange(pixels)
-    accumulate_pixels(signal.addresses, every, 0 * every, table, limit, weights, moments, flux, sums, *events)
+    blocks = (np.linspace(0, n, 61).astype(np.int64), np.empty((pixels, 60), np.float32))
+    accumulate_pixels(signal.addresses, every, 0 * every, table, limit, weights, moments, flux, sums, *events, *blocks)
     return flux[0]
 
 

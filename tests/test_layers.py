@@ -28,8 +28,10 @@ FLOORS = (
 FLOOR = {room: len(FLOORS) - i for i, rooms in enumerate(FLOORS) for room in rooms}
 # A room for each file, in the order in which they are read.
 ROOMS = {
-    "detector": "frames axes parquet tables csvtable calibrate sky glitches profile cleaning extraction lightcurves",
-    "transit": "flux limbdarkening priors series parameters channelmodel visitmodel gaussnewton gate whitefit grazing "
+    "detector": "frames axes parquet tables csvtable calibrate sky glitches profile neighbour cleaning extraction "
+    "lightcurves",
+    "transit": "flux limbdarkening priors series parameters channelmodel visitmodel gaussnewton gate dilution whitefit "
+    "grazing "
     "jointfit driftorder parts fit",
     "spectra": "kinds prior combination posterior",
     "fusion": "features ssm fused encoders model losses train ensemble",

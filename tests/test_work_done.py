@@ -65,11 +65,11 @@ def work_of(folder, tmp_path, monkeypatch, before_extraction=lambda signal: None
         work.signals[instrument.name] = signal = read(planet_dir, instrument, *args)
         return signal
 
-    def watched_statistics(signal, parameters, blocks, threads=1):
+    def watched_statistics(signal, parameters, blocks, *options):
         kept = before_extraction(signal)  # noqa: F841 - lives while the statistics are made
         name = signal.instrument.name
         work.sampled[name] = work.sampled.get(name, 0) + BLOCK_PAIRS * blocks
-        return statistics(signal, parameters, blocks, threads)
+        return statistics(signal, parameters, blocks, *options)
 
     def watched_accumulate(addresses, chosen, *args):
         name = next(n for n, s in work.signals.items() if s.addresses is addresses)

@@ -33,3 +33,13 @@ def dot(a: Any, b: Any) -> Any:
     for i in range(len(a)):
         total += a[i] * b[i]
     return total
+
+
+@compiled_sums
+def sums_between(values: Any, edges: Any, sums: Any) -> None:
+    """Sums of a vector from each edge to the next, into `sums`, one shorter than `edges`."""
+    for k in range(len(sums)):
+        total = values[0] - values[0]
+        for i in range(edges[k], edges[k + 1]):
+            total += values[i]
+        sums[k] = total

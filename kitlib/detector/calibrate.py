@@ -14,7 +14,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from ..base.compiled import compiled, compiled_sums
+from ..base.compiled import compiled, compiled_sums, sums_between
 from ..base.instruments import Instrument
 from ..base.products import Array, CalibrationMaps
 from .axes import Axis
@@ -216,11 +216,14 @@ def accumulate_pixels(
     event_series,
     event_pair,
     event_excess,
+    edges,
+    courses,
 ):
     """`accumulate_pixel` for pixel chosen[i] of a signal into flux[series[i]]; returns how many spikes are recorded.
 
     addresses (pixels,) of `Signal`; chosen, series (m,); parameters, thresholds, weights, moments in the order of the
     addresses. Of each pixel the first len(event_pair) // m spikes are recorded: series, pair, weight x excess.
+    courses (m, len(edges) - 1) get each pixel's sums over pairs edges[b] to edges[b + 1].
     """
     n = flux.shape[1]
     buffer = np.empty(n, np.float32)
@@ -241,6 +244,7 @@ def accumulate_pixels(
             pair,
             excess,
         )
+        sums_between(buffer, edges, courses[i])
         kept = min(found, limit)
         for j in range(kept):
             event_series[used + j] = series[i]
@@ -294,17 +298,16 @@ def _clipped_statistics(addresses, length, parameters, starts, run, first, stop,
 
 
 def _blocks(n: int, blocks: int, lost: NDArray[np.bool_] | None) -> tuple[NDArray[np.int64], int]:
-    """Starts and length of the runs of adjacent pairs that `image_statistics` takes."""
+    """Starts and length of the runs of adjacent pairs in `image_statistics`."""
     blocks, run = (blocks, BLOCK_PAIRS) if n >= blocks * BLOCK_PAIRS else (1, n - n % 2)
     starts = np.linspace(0, n - run, blocks).astype(np.int64)
     if lost is None or not lost.any():
         return starts, run
-    for shorter in (run if blocks > 1 else 2, 2):
+    for shorter in (run, 2) if blocks > 1 else (2,):
         whole = np.flatnonzero(~np.lib.stride_tricks.sliding_window_view(lost, shorter).any(axis=1))
-        if len(whole) and blocks == 1:
-            return whole[whole % 2 == 0] if (whole % 2 == 0).any() else whole[:1], shorter
-        if len(whole):
-            return whole[np.argmin(np.abs(whole - starts[:, None]), axis=1)], shorter
+        if len(whole):  # the nearest ones; of a short visit, all that do not overlap
+            near = whole[np.argmin(np.abs(whole - starts[:, None]), axis=1)]
+            return near if blocks > 1 or (whole % 2 == 1).all() else whole[whole % 2 == 0], shorter
     raise ValueError("no two adjacent pairs of reads show the star")
 
 

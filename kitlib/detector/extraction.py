@@ -18,8 +18,9 @@ from .calibrate import accumulate_pixels, image_statistics, kernel_parameters
 from .cleaning import bridged, decorrelate_jitter, excess_variance, outlying_samples
 from .frames import Signal
 from .glitches import lost_pairs
-from .profile import Extraction, good_pixels, plan_extraction
-from .sky import sky_pixels, star_pixels
+from .neighbour import BLOCKS_IN_TIME, Followed, Neighbour, neighbour_of
+from .profile import Extraction, good_pixels, pixel_variance, plan_extraction
+from .sky import sky_pixels, star_pixels, without_lit_edge
 from .tables import Adc
 
 BLOCKS = {FGS1.name: 128, AIRS.name: 32}  # blocks of sixteen adjacent pairs in the mean image
@@ -36,22 +37,36 @@ def needed_pixels(instrument: Instrument) -> NDArray[np.int64]:
     return np.flatnonzero(star_pixels(instrument) | sky_pixels(instrument))
 
 
-def extract(signal: Signal, maps: CalibrationMaps, axis: Axis, adc: Adc, config: LightCurveConfig) -> LightCurve:
-    """Light curve of one instrument in one visit. AIRS wavelengths ascend; flux is e- per CDS pair, background removed.
+def extract(
+    signal: Signal,
+    maps: CalibrationMaps,
+    axis: Axis,
+    adc: Adc,
+    config: LightCurveConfig,
+    beside: Neighbour | None = None,
+) -> LightCurve:
+    """Light curve of one instrument in one visit. AIRS wavelengths ascend; flux is e- per CDS pair of the star alone.
 
+    Sky is removed, and so is a neighbour that these frames show, or one `beside` the star that the other instrument's
+    frames show and these cannot.
     Raises ValueError where the frames hold no light.
     """
     instrument = signal.instrument
     parameters = kernel_parameters(maps, axis, adc)
     lost = lost_pairs(signal)
     mean, noise, saturated = image_statistics(signal, parameters, BLOCKS[instrument.name], max(1, config.threads), lost)
-    good = good_pixels(maps, mean, noise, saturated)
+    good = without_lit_edge(mean, good_pixels(maps, mean, noise, saturated), instrument)
     plan = plan_extraction(maps, mean, good)
     ratio = float(plan.flux_e.sum() / np.sqrt(plan.variance_e2.sum()))
     if not ratio > _MIN_SIGNAL_TO_NOISE:
         raise ValueError(f"the frames hold no light of a star (signal to noise {ratio:.1f} in a pair)")
-    star, sky, sums, hits = _stream(signal, parameters, plan, noise, good, config)
-    flux = plan.light_curves(star, sky)
+    star, sky, sums, hits, followed = _stream(signal, parameters, plan, noise, good, config)
+    near = neighbour_of(followed, plan.star_e, sums, lost, pixel_variance(mean, maps), instrument)
+    near = near or beside
+    if near is not None:  # rare: frames are still in memory
+        plan = plan_extraction(maps, mean, good, near.image_e(plan.star_e, signal.pixels))
+        star, sky, sums, hits, _ = _stream(signal, parameters, plan, noise, good, config)
+    flux: Array = plan.light_curves(star, sky) - plan.dilution[:, None]
     centroid = sums[:2] / np.maximum(sums[2], 1.0)
     if lost.any():
         flux, centroid = bridged(flux, lost), bridged(centroid, lost)
@@ -63,7 +78,10 @@ def extract(signal: Signal, maps: CalibrationMaps, axis: Axis, adc: Adc, config:
         flux = flux[::-1]
     curve = _bin_in_time(flux, centroid, axis.time_h, dropped, config.samples)
     spectral_order = slice(None, None, -1) if instrument.descending else slice(None)
-    return _finish(instrument, curve, plan, spectral_order, _quality(maps, mean, saturated, good, hits, dropped, plan))
+    quality = _quality(maps, mean, saturated, good, hits, dropped, plan)
+    if near is not None:
+        quality |= _dilution(near, plan)
+    return _finish(instrument, curve, plan, spectral_order, quality)
 
 
 def _stream(
@@ -73,7 +91,7 @@ def _stream(
     noise: Array,
     good: NDArray[np.bool_],
     config: LightCurveConfig,
-) -> tuple[Array, Array, Array, int]:
+) -> tuple[Array, Array, Array, int, Followed]:
     """One pass over all pixels with weight: star and sky (W, n), moment sums (3, n) in float64; cosmic rays replaced.
 
     A pair in which more than 1 % of the pixels (and at least 5) spike was not hit by cosmic rays: the telescope moved.
@@ -96,12 +114,16 @@ def _stream(
     if not single:  # a column belongs to one work unit
         bounds = np.searchsorted(column[used], np.linspace(*instrument.crop, _WORK_UNITS + 1).astype(int))
 
+    edges = np.linspace(0, n, BLOCKS_IN_TIME + 1).astype(np.int64)
+    courses = np.zeros((len(used), BLOCKS_IN_TIME), np.float32)
+
     def work(unit: int) -> tuple[NDArray[Any], ...]:
         own = used[bounds[unit] : bounds[unit + 1]]
         series = rows * far[own] + (unit if single else column[own] - first_col)
         events = tuple(np.empty(_EVENTS * len(own), kind) for kind in (np.int32, np.int32, np.float32))
+        followed = courses[bounds[unit] : bounds[unit + 1]]
         count = accumulate_pixels(
-            addresses, own, series, parameters, threshold, weight, moments, flux, sums[unit], *events
+            addresses, own, series, parameters, threshold, weight, moments, flux, sums[unit], *events, edges, followed
         )
         return tuple(event[:count] for event in events)
 
@@ -110,7 +132,7 @@ def _stream(
     series, pairs, excess = (np.concatenate(part) for part in zip(*parts, strict=True))
     hits = _restore_excursions(flux, series, pairs, excess, max(5, len(used) // 100))
     star, sky = flux.reshape(2, rows, n).sum(axis=1, keepdims=True) if single else flux.reshape(2, rows, n)
-    return star, sky, sums.sum(axis=0, dtype=np.float64), hits
+    return star, sky, sums.sum(axis=0, dtype=np.float64), hits, Followed(signal.pixels[used], edges, courses)
 
 
 def _moment_weights(instrument: Instrument, good: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -182,6 +204,21 @@ def _finish(
         centroid_px=(centroid - mean_centroid[:, None]).T.astype(np.float32),
         quality=quality,
     )
+
+
+def _dilution(near: Neighbour, plan: Extraction) -> dict[str, float]:
+    """What a neighbour is; the share of the light that the weights could not avoid, and was taken away; its error."""
+    total = float(plan.flux_e.sum())
+    share = float(plan.dilution.sum()) / total
+    sd = np.hypot(share * near.flux_sd / near.flux, float(plan.dilution_sd.mean()) * len(plan.flux_e) / total)
+    return {
+        "neighbour_flux": near.flux,
+        "neighbour_flux_sd": near.flux_sd,
+        "neighbour_row_px": near.offset_px[0],
+        "neighbour_column_px": near.offset_px[1],
+        "neighbour_share": share,
+        "neighbour_share_sd": float(np.hypot(sd, 0.1 * share)),
+    }
 
 
 def _quality(

@@ -15,7 +15,7 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from ..base.execution import in_processes
-from ..base.instruments import INSTRUMENTS, Instrument
+from ..base.instruments import AIRS, FGS1, INSTRUMENTS, Instrument
 from ..base.products import LightCurve, PlanetLightCurves
 from ..base.provenance import EventLog, sha256_file, sha256_json, write_atomic
 from ..base.schema import LightCurveConfig
@@ -25,10 +25,13 @@ from .calibrate import calibration_maps
 from .csvtable import FrameError
 from .extraction import extract, needed_pixels
 from .frames import list_visits, read_calibration, read_signal
+from .neighbour import Neighbour
 from .tables import Adc, Converters, read_adc_info, read_catalogue
 
 STAGE = "calibrate"
 SATURATED_NOTE = 0.01  # of the star's pixels: from here on the event log hears of it
+UNRESOLVED_PX = 3.0  # rows: AIRS hardly tells a nearer neighbour from the star
+COLOUR_SD = 0.1  # of a neighbour's light in AIRS, where FGS1 tells it
 _FORMAT = "kitlib-lightcurves-2"
 _FIELDS = ("time_h", "flux_e", "variance_e2", "pairs", "centroid_px")
 _SAMPLE_BLOCKS, _SAMPLE_BYTES = 64, 4096
@@ -51,7 +54,10 @@ def planet_lightcurves(
     for visit in list_visits(planet_dir):
         curves = {}
         work = partial(_instrument_lightcurve, planet_dir, visit, axis, adc, config)
-        for instrument, found in zip(INSTRUMENTS, _each(work, INSTRUMENTS, config.threads), strict=True):
+        both = dict(zip(INSTRUMENTS, _each(work, INSTRUMENTS, config.threads), strict=True))
+        if (beside := _unresolved(both[FGS1], both[AIRS])) is not None:
+            both[AIRS] = work(AIRS, beside)
+        for instrument, found in both.items():
             for note in found.notes:
                 events.emit(STAGE, "calibration_masked", planet_id=planet_id, visit=visit, reason=note)
             about = {"planet_id": planet_id, "visit": visit, "instrument": instrument.name}
@@ -81,6 +87,18 @@ class _Found:
     notes: tuple[str, ...]
 
 
+def _unresolved(fgs1: _Found, airs: _Found) -> Neighbour | None:
+    """The neighbour that FGS1's image shows and that AIRS cannot tell from the star, its rows being too near."""
+    if fgs1.curve is None or airs.curve is None or "neighbour_flux" in airs.curve.quality:
+        return None
+    seen = fgs1.curve.quality
+    if "neighbour_flux" not in seen or abs(seen["neighbour_row_px"]) > UNRESOLVED_PX:
+        return None
+    flux = seen["neighbour_flux"]
+    sd = float(np.hypot(seen["neighbour_flux_sd"], COLOUR_SD * flux))
+    return Neighbour(flux, sd, (seen["neighbour_row_px"], 0.0))
+
+
 def _each(work: Callable[[Instrument], _Found], instruments: Sequence[Instrument], threads: int) -> Iterator[_Found]:
     """Results in order. With threads, both instruments at a time: one decodes while the other computes."""
     if threads < 2:  # one after the other: the frames of the first go before the next ones are read
@@ -97,6 +115,7 @@ def _instrument_lightcurve(
     adc: dict[str, Adc],
     config: LightCurveConfig,
     instrument: Instrument,
+    beside: Neighbour | None = None,
 ) -> _Found:
     notes: tuple[str, ...] = ()
     try:
@@ -105,7 +124,7 @@ def _instrument_lightcurve(
         maps = calibration_maps(raw, instrument, config.hot_sigma)
         times = axis.of(instrument)
         signal = read_signal(planet_dir, instrument, visit, len(times.time_h), needed_pixels(instrument))
-        return _Found(extract(signal, maps, times, adc[instrument.name], config), "", notes)
+        return _Found(extract(signal, maps, times, adc[instrument.name], config, beside), "", notes)
     except FrameError as error:
         return _Found(None, str(error), notes)
     except (ValueError, OSError) as error:  # an image without light; a disk that refuses

@@ -29,6 +29,9 @@ _PROFILE_COLUMNS = 7  # AIRS: half width of the window of columns that share one
 # terms are weaker because its light curve is decorrelated afterwards, and an undersampled image has rough gradients.
 _JITTER_PX = {FGS1.name: 0.05, AIRS.name: 0.03}
 _WIDTH_PX2 = {FGS1.name: 0.006, AIRS.name: 0.005}
+_BLINDNESS = 10.0  # to a neighbour: its image and what a shift of it would change, over what they are
+_DEAR = 1.1  # noise over that of weights that see the neighbour, from which on these are better
+_TEMPLATE_ERROR = 0.05  # of a neighbour's light in a pixel
 _NEGLIGIBLE = 0.01  # weights below this part of the largest one are dropped
 
 
@@ -43,6 +46,9 @@ class Extraction:
     background_e: Array  # (W,) electrons per pixel and pair: sky as the mean image has it, for the noise alone
     flux_e: Array  # (W,) electrons per pair, of the mean image
     variance_e2: Array  # (W,) electrons^2 of one pair: photons, read noise and error of the sky, which bins share
+    star_e: Array  # (rows, cols) electrons per pair of the star alone, in all pixels
+    dilution: Array  # (W,) electrons per pair that a neighbour leaves in each light curve; zeros without one
+    dilution_sd: Array  # (W,) what its template is wrong by
 
     def light_curves(self, star_e: Array, sky_e: Array) -> Array:
         """(W, n) from weighted sums over the star's pixels and over the sky pixels, each (W, n), electrons per pair."""
@@ -232,16 +238,37 @@ def _constrained_weights(
     return np.where(lit, weights / np.where(lit, response, 1.0), 0.0)
 
 
-def plan_extraction(maps: CalibrationMaps, mean: Array, good: NDArray[np.bool_]) -> Extraction:
+def plan_extraction(
+    maps: CalibrationMaps, mean: Array, good: NDArray[np.bool_], other_e: Array | None = None
+) -> Extraction:
     """Weights of every pixel from the mean image (rows, cols) in e- per pair. Flux is that of the star in all rows.
 
+    A neighbour's image `other_e` (rows, cols) in it gets no response, as far as that costs little noise.
     Raises ValueError where the image holds no light.
     """
+    plan = _planned(maps, mean, good, other_e, False)
+    if other_e is None:
+        return plan
+    blind = _planned(maps, mean, good, other_e, True)
+    cost = np.sqrt(np.median(blind.variance_e2 / np.where(plan.variance_e2 > 0, plan.variance_e2, 1.0)))
+    return blind if cost < _DEAR else plan
+
+
+def _planned(
+    maps: CalibrationMaps, mean: Array, good: NDArray[np.bool_], other_e: Array | None, blind: bool
+) -> Extraction:
+    """`plan_extraction`, with weights that are `blind` to the neighbour or not."""
     instrument = maps.instrument
     spectral = instrument.centre[1] is None
-    profile, total, background = (airs_profile if spectral else fgs1_profile)(mean, good, instrument)
+    other = np.zeros(mean.shape) if other_e is None else other_e
+    alone = mean if other_e is None else mean - other
+    profile, total, background = (airs_profile if spectral else fgs1_profile)(alone, good, instrument)
     modes = _jitter_modes(profile, instrument)
-    scatter = pixel_variance(profile * total + np.maximum(background, 0.0), maps)
+    if blind:
+        slopes = np.gradient(other, axis=(0,) if spectral else (0, 1))
+        slopes = [slopes] if spectral else list(slopes)
+        modes = np.concatenate([modes, _BLINDNESS * np.stack([other, *slopes]) / np.maximum(total, 1.0)])
+    scatter = pixel_variance(profile * total + np.maximum(background, 0.0) + np.maximum(other, 0.0), maps)
     crop = slice(*instrument.crop) if spectral else slice(None)
 
     def by_series(image: NDArray[Any]) -> NDArray[Any]:
@@ -258,8 +285,13 @@ def plan_extraction(maps: CalibrationMaps, mean: Array, good: NDArray[np.bool_])
     lost = weights.sum(axis=1) * fit.beneath(np.sum(sky_weights * light, axis=1) * flux) / flux
     weights /= (1.0 - lost)[:, None]
     aperture = weights.sum(axis=1)
-    image = by_series(np.where(good, mean, 0.0))
-    level = np.sum(weights * image, axis=1) - aperture * fit.beneath(np.sum(sky_weights * image, axis=1))
+
+    def collected(image: Array) -> Array:
+        """(W,) what the light curves hold of an image."""
+        seen = by_series(np.where(good, image, 0.0))
+        return np.sum(weights * seen, axis=1) - aperture * fit.beneath(np.sum(sky_weights * seen, axis=1))
+
+    wrong = _TEMPLATE_ERROR * np.sqrt(np.sum((weights * by_series(other)) ** 2, axis=1))
     both = weights + sky_weights
     placed = np.zeros((instrument.rows, instrument.cols), np.float32)
     placed[:, crop] = both.T if spectral else both.reshape(placed.shape)
@@ -269,6 +301,9 @@ def plan_extraction(maps: CalibrationMaps, mean: Array, good: NDArray[np.bool_])
         sky_fit=fit,
         aperture_px=aperture,
         background_e=np.broadcast_to(background, total.shape)[crop],
-        flux_e=level,
+        flux_e=collected(mean),
         variance_e2=np.sum(weights**2 * variance, axis=1) + aperture**2 * fit.variance_e2,
+        star_e=profile * total,
+        dilution=collected(other),
+        dilution_sd=wrong,
     )

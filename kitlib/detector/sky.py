@@ -25,6 +25,7 @@ _SKY_ROWS = 5  # AIRS, at each edge of the detector
 _FGS1_STAR_PX = 8.3  # 97 % of the light; with the pixels beyond, the noise would fall by .1 %
 _FGS1_SKY_PX = 12.0
 _FGS1_SKY_STEP = 3  # every third pixel beyond: all of them would lower the noise by .7 %
+_LIT_EDGE, _LEAST_EDGE_E = 1.5, 5.0  # brightness over the other edge's; electrons per pair below which none counts
 _COURSES = (8, 4)  # cubic B-splines along the spectrum: of the sky's own light, and times the star's spectrum
 
 
@@ -43,6 +44,22 @@ def sky_pixels(instrument: Instrument) -> NDArray[np.bool_]:
         radius = np.hypot(row - instrument.centre[0], col - instrument.centre[1])
         return (radius > _FGS1_SKY_PX) & ((row + col) % _FGS1_SKY_STEP == 0)
     return ((row < _SKY_ROWS) | (row >= instrument.rows - _SKY_ROWS)) & _submitted(instrument)
+
+
+def without_lit_edge(mean: Array, good: NDArray[np.bool_], instrument: Instrument) -> NDArray[np.bool_]:
+    """`good` (rows, cols) without the edge of an AIRS image on which another star shines.
+
+    The star's wings are alike on both edges, to 20 % on real frames, and the sky is the same: an edge half as bright
+    again as the other one shows no sky.
+    """
+    if instrument.centre[1] is None:
+        edges = (slice(0, _SKY_ROWS), slice(instrument.rows - _SKY_ROWS, None))
+        shown = [np.where(good, mean, np.nan)[edge, slice(*instrument.crop)] for edge in edges]
+        light = [float(np.nanmean(one)) if np.isfinite(one).any() else np.nan for one in shown]
+        if max(light) > _LIT_EDGE * max(min(light), _LEAST_EDGE_E):  # False with NaN
+            good = good.copy()
+            good[edges[int(np.argmax(light))]] = False
+    return good
 
 
 def _submitted(instrument: Instrument) -> NDArray[np.bool_]:

@@ -54,6 +54,10 @@ def fit_planets(
         if events is not None and one.fit.misfit:
             figures = {name: one.fit.diagnostics[name] for name in LIMITS if name in one.fit.diagnostics}
             events.emit("physfit", "misfit", planet_id=int(planet_id), reason=one.fit.misfit, figures=figures)
+        if events is not None and "neighbour" in one.fit.diagnostics:
+            share = one.fit.diagnostics["neighbour"]
+            reason = f"another star of {share:.1%} of the target's light was found beside it, and taken away"
+            events.emit("physfit", "neighbour", planet_id=int(planet_id), reason=reason)
     return stacked(ids, found), [curve for one in found for curve in one.fit.curves]
 
 

@@ -19,6 +19,7 @@ from ..base.instruments import AIRS, PPM
 from ..base.products import COVERED, POPULATION, Array, Catalogue, LightCurveFit, PlanetLightCurves
 from ..base.schema import PhysfitConfig
 from ..spectra import Likelihood, combine, ln_scale_height_depth, moments
+from .dilution import dilution_errors
 from .driftorder import averaged
 from .flux import transit_duration_h
 from .gate import complaints, covered, instrument_errors, joint_figures, noisier, white_figures
@@ -81,6 +82,19 @@ def detailed_fit(
     planet: PlanetLightCurves, row: Catalogue, priors: Priors, config: PhysfitConfig
 ) -> tuple[PlanetFit, Details | None]:
     """`fit_planet`, and what the answer was made of; None where that is the population's."""
+    answer, details = _answered(planet, row, priors, config)
+    errors = dilution_errors(planet)
+    if details is None or errors is None:
+        return answer, details
+    fgs1, airs, share = errors
+    cov = covered(answer.cov, answer.mean, fgs1, airs, 1.0)
+    return replace(answer, cov=cov, diagnostics=answer.diagnostics | {"neighbour": share}), details
+
+
+def _answered(
+    planet: PlanetLightCurves, row: Catalogue, priors: Priors, config: PhysfitConfig
+) -> tuple[PlanetFit, Details | None]:
+    """As `detailed_fit`, a neighbour's dilution being known without error."""
     first = _tried(planet, row, priors, config)
     if isinstance(first, str):
         return _population(planet, priors, first), None
