@@ -2,13 +2,13 @@
 # make test   all tests but three that take minutes (make bench-long)
 # make dev    .venv, and the git hook that runs `make lint` on what is committed
 # make lint   style and types; make docs the site, strictly; make clean removes results
-# make bench  bench-score, -speed, -scale, -train and -twin; by name only: bench-sky, -inject, -ablation, -dvc, -long
+# make bench  bench-score, -speed, -scale, -train and -twin; by name only: bench-worlds, -sky, -inject, -ablation, -dvc, -long
 # Everything needs python3 alone: the first target that is asked for builds .venv from requirements-dev.txt, each package
 # but torch checked against its hash in requirements-dev.lock (make lock writes it anew).
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: run test dev lint docs notebooks lock sbom clean bench bench-score bench-speed bench-scale bench-train bench-inject bench-sky \
+.PHONY: run test dev lint docs notebooks lock sbom clean bench bench-score bench-speed bench-scale bench-train bench-inject bench-sky bench-worlds \
   bench-ablation bench-twin bench-dvc bench-long
 
 PYTHON ?= python3
@@ -63,6 +63,9 @@ bench-long: $(STAMP)
 
 bench-scale: $(STAMP)
 	$(BIN)/python bench/scale.py
+
+bench-worlds: $(STAMP)
+	$(BIN)/python bench/worlds.py
 
 bench-sky: $(STAMP)
 	$(BIN)/python bench/sky.py
