@@ -163,10 +163,8 @@ def main() -> None:
     family = draw(ORACLE_SPECTRA, 0, SEEDS["oracle prior"], given.workers)
     wide = learn_prior(family.truth.depth, family.catalogue, PriorConfig(components=25, kinds=40))
     rows: dict[str, dict[str, float]] = {}
-    for name, world in worlds().items():
-        if given.worlds and name not in given.worlds:
-            continue
-        row = row_of(name, world, given.planets, wide, given.workers, not given.no_oracle)
+    for name in given.worlds or worlds():
+        row = row_of(name, worlds()[name], given.planets, wide, given.workers, not given.no_oracle)
         if row is None:
             print(f"{name}: its spectra do not lie here", flush=True)
             continue
