@@ -40,7 +40,8 @@ ROOMS = {
     "submission": "writer validation",
     "inject": "signals frameinject recovery experiment",
     "run": "stage inputs fits planets budget training pretraining diagnosis sweep verify notebook",
-    "report": "data diagnostics calibrationtable groups heavy injection injectiontable payload figures page",
+    "report": "data bands diagnostics calibrationtable groups gatetable heavy injection injectiontable payload "
+    "figures page",
     "simulate": "systems spectra visits optics worlds detector exposure observatory residue lightcurves",
     "base": "instruments products schema values keytable helptext config configfiles paths provenance "
     "execution guarded cluster folds compiled version",

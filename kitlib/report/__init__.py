@@ -1,8 +1,8 @@
 """The report of a run: one self-contained HTML page (`write_report`), and the same figures for notebooks (`figures`).
 
 Every number on the page is computed from the `ReportData` that `run.diagnosis` builds out of the run's own products.
-Read in this order: data (what a run holds), diagnostics and calibrationtable (numbers), groups, heavy (what takes its
-time), injection and injectiontable, figures, payload and page (the HTML).
+Read in this order: data (what a run holds), bands, diagnostics and calibrationtable (numbers), groups, gatetable (what
+the gate found, and each fit), heavy (what takes its time), injection and injectiontable, figures, payload and page.
 """
 
 from .calibrationtable import calibration, calibration_text

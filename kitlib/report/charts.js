@@ -74,6 +74,12 @@ const charts = (() => {
     return draw(element, traces, layout);
   }
 
+  // Where the slider's bin is, in the chart of the spectrum.
+  function mark(element, bin, wavelength) {
+    const x = bin ? wavelength[bin] : 0, line = { color: css("--accent"), width: 1.5, dash: "dot" };
+    return Plotly.relayout(element, { shapes: [{ type: "line", xref: bin ? "x2" : "x", yref: "paper", x0: x, x1: x, y0: 0, y1: .82, line }] });
+  }
+
   // time in h; model and residual in ppm of the star
   function curve(element, time, model, residual) {
     const percent = (v) => 100 + v / 1e4, flux = model.map((v, i) => percent(v + residual[i]));
@@ -102,11 +108,11 @@ const charts = (() => {
     return draw(element, [...between(widest.gaussian, widest.low, widest.high, css("--shade")), dashed(ends, ends), ...traces], { xaxis: { title: "unit Gaussian" }, yaxis: { title: "error over sigma" } });
   }
 
-  function pit(element, one, index, planets) {
-    const cells = one.pit.length, x = one.pit.map((_, i) => (i + .5) / cells), off = 1.96 * Math.sqrt((1 - 1 / cells) / (cells * planets));
+  function pit(element, one, index, limits) {
+    const cells = one.pit.length, x = one.pit.map((_, i) => (i + .5) / cells);
     const bars = { type: "bar", x, y: one.pit.map((v) => 100 * v), width: .94 / cells, marker: { color: part(index), opacity: .65 }, hovertemplate: "%{y:.1f} %<extra></extra>" };
-    const limits = [Math.max(0, 1 / cells - off), 1 / cells + off].map((v) => dashed([0, 1], [100 * v, 100 * v]));
-    return draw(element, [bars, ...limits], { xaxis: { title: "predicted probability below the truth", range: [0, 1] }, yaxis: { title: "share, %", rangemode: "tozero" } });
+    const lines = limits.map((v) => dashed([0, 1], [100 * v, 100 * v]));
+    return draw(element, [bars, ...lines], { xaxis: { title: "predicted probability below the truth", range: [0, 1] }, yaxis: { title: "share, %", rangemode: "tozero" } });
   }
 
   function byBin(element, bins, wavelength) {
@@ -160,5 +166,5 @@ const charts = (() => {
     return draw(element, [dot], { xaxis: { showticklabels: false, ticks: "" }, yaxis: { showticklabels: false, ticks: "" } });
   }
 
-  return { spectrum, curve, coverage, quantiles, pit, byBin, cells, powers, latents };
+  return { spectrum, mark, curve, coverage, quantiles, pit, byBin, cells, powers, latents };
 })();

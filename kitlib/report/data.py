@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..base.instruments import N_BINS
-from ..base.products import Array, LightCurveFit, Posterior, Prediction
+from ..base.products import Array, Catalogue, LightCurveFit, Posterior, Prediction
 from ..rules import RuleSet
 
 Value = TypeVar("Value")
@@ -34,6 +34,9 @@ class ReportData:
     manifests: tuple[Mapping[str, Any], ...] = ()  # as `stage_manifest` writes them
     rules: RuleSet | None = None  # soft constraints that the prediction is held against
     injection: Mapping[str, Any] | None = None  # content of OUT/inject.json
+    catalogue: Catalogue | None = None  # of the planets, in the prediction's order
+    limb: Array | None = None  # (P, 2) limb darkening u1, u2: medians of the AIRS bins
+    about: str = ""  # which run it is, and what answered
     heavy: bool = False  # whether the expensive figures are wanted: spectra of residuals
     latents: Array | None = None  # (P, n) what the fusion model makes of each planet, for its map
 
@@ -60,6 +63,9 @@ class ReportData:
             raise ValueError(
                 "report: truth needs `naive` (mean and sigma of all training targets) to be scored against"
             )
+        for name in ("catalogue", "limb"):
+            if (found := getattr(self, name)) is not None and len(found) != len(ids):
+                raise ValueError(f"report: {name} of {len(found)} planets, {len(ids)} were predicted")
         if self.latents is not None and len(self.latents) != len(ids):
             raise ValueError(f"report: latents of {len(self.latents)} planets, {len(ids)} were predicted")
         strangers = sorted({panel.planet_id for panel in self.panels} - set(ids.tolist()))

@@ -15,11 +15,12 @@ from scipy.stats import norm
 from ..base.instruments import N_AIRS_BINS, PPM, bin_weights
 from ..base.products import POPULATION, Array, LightCurveFit
 from ..detector import robust_sigma
-from ..rules import text_of
+from ..rules import slack, text_of
 from ..sigma import COVERAGE, gll_per_bin, level_shape_z, pit_histogram, quantile_pairs, summarise, weighted
 from ..spectra import level_moments
 from .data import ReportData, once
 
+MAX_WORST = 10  # planets listed as the worst
 CURVE_LEVELS = np.linspace(0.0, 1.0, 41)  # of the expected-against-observed curve
 
 # Physical-fit diagnostics that tell of trouble: name -> what it is. A planet is suspect where the value is far from
@@ -105,7 +106,7 @@ def planet_scores(data: ReportData) -> Array | None:
 
 
 @once
-def violations(data: ReportData) -> list[dict[str, Any]]:
+def _misses(data: ReportData) -> list[dict[str, Any]]:
     """What `RuleSet.report` finds in the prediction; empty without rules."""
     if data.rules is None:
         return []
@@ -113,19 +114,30 @@ def violations(data: ReportData) -> list[dict[str, Any]]:
     return data.rules.report(prediction.planet_id, prediction.mu, prediction.sigma, data.wavelengths_um)
 
 
-def rule_table(data: ReportData) -> list[dict[str, Any]]:
-    """One row a rule: its text, how many planets break it, median and largest violation among them, those planets.
+@once
+def violations(data: ReportData) -> list[dict[str, Any]]:
+    """Rows of `RuleSet.report` that tell of a broken rule: a target (==) is broken beyond its unit."""
+    allowed = {} if data.rules is None else {name: slack(rule) for name, rule in data.rules.rules.items()}
+    return [row for row in _misses(data) if not row["violation"] <= allowed[row["rule"]]]
 
-    Violations are in the rule's own units; planets are sorted by theirs, the worst first.
+
+def rule_table(data: ReportData) -> list[dict[str, Any]]:
+    """One row a rule: its text, what a target may be missed by, who breaks it, median and largest miss of all planets.
+
+    Misses are in the rule's own units; planets are sorted by theirs, the worst first.
     """
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in violations(data):
+    broken: dict[str, list[int]] = defaultdict(list)
+    for row in _misses(data):
         found[row["rule"]].append(row)
+    for row in violations(data):
+        broken[row["rule"]].append(row["planet_id"])
     return [
         {
             "rule": name,
             "text": text_of(rule),
-            "planets": [row["planet_id"] for row in found[name]],
+            "slack": slack(rule),
+            "planets": broken[name],
             "median": float(np.median([row["violation"] for row in found[name]])) if found[name] else 0.0,
             "largest": found[name][0]["violation"] if found[name] else 0.0,
             "worst_um": found[name][0]["worst_um"] if found[name] else None,
@@ -155,6 +167,17 @@ def usable(panel: LightCurveFit) -> np.ndarray:
     return np.isfinite(panel.flux) & np.isfinite(panel.model) & np.isfinite(sigma) & (sigma > 0)
 
 
+def told(event: Mapping[str, Any]) -> str:
+    """An event in words: its reason, else what it counted ("planets 12, reduced_fit 0"); "" where it says nothing."""
+    if event.get("reason"):
+        return str(event["reason"])
+    named = ("time", "stage", "event", "planet_id", "reason")
+    facts = {key: value for key, value in event.items() if key not in named and isinstance(value, str | int | float)}
+    return ", ".join(
+        f"{key} {value:.6g}" if isinstance(value, float) else f"{key} {value}" for key, value in facts.items()
+    )
+
+
 def event_planet(event: Any) -> int | None:
     """The planet that an event names, or None; ids written as float or text count too."""
     try:
@@ -176,8 +199,7 @@ def event_groups(data: ReportData) -> list[dict[str, Any]]:
     counts: Counter[tuple[str, str, str]] = Counter()
     planets: dict[tuple[str, str, str], list[int]] = {}
     for event in data.events:
-        stage, kind, reason = (str(event.get(name) or "") for name in ("stage", "event", "reason"))
-        key = (stage, kind, reason)
+        key = (str(event.get("stage") or ""), str(event.get("event") or ""), told(event))
         counts[key] += 1
         planet = event_planet(event)
         if planet is not None and planet not in planets.setdefault(key, []):
@@ -188,11 +210,11 @@ def event_groups(data: ReportData) -> list[dict[str, Any]]:
     ]
 
 
-def worst_planets(data: ReportData, count: int = 10) -> list[dict[str, Any]]:
+def worst_planets(data: ReportData, count: int = MAX_WORST) -> list[dict[str, Any]]:
     """The planets that a person should look at first, each with the reasons that its own numbers give.
 
-    With truth: lowest score first. Without: planets with events, then the largest sigma relative to the others',
-    and only planets of which there is something to say.
+    With truth: lowest score first. Without: planets with events, then the largest sigma relative to the others'.
+    Only planets of which something stands out: a low score among others has a reason, or is far below the others'.
     """
     scores = planet_scores(data)
     ratios = sigma_ratios(data)
@@ -205,12 +227,12 @@ def worst_planets(data: ReportData, count: int = 10) -> list[dict[str, Any]]:
     z, errors = z_scores(data) if data.truth is not None else {}, _errors(data)
     found = []
     for row in map(int, order):
-        told = [
-            f"{e.get('event') or 'event'}: {e.get('reason') or 'no reason given'}" for e in events.get(ids[row], [])[:2]
-        ]
-        told += _diagnostic_reasons(data, row) + _error_reasons(row, scores, ratios, z, errors)
-        if told or scores is not None:
-            found.append({"planet_id": ids[row], "row": row, "reasons": told or ["nothing stands out"]})
+        reasons = [": ".join(filter(None, (str(e.get("event")), told(e)))) for e in events.get(ids[row], [])[:2]]
+        reasons += _diagnostic_reasons(data, row) + _error_reasons(row, ratios, z, errors)
+        if scores is not None and (reasons or _far_below(scores[:, 0], row)):
+            reasons += _lost_part(row, scores)
+        if reasons:
+            found.append({"planet_id": ids[row], "row": row, "reasons": reasons})
         if len(found) == count:
             break
     return found
@@ -231,18 +253,24 @@ def _errors(data: ReportData) -> list[tuple[str, Array, Array]]:
     return [(name, size, size / max(float(np.median(size)), 1e-9)) for name, size in sizes.items()]
 
 
-def _error_reasons(
-    row: int, scores: Array | None, ratios: Array, z: dict[str, Array], errors: list[tuple[str, Array, Array]]
-) -> list[str]:
+def _far_below(values: Array, row: int) -> bool:
+    scatter = robust_sigma(values)
+    return bool(scatter > 0 and (np.median(values) - values[row]) / scatter > 3)
+
+
+def _lost_part(row: int, scores: Array) -> list[str]:
+    """The part of the score that lies furthest below the median's, where one does."""
+    median = np.median(scores, axis=0)
+    loss = (median - scores[row])[1:] * (bin_weights()[0], N_AIRS_BINS)
+    part = int(np.argmax(loss))
+    words = f"{('FGS1', 'AIRS')[part]} part of the score {scores[row, 1 + part]:.2f} (median {median[1 + part]:.2f})"
+    return [words] if loss[part] > 0 else []
+
+
+def _error_reasons(row: int, ratios: Array, z: dict[str, Array], errors: list[tuple[str, Array, Array]]) -> list[str]:
     found = []
-    if scores is not None:
-        median = np.median(scores, axis=0)
-        loss = (median - scores[row])[1:] * (bin_weights()[0], N_AIRS_BINS)
-        part = int(np.argmax(loss))
-        if loss[part] > 0:
-            found.append(f"{('FGS1', 'AIRS')[part]} part {scores[row, 1 + part]:.2f} (median {median[1 + part]:.2f})")
     for name, error, ratio in errors:
-        if ratio[row] > 1.5:
+        if ratio[row] > 3:  # of Gaussian errors 4 % are
             found.append(f"{name} error {error[row]:.0f} ppm, {ratio[row]:.1f} times the median")
     for name in ("FGS1", "AIRS level"):
         if name in z and abs(z[name][row, 0]) > 2:

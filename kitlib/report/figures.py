@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 
 from ..base.instruments import AIRS, FGS1, MOLECULAR_BANDS_UM, PPM, bin_weights
 from ..base.products import Array, PlanetLightCurves
-from ..sigma import PIT_CELLS, quantile_band
+from ..sigma import PIT_CELLS
+from .bands import pit_band, quantile_band
 from .calibrationtable import by_bin, cells
 from .data import ReportData
 from .diagnostics import CURVE_LEVELS, all_parts, panel_statistics, planet_scores, usable
@@ -163,11 +164,12 @@ def reliability_figure(data: ReportData) -> Figure:
         quantiles.plot(*part.quantiles, color=colour)
     coverage.set(xlabel="expected, %", ylabel="observed, %", title="coverage")
     coverage.legend(frameon=False, fontsize=8)
-    quantiles.set(xlabel="unit Gaussian", ylabel="error over sigma", title="quantiles, 95 % of honest lines")
-    scatter = 1.96 * np.sqrt((1 - 1 / PIT_CELLS) / (PIT_CELLS * planets))
+    quantiles.set(
+        xlabel="unit Gaussian", ylabel="error over sigma", title="quantiles, 95 % of honest lines lie in the band"
+    )
     for part, axis, colour in zip(parts, lower.subplots(1, len(parts), sharey=True), _PARTS, strict=False):
         axis.stairs(100 * part.pit, np.linspace(0, 1, PIT_CELLS + 1), fill=True, color=colour, alpha=0.6)
-        for limit in (max(1 / PIT_CELLS - scatter, 0), 1 / PIT_CELLS + scatter):
+        for limit in pit_band(planets):
             axis.axhline(100 * limit, ls=":", color="0.5")
         axis.set_title(f"{part.name}: mean {part.summary['mean']:+.2f}, spread {part.summary['std']:.2f}", fontsize=9)
         axis.set_xlabel("predicted probability below the truth", fontsize=8)

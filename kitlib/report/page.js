@@ -36,6 +36,7 @@
     if (shown.truth) text += `; true ${group(shown.truth[i])} (error ${fixed(shown.pull[i], 1)} sigma)`;
     byId("bin-text").textContent = text;
     slider.setAttribute("aria-valuetext", text);
+    charts.mark(byId("spectrum"), i, wavelength);
   }
 
   function fillTable() {
@@ -87,11 +88,20 @@
     if (!planets.has(id)) return;
     shown = decode(planets.get(id));
     chooser.value = id;
-    let text = `Planet ${id}: FGS1 depth ${group(shown.mu[0])} ± ${fixed(shown.sigma[0], 0)} ppm, AIRS mean ${group(mean(shown.mu.slice(1)))} ppm.`;
+    let text = `Planet ${id}: FGS1 depth ${group(shown.mu[0])} ± ${fixed(shown.sigma[0], 0)} ppm, AIRS mean ${group(mean(shown.mu.slice(1)))}${shown.level_sigma === null ? "" : ` ± ${fixed(shown.level_sigma, 0)}`} ppm.`;
     if (shown.score) text += ` Score ${fixed(shown.score[0], 3)} (FGS1 ${fixed(shown.score[1], 3)}, AIRS ${fixed(shown.score[2], 3)}).`;
     byId("summary").textContent = text;
     byId("spectrum-text").textContent = `Spectrum of planet ${id}.`;
     list(byId("planet-rules"), shown.rules.map(([rule, bins, um, amount]) => `${rule}: by up to ${amount} at ${um} µm, in ${bins} ${bins === 1 ? "bin" : "bins"}`));
+    list(byId("planet-gate"), shown.gate);
+    byId("planet-fit").replaceChildren(...shown.fit.map(([name, ...values]) => {
+      const row = document.createElement("tr"), head = document.createElement("th");
+      head.scope = "row";
+      head.textContent = name;
+      row.append(head);
+      values.forEach((value) => { const cell = row.insertCell(); cell.className = "number"; cell.textContent = value; });
+      return row;
+    }));
     const events = shown.events.map((parts) => parts.filter(Boolean).join(": "));
     list(byId("planet-events"), shown.more_events ? [...events, `and ${shown.more_events} more`] : events);
     charts.spectrum(byId("spectrum"), shown, wavelength, data.bands);
@@ -115,12 +125,12 @@
   function drawGroup() {
     const select = byId("group");
     if (!select) return;
-    const { name, planets: count, parts } = data.groups[Number(select.value)];
+    const { name, planets: count, pit_band: band, parts } = data.groups[Number(select.value)];
     const told = parts.map((one) => `${one.name} ${fixed(one.spread, 2)} (${fixed(100 * one.coverage, 0)} %)`);
     byId("group-text").textContent = `${name}, ${count}: spread (and coverage of the 68 % interval) ${told.join(", ")}.`;
     charts.coverage(byId("coverage"), parts, data.curve_levels);
     charts.quantiles(byId("quantiles"), parts);
-    document.querySelectorAll(".pit").forEach((chart) => charts.pit(chart, parts[Number(chart.dataset.part)], Number(chart.dataset.part), count));
+    document.querySelectorAll(".pit").forEach((chart) => charts.pit(chart, parts[Number(chart.dataset.part)], Number(chart.dataset.part), band));
   }
 
   const worstFirst = data.planets.map((planet, row) => row).sort((a, b) => (data.planets[a].score || [0])[0] - (data.planets[b].score || [0])[0]);
@@ -148,7 +158,7 @@
   }
 
   function drawAll() {
-    if (shown) { charts.spectrum(byId("spectrum"), shown, wavelength, data.bands); drawCurves(); }
+    if (shown) { charts.spectrum(byId("spectrum"), shown, wavelength, data.bands); readBin(); drawCurves(); }
     drawGroup();
     drawCells();
     drawRest();
@@ -172,6 +182,11 @@
   byId("previous").addEventListener("click", () => step(-1));
   byId("next").addEventListener("click", () => step(1));
   slider.addEventListener("input", readBin);
+  const readAt = (event) => {
+    const um = event.points[0].x, away = wavelength.map((v, i) => Math.abs((i ? v : 0) - um));
+    slider.value = String(away.indexOf(Math.min(...away)));
+    readBin();
+  };
   details.addEventListener("toggle", fillTable);
   // A link to the planet that the address already names fires no hashchange: follow the click itself.
   document.addEventListener("click", (event) => {
@@ -190,6 +205,7 @@
   drawGroup();
   drawCells();
   drawRest();
+  byId("spectrum").on("plotly_click", readAt);
   if (byId("cells")) byId("cells").on("plotly_click", (event) => jump(event.points[0].customdata));
   if (byId("latents")) byId("latents").on("plotly_click", (event) => jump(event.points[0].text));
   document.documentElement.dataset.drawn = "yes";

@@ -19,7 +19,16 @@ from ..base.products import Array
 from ..base.provenance import write_atomic
 from .calibrationtable import by_range, calibration, loss_of_planets
 from .data import ReportData
-from .diagnostics import event_groups, events_by_planet, level_sigma, planet_scores, rule_table, worst_planets
+from .diagnostics import (
+    MAX_WORST,
+    event_groups,
+    events_by_planet,
+    level_sigma,
+    planet_scores,
+    rule_table,
+    worst_planets,
+)
+from .gatetable import figure_names, gate_counts, gate_rows, striking_rows
 from .groups import judged_groups
 from .injectiontable import injection_tables
 from .payload import payload
@@ -71,6 +80,7 @@ def render(data: ReportData) -> str:
         detailed=[row for row in rows if row["panels"]],
         undetailed=[row for row in rows if not row["panels"]],
         worst=worst_planets(data),
+        max_worst=MAX_WORST,
         event_groups=event_groups(data),
         max_links=_MAX_LINKS,
         facts=_run_facts(data),
@@ -78,6 +88,9 @@ def render(data: ReportData) -> str:
         groups=judged["groups"] if judged else [],
         score_parts=judged["score"] if judged else {},
         ranges=by_range(data) if judged else [],
+        gate_counts=gate_counts(data),
+        striking=striking_rows(data),
+        figure_names=figure_names(),
         rules=rule_table(data),
         injection=injection_tables(data.injection),
         powers=numbers["powers"],
@@ -117,7 +130,7 @@ def _planet_rows(data: ReportData, scores: Array | None) -> list[dict[str, Any]]
     with_panels = {panel.planet_id for panel in data.panels}
     airs_sigma, losses = level_sigma(data), loss_of_planets(data)
     prediction = data.prediction
-    rows = []
+    rows, gate = [], gate_rows(data)
     for i, planet in enumerate(int(p) for p in prediction.planet_id):
         rows.append(
             {
@@ -131,6 +144,7 @@ def _planet_rows(data: ReportData, scores: Array | None) -> list[dict[str, Any]]
                 "airs_sigma": None if airs_sigma is None else float(airs_sigma[i]),
                 "airs_error": None if data.truth is None else float((prediction.mu[i, 1:] - data.truth[i, 1:]).mean()),
                 "bin_sigma": float(np.median(prediction.sigma[i, 1:])),
+                "gate": gate[i]["outcome"],
                 "events": len(events.get(planet, [])),
                 "panels": planet in with_panels,
             }

@@ -8,18 +8,21 @@ import numpy as np
 
 from ..base.instruments import MOLECULAR_BANDS_UM, PPM
 from ..base.products import Array, LightCurveFit
-from ..sigma import quantile_band
+from .bands import pit_band, quantile_band
 from .calibrationtable import by_bin, cells
 from .data import ReportData
 from .diagnostics import (
     CURVE_LEVELS,
     PartReliability,
     events_by_planet,
+    level_sigma,
     panel_statistics,
     planet_scores,
+    told,
     usable,
     violations,
 )
+from .gatetable import OUTCOMES, fit_facts, gate_rows
 from .groups import judged_groups
 from .heavy import latent_map, residual_powers
 
@@ -70,7 +73,8 @@ def _finite(value: float, digits: int) -> float | None:
 
 
 def _planets(data: ReportData) -> list[dict[str, Any]]:
-    events, scores = events_by_planet(data), planet_scores(data)
+    events, scores, levels = events_by_planet(data), planet_scores(data), level_sigma(data)
+    facts, gate = fit_facts(data), gate_rows(data)
     broken: dict[int, list[list[Any]]] = defaultdict(list)
     for row in violations(data):
         amount = f"{row['violation']:.2g}"
@@ -78,8 +82,23 @@ def _planets(data: ReportData) -> list[dict[str, Any]]:
     found = []
     for index, planet in enumerate(int(planet) for planet in data.prediction.planet_id):
         one = _planet(data, index, scores, events.get(planet, []))
-        found.append(one | {"rules": broken[planet]})
+        level = None if levels is None else _finite(levels[index] / PPM, 1)
+        found.append(
+            one | {"rules": broken[planet], "level_sigma": level, "fit": facts[index], "gate": _gate(gate[index])}
+        )
     return found
+
+
+def _gate(row: dict[str, Any]) -> list[str]:
+    """What the gate says of one planet, in sentences."""
+    words = [f"Gate: {OUTCOMES[row['outcome']]}."]
+    if row["wide"]:
+        words.append("The catalogue's geometry does not fit these light curves: it was left free.")
+    figures = {name: value for name, value in row["figures"].items() if value is not None}
+    if figures:
+        limits = ", ".join(f"{name} {value:.2f}" for name, value in figures.items())
+        words.append(f"Figures: {limits.replace('_', ' ')}.")
+    return words + row["found"]
 
 
 def _planet(data: ReportData, row: int, scores: Array | None, events: list[Mapping[str, Any]]) -> dict[str, Any]:
@@ -92,7 +111,7 @@ def _planet(data: ReportData, row: int, scores: Array | None, events: list[Mappi
         "truth": None if data.truth is None else steps(data.truth[row], SPECTRUM_STEPS / PPM),
         "score": None if scores is None else [_finite(value, 4) for value in scores[row]],
         "curves": [_curve(panel) for panel in data.panels_of(planet) if usable(panel).any()],
-        "events": [[str(e.get(key) or "") for key in ("stage", "event", "reason")] for e in events[:MAX_PLANET_EVENTS]],
+        "events": [[str(e.get("stage") or ""), str(e.get("event") or ""), told(e)] for e in events[:MAX_PLANET_EVENTS]],
         "more_events": max(len(events) - MAX_PLANET_EVENTS, 0),
     }
 
@@ -121,7 +140,9 @@ def _groups(data: ReportData) -> list[dict[str, Any]]:
     found = []
     for group, parts in judged_groups(data):
         planets = int(group.members.sum())
-        found.append({"name": group.name, "planets": planets, "parts": [_part(part, planets) for part in parts]})
+        band = [round(limit, 4) for limit in pit_band(planets)]
+        told_parts = [_part(part, planets) for part in parts]
+        found.append({"name": group.name, "planets": planets, "pit_band": band, "parts": told_parts})
     return found
 
 

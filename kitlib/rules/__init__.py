@@ -5,6 +5,6 @@ report of who breaks it.
 Read in this order: grammar (text to nodes), expression (what nodes compute), constraints (rules, their weights, sets).
 """
 
-from .constraints import Rule, RuleError, RuleSet, from_config, parse, text_of
+from .constraints import Rule, RuleError, RuleSet, from_config, parse, slack, text_of
 
-__all__ = ["Rule", "RuleError", "RuleSet", "from_config", "parse", "text_of"]
+__all__ = ["Rule", "RuleError", "RuleSet", "from_config", "parse", "slack", "text_of"]

@@ -28,7 +28,18 @@ from ..base.schema import LossConfig
 from .expression import Elementwise, Estimate, Node, RuleError, Variable
 from .grammar import Bands, Parser, read
 
-__all__ = ["Comparison", "Rule", "RuleError", "RuleSet", "band_prior", "from_config", "parse", "smoothness", "text_of"]
+__all__ = [
+    "Comparison",
+    "Rule",
+    "RuleError",
+    "RuleSet",
+    "band_prior",
+    "from_config",
+    "parse",
+    "slack",
+    "smoothness",
+    "text_of",
+]
 
 
 @dataclass(frozen=True)
@@ -187,6 +198,15 @@ def text_of(rule: Rule) -> str:
         sides = dict.fromkeys((text_of(rule.left), text_of(rule.right)))
         return (" and " if isinstance(rule, Sum) else " or ").join(sides)
     return "; ".join(map(text_of, rule.rules.values())) if isinstance(rule, RuleSet) else ""
+
+
+def slack(rule: Rule) -> float:
+    """Violation up to which a rule says nothing: 0 for a limit, the unit for a target (==)."""
+    if isinstance(rule, Weighted):
+        return slack(rule.rule)
+    if isinstance(rule, Comparison):
+        return rule.unit if getattr(rule.excess, "function", None) is _EXCESS[ast.Eq] else 0.0
+    return max(slack(rule.left), slack(rule.right)) if isinstance(rule, Sum | Product) else 0.0
 
 
 # How much each comparison is exceeded, as an operation on (left, right)

@@ -14,7 +14,6 @@ from ..base.products import Posterior, Prediction
 from ..base.provenance import EventLog
 from ..base.schema import Config
 from ..detector import read_spectra_csv, read_wavelengths, short_reason
-from ..fusion import Fusion
 from ..report import ReportData
 from ..rules import from_config
 from ..sigma import Calibrator, Score, apply, calibrated_covariance, gll_score, naive_statistics
@@ -24,6 +23,7 @@ from .inputs import catalogue_of, check_choices, latents_of, match, run_calibrat
 from .stage import PRODUCTS, Stage
 from .verify import VerifyError, check_stage
 
+SPLITS = {"test": "test", "train": "training"}
 ROUTINE = ("start", "end", "pace", "computed")  # events that say nothing of a planet or of what went wrong
 
 
@@ -62,12 +62,14 @@ def gathered(stage: Stage, root: Path, heavy: bool = False) -> tuple[ReportData,
     else:
         lacking = f"{root}/train.csv" if naive is None else "the truth (data.solution)"
         events.emit(stage.name, "not_scored", reason=f"no scores without {lacking}")
+    rows, _ = match(catalogue_of(root, config.data.split, {}), prediction.planet_id)
     latest, injection = latest_events(out), out / "inject.json"
     for event in latest:
         if event["event"] == "in_sample":
             warnings.warn(event["reason"], stacklevel=2)
     data = ReportData(
-        title=f"SpectraMind: {out.name}, {len(prediction.planet_id)} planets of {config.data.split}",
+        title=f"Transmission spectra of {len(prediction.planet_id)} {SPLITS[config.data.split]} planets",
+        about=f"SpectraMind run {out.resolve().name}, answered by the model {config.model.kind}.",
         prediction=prediction,
         wavelengths_um=read_wavelengths(root / "wavelengths.csv"),
         scores=tuple((name, s["total"], s["fgs1"], s["airs"]) for name, s in scores.items()),
@@ -80,7 +82,9 @@ def gathered(stage: Stage, root: Path, heavy: bool = False) -> tuple[ReportData,
         rules=from_config(config.loss),
         injection=content_of(injection) if injection.is_file() else None,
         heavy=heavy,
-        latents=_latents(config, root, models, physics) if heavy else None,
+        latents=latents_of(models, physics, rows) if heavy else None,
+        catalogue=rows,
+        limb=_limb_darkening(physics),
     )
     return data, scores
 
@@ -190,9 +194,10 @@ def _naive(root: Path) -> tuple[float, float] | None:
     return naive_statistics(read_spectra_csv(path).depth) if path.is_file() else None
 
 
-def _latents(config: Config, root: Path, models: list[Fusion], physics: Posterior) -> np.ndarray | None:
-    rows, _ = match(catalogue_of(root, config.data.split, {}), physics.planet_id)
-    return latents_of(models, physics, rows)
+def _limb_darkening(physics: Posterior) -> np.ndarray | None:
+    """(P, 2) medians over the AIRS bins of the fitted u1, u2; NaN without a fit, None without the fusion's inputs."""
+    nodes = physics.inputs.get("nodes")  # (P, 3, 282): ln electrons, u1, u2
+    return None if nodes is None else np.median(nodes[:, 1:], axis=2).astype(np.float64)
 
 
 def _calibrated_posterior(calibrator: Calibrator, posterior: Posterior) -> Posterior:

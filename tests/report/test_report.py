@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from reportdata import NAIVE, make_data, make_panel
 
-from kitlib.base.products import LightCurveFit, Prediction
+from kitlib.base.products import Catalogue, LightCurveFit, Prediction
 from kitlib.report import ReportData, write_report
-from kitlib.report.diagnostics import worst_planets
+from kitlib.report.diagnostics import level_sigma, rule_table, worst_planets
+from kitlib.report.gatetable import gate_counts, striking_rows
 from kitlib.report.page import PLOTLY, render
+from kitlib.rules import RuleSet, parse, slack
 from kitlib.sigma.metric import gll_score
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -264,9 +266,69 @@ def test_rules_are_told_with_their_planets(data, page):
     )
     shallow = [row["planet_id"] for row in broken if row["rule"] == "deep_enough"]
     assert shallow and len(shallow) == (data.prediction.mu.min(1) < 5000e-6).sum()
-    assert f"mu >= 5000 * ppm {len(shallow)} of 12" in words
+    assert f"mu >= 5000 * ppm limit {len(shallow)} of 12" in words
     told = {planet["id"]: [rule[0] for rule in planet["rules"]] for planet in payload_of(page)["planets"]}
     assert {int(planet) for planet, rules in told.items() if "deep_enough" in rules} == set(shallow)
+
+
+def test_a_target_counts_as_broken_only_beyond_its_unit(data):
+    unit = 1e-5
+    wild = data.prediction.mu.copy()
+    wild[4, 100] += 3e-3  # a spike: its second difference is 6,000 ppm
+    rules = {"flat": parse("diff(mu, 2) == 0", 1e-3), "limit": parse("mu <= 1", unit)}
+    assert [slack(rule) for rule in rules.values()] == [1e-3, 0.0]
+    assert slack(2.0 * (rules["limit"] + rules["flat"])) == 1e-3
+    changed = replace(data, prediction=replace(data.prediction, mu=wild), rules=RuleSet(rules))
+    flat, limit = rule_table(changed)
+    assert flat["planets"] == [int(data.prediction.planet_id[4])] and flat["largest"] > 5e-3 and limit["planets"] == []
+    assert flat["median"] > 0  # of all twelve, none of which is exactly flat
+    words = " ".join(" ".join(_Page(render(changed)).text).split())
+    assert "target, to within 0.001 1 of 12" in words
+    told = {planet["id"]: planet["rules"] for planet in payload_of(render(changed))["planets"]}
+    assert [planet for planet, broken in told.items() if broken] == [str(data.prediction.planet_id[4])]
+
+
+def gated(data: ReportData) -> ReportData:
+    """The made-up run as the gate would tell of it: planet 3 by a part, planet 4 covered, planet 1 the population's."""
+    planets = len(data.prediction.planet_id)
+    known = dict(data.posterior.diagnostics)
+    known |= {"gate": np.zeros(planets), "red_noise": np.ones(planets), "wide_geometry": np.zeros(planets)}
+    known["gate"][[1, 3, 4]] = np.nan, 1, 2
+    known["red_noise"][4], known["wide_geometry"][5] = 9.5, 1
+    known |= {"a_over_rs": np.linspace(5, 16, planets), "rejected": np.full(planets, 0.01)}
+    ids = [int(planet) for planet in data.prediction.planet_id]
+    misfit = {"stage": "physfit", "event": "misfit", "planet_id": ids[4], "reason": "red over half hours. Covered."}
+    near = {"stage": "physfit", "event": "neighbour", "planet_id": ids[6], "reason": "another star in the field"}
+    ones = np.ones(planets)
+    catalogue = Catalogue(data.prediction.planet_id, ones, ones, 5000 + ones, ones, 3 * ones, 8 * ones, 90 - ones)
+    limb = np.tile([0.1234, 0.2], (planets, 1))
+    posterior = replace(data.posterior, diagnostics=known)
+    return replace(data, posterior=posterior, events=(*data.events, misfit, near), catalogue=catalogue, limb=limb)
+
+
+def test_what_the_gate_found_is_told_across_planets_and_with_each(data):
+    found = gated(data)
+    ids = [int(planet) for planet in data.prediction.planet_id]
+    rows = {row["planet_id"]: row for row in striking_rows(found)}
+    assert list(rows) == [ids[i] for i in (1, 3, 4, 5, 6)]
+    assert [rows[ids[i]]["outcome"] for i in (1, 3, 4, 5, 6)] == ["population", "part", "covered", "sound", "sound"]
+    assert rows[ids[4]]["beyond"] == ["red_noise"] and rows[ids[5]]["wide"] and rows[ids[3]]["beyond"] == []
+    assert rows[ids[6]]["found"] == ["another star in the field"] and rows[ids[1]]["found"] == ["no transit found"]
+    assert {name: count for name, _, count in gate_counts(found)} == {
+        "sound": 9, "part": 1, "covered": 1, "population": 1
+    }  # fmt: skip
+    page = render(found)
+    words = " ".join(" ".join(_Page(page).text).split())
+    assert "9 sound (" in words and "red over half hours. Covered." in words and "9.50 !" in words
+    planets = payload_of(page)["planets"]
+    assert any("sigma covers the misfit" in line for line in planets[4]["gate"])
+    assert "red over half hours. Covered." in planets[4]["gate"] and "red noise 9.50" in " ".join(planets[4]["gate"])
+    fit = {name: values for name, *values in planets[0]["fit"]}
+    assert fit["a / Rs"] == ["5.00", "8.00"] and fit["Star's temperature"] == ["", "5\u202f001 K"]
+    assert fit["Impact parameter b"] == ["", f"{8 * np.sin(np.radians(1)):.2f}"]
+    assert fit["Limb darkening u1, u2, AIRS median"] == ["0.123, 0.200", ""]
+    assert planets[0]["level_sigma"] == pytest.approx(level_sigma(data)[0] * 1e6, abs=0.06)
+    assert "Nothing was found" in render(replace(data, posterior=None, events=()))
 
 
 def test_injection_is_shown_row_by_row_whatever_its_columns(data):

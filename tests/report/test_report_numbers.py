@@ -9,6 +9,7 @@ from scipy.stats import norm
 
 from kitlib.base.products import LightCurveFit
 from kitlib.report import ReportData
+from kitlib.report.bands import pit_band, quantile_band
 from kitlib.report.calibrationtable import by_bin
 from kitlib.report.diagnostics import (
     PartReliability,
@@ -17,6 +18,7 @@ from kitlib.report.diagnostics import (
     panel_statistics,
     part_reliability,
     planet_scores,
+    told,
     worst_planets,
     z_scores,
 )
@@ -30,7 +32,7 @@ from kitlib.report.figures import (
 )
 from kitlib.report.heavy import latent_map, residual_powers
 from kitlib.sigma.metric import gll_score
-from kitlib.sigma.reliability import COVERAGE, quantile_band
+from kitlib.sigma.reliability import COVERAGE, pit_histogram, quantile_pairs
 
 
 def coverage(part: PartReliability) -> np.ndarray:
@@ -105,6 +107,38 @@ def test_worst_planet_is_the_spoilt_one_with_its_reasons(data):
         "chi2 per sample of the white fit 3.00",
     ):
         assert word in told, told
+
+
+def test_planets_of_which_nothing_stands_out_are_not_listed(data):
+    even = replace(data, truth=data.prediction.mu - 1e-6, events=(), posterior=None)
+    assert worst_planets(even) == []
+    one = even.truth.copy()
+    one[7] += 4e-4  # far off: beyond 2 sigma
+    assert [planet["row"] for planet in worst_planets(replace(even, truth=one))] == [7]
+
+
+def test_events_without_a_reason_tell_what_they_counted():
+    assert told({"time": 1.0, "stage": "s", "event": "summary", "planets": 12, "pace_s": 0.51234567}) == (
+        "planets 12, pace_s 0.512346"
+    )
+    assert told({"event": "x", "reason": "why", "planets": 2}) == "why" and told({"event": "x", "more": [1]}) == ""
+
+
+@pytest.mark.parametrize("planets", [6, 60])
+def test_bands_hold_whole_lines_of_honest_runs(planets):
+    rng = np.random.default_rng(5)
+    z = rng.standard_normal((400, planets))
+    gaussian, _ = quantile_pairs(z[0])
+    low, high = quantile_band(gaussian, planets)
+    lines = np.array([quantile_pairs(one)[1] for one in z])
+    inside = ((low <= lines) & (lines <= high)).all(1).mean()
+    assert 0.92 < inside < 0.98  # 95 % of 400: +-0.011
+    first = ((low <= lines) & (lines <= high)).mean(0)
+    assert first.min() > 0.97  # each point alone lies inside far more often
+    least, most = pit_band(planets)
+    bars = np.array([pit_histogram(one) for one in z])
+    assert ((bars >= least - 1e-9) & (bars <= most + 1e-9)).all(1).mean() > 0.92
+    assert most < 0.6
 
 
 def test_without_truth_only_planets_with_a_reason_are_listed():
