@@ -34,7 +34,7 @@ from kitlib.base.products import Array, Posterior, Prediction, Spectra  # noqa: 
 from kitlib.base.provenance import write_atomic  # noqa: E402
 from kitlib.base.schema import ModelConfig, PhysfitConfig, PriorConfig, WorldConfig  # noqa: E402
 from kitlib.run.fits import fit_planets  # noqa: E402
-from kitlib.run.inputs import answered, run_calibrator, run_models  # noqa: E402
+from kitlib.run.inputs import answered, run_models, shipped_calibrator  # noqa: E402
 from kitlib.sigma import fit_calibrator  # noqa: E402
 from kitlib.sigma.calibrator import apply, calibrated_covariance  # noqa: E402
 from kitlib.sigma.metric import gll_per_bin, gll_score, naive_statistics  # noqa: E402
@@ -82,7 +82,7 @@ def per_planet(answer: Prediction, truth: Array, naive: tuple[float, float]) -> 
 
 def shipped_row(found: Posterior, kind: str, truth: Array, naive: tuple[float, float]) -> dict[str, float]:
     """Score, errors and z by part, worst planet of answers by the shipped calibrator."""
-    calibrator, _ = run_calibrator("", Path("nowhere"), kind)
+    calibrator = shipped_calibrator(kind)
     answer, cov = apply(calibrator, found), calibrated_covariance(calibrator, found)
     each = per_planet(answer, truth, naive)
     row = {"score": gll_score(answer.mu, answer.sigma, truth, *naive).total, "worst": float(each.min())}
@@ -95,10 +95,10 @@ def shipped_row(found: Posterior, kind: str, truth: Array, naive: tuple[float, f
 def calibrated(
     found: Posterior, truth: Spectra, judged: Posterior, naive: tuple[float, float], count: int
 ) -> Prediction:
-    """Answers with sigma calibrated on the first `count` planets of `found`."""
+    """Answers with sigma calibrated on the first `count` planets of `found`, leaning on the shipped one as `train` does."""
     index = np.arange(count)
     spectra = Spectra(truth.planet_id[:count], truth.depth[:count])
-    return apply(fit_calibrator(found.take(index), spectra, naive), judged)
+    return apply(fit_calibrator(found.take(index), spectra, naive, shipped_calibrator("physics")), judged)
 
 
 def row_of(
