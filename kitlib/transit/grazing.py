@@ -22,6 +22,7 @@ MOST_STEPS = 45  # from the white fit to either side
 LEAST_IMPACT = 0.3  # that is looked at
 NEGLIGIBLE = 8.0  # ln of a weight below the largest one's, at which the walk ends
 ITERATIONS = 8
+MUCH_WORSE = 16.0  # chi2 above that of a white fit without such an orbit: a small planet that does not graze
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,12 @@ def grazes(white: Fit) -> bool:
     return abs(_impact(white)) + float(np.sqrt(_depth(white))) > INSIDE or _unseen(white)
 
 
-def profile(white: Fit, period_days: float) -> Profile:
-    """Walk along impact parameters around a white fit. Raises FitError where no point of the walk can be fitted."""
-    white = _opened(white)
+def profile(white: Fit, period_days: float) -> Profile | None:
+    """Walk along impact parameters around a white fit; None where no grazing orbit describes the light curve as well.
+
+    Raises FitError where no point of the walk can be fitted.
+    """
+    least, white = white.system.chi2 + MUCH_WORSE, _opened(white)
     start, before = abs(_impact(white)), white.state
     if _unseen(white):
         start, before = max(start, 1.0), replace(white.state, depth=white.depth_mean)
@@ -72,6 +76,8 @@ def profile(white: Fit, period_days: float) -> Profile:
     mean, centre = float(weight @ depths), int(np.abs(steps - weight @ steps).argmin())
     variance = float(weight @ ((depths - mean) ** 2 + variances)) - float(variances[centre])
     error = float(np.sqrt(max(variance, 0.0))) / mean
+    if fits[centre].system.chi2 > least:
+        return None
     return Profile(fits[centre], start + int(steps[centre]) * step, mean / float(depths[centre]), error)
 
 
