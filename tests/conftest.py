@@ -11,10 +11,11 @@ import pytest
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a machine with GPUs trains on the CPU too: there runs are equal to the bit
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-# Modules of a minute and more, longest first: two processes that begin with these end together.
+# Modules of half a minute and more, longest first: two processes that begin with these end together. The second needs
+# no campaign: it does not wait while the first simulates it.
 LONG_MODULES = [
-    *("run/test_guarded_predict", "test_notebooks", "faults/test_planets", "kernel/test_twin", "test_pipeline"),
-    *("inject/test_inject", "run/test_sweep", "fusion/test_train", "base/test_cluster"),
+    *("faults/test_planets", "base/test_hosts", "base/test_cluster", "run/test_guarded_predict", "kernel/test_twin"),
+    *("test_notebooks", "test_pipeline", "inject/test_inject", "run/test_sweep", "fusion/test_train"),
 ]
 
 
