@@ -1,14 +1,15 @@
 # make run    simulate a small campaign, run the four notebooks, print score table, submission and report
 # make test   all tests but three that take minutes (make bench-long)
 # make dev    .venv, and the git hook that runs `make lint` on what is committed
-# make lint   style and types; make docs the site, strictly; make clean removes results
+# make lint   style and types; make docs the site, strictly; make figures its pictures; make clean removes results
 # make bench  bench-score, -speed, -scale, -train and -twin; by name only: bench-worlds, -sky, -inject, -ablation, -dvc, -long
 # Everything needs python3 alone: the first target that is asked for builds .venv from requirements-dev.txt, each package
 # but torch checked against its hash in requirements-dev.lock (make lock writes it anew).
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: run test dev lint docs notebooks lock sbom clean bench bench-score bench-speed bench-scale bench-train bench-inject bench-sky bench-worlds \
+.PHONY: run test dev lint docs figures notebooks lock sbom clean bench bench-score bench-speed bench-scale bench-train \
+  bench-inject bench-sky bench-worlds \
   bench-ablation bench-twin bench-dvc bench-long
 
 PYTHON ?= python3
@@ -41,6 +42,10 @@ lint: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/mkdocs build --strict --quiet
+
+# pictures of README and docs/method, from planets that it simulates
+figures: $(STAMP)
+	$(BIN)/python bench/figures.py
 
 notebooks: $(STAMP)
 	$(BIN)/python notebooks/build.py

@@ -271,7 +271,7 @@ def _learns(node: Node) -> bool:
 def smoothness(lam: float, unit: float) -> Rule:
     """lam times the mean squared second difference of the AIRS spectrum, in units of `unit`.
 
-    Real spectra have a roughness below 1 ppm a bin (FACTS: 2024's ground truth), noise has tens.
+    Real spectra have a roughness below 1 ppm a bin (the 2024 challenge's ground truth), noise has tens.
     """
     return lam * parse("diff(mu, 2) == 0", unit)
 

@@ -53,7 +53,8 @@ class Measured:
     information: Array  # (7,)
 
 
-# Published by the competition's winner: ranges of fits to the real training planets, taken as +-2 standard deviations;
+# Published by Jeroen Cottaar, who won the competition (docs/method/references.md): ranges of his fits to the real
+# training planets, taken as +-2 standard deviations;
 # FGS1 u1 = .41 - 1e-4 (Ts - 5840 K) explains 83 % of its variance.
 PUBLISHED = LimbDarkening(
     mean=np.array([0.41, 0.155, 0.125, -0.05, 0.0, 0.10, -0.02]),

@@ -18,16 +18,17 @@ from .parameters import Layout, State, limb_coefficients, parameter_layout
 from .priors import Priors
 from .series import GROSS_SIGMA, Series, robust_sd, series_of, without, without_spikes
 
-# Priors on what the light curve knows little about. [F]: FACTS of the competition's data, published by its winner.
-LN_A_SD = 0.064  # scatter of the catalogue's a/Rs [F]
+# Priors on what the light curve knows little about. [JC]: published by Jeroen Cottaar, who won the competition
+# (github.com/jcottaar/ariel2 and his write-up: docs/method/references.md).
+LN_A_SD = 0.064  # scatter of the catalogue's a/Rs [JC]
 IMPACT_SD = 0.15  # of the catalogue's impact parameter: its scatter is not published, so wide
 # The catalogue may be wrong: a few planets have a period or an a/Rs that is off by a factor of up to 2.5. A light curve
 # sees the planet's speed across the star, so that a/Rs stands for both: a wide part of its prior.
 WRONG_PROBABILITY, WRONG_LN_A_SD, WRONG_IMPACT, WRONG_IMPACT_SD = 0.03, 0.6, 0.45, 0.45
 STRAINED = 2.5  # standard deviations that a/Rs or b may be pulled from the catalogue before the wide part is tried
 LARGEST_IMPACT = 1.1  # that the catalogue's is taken for: beyond, few planets transit
-FGS1_DELAY_SD_H = 0.0075  # FGS1 and AIRS mid-transit differ by at most 0.015 h [F]
-AIRS_DRIFT_SD, FGS1_DRIFT_SD = 3e-4, 8e-4  # of each power's coefficient [F: rms over a visit]
+FGS1_DELAY_SD_H = 0.0075  # FGS1 and AIRS mid-transit differ by at most 0.015 h [JC]
+AIRS_DRIFT_SD, FGS1_DRIFT_SD = 3e-4, 8e-4  # of each power's coefficient [JC: rms over a visit]
 FIXED = 1e-6  # prior width of what is not to move
 # geometry: a/Rs and b around the catalogue's, held there, or as open as where the catalogue is wrong
 CATALOGUE, HELD, WRONG = "catalogue", "held", "wrong"

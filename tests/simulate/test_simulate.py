@@ -1,4 +1,4 @@
-"""The simulator against batman, against the statistics of the real data that FACTS states, and against itself."""
+"""The simulator against batman, against published statistics of the real data, and against itself."""
 
 import batman
 import numpy as np
