@@ -95,7 +95,7 @@ def shipped_row(found: Posterior, kind: str, truth: Array, naive: tuple[float, f
 def calibrated(
     found: Posterior, truth: Spectra, judged: Posterior, naive: tuple[float, float], count: int
 ) -> Prediction:
-    """Answers, sigma calibrated on the first `count` planets of `found` and leaning on the shipped one as in `train`."""
+    """Answers with sigma calibrated on the first `count` planets of `found`, around the shipped one as in `train`."""
     index = np.arange(count)
     spectra = Spectra(truth.planet_id[:count], truth.depth[:count])
     return apply(fit_calibrator(found.take(index), spectra, naive, shipped_calibrator("physics")), judged)
