@@ -114,6 +114,8 @@ def _tried(planet: PlanetLightCurves, row: Catalogue, priors: Priors, config: Ph
         try:
             white, chosen = white_fit(planet, row, priors, config, geometry)
             graze = profile(white, float(row.period_days[0])) if grazes(white) else None
+            if _nothing_seen(white) and (graze is None or graze.white.system.chi2 > white.system.chi2 - SURE**2):
+                raise FitError("no transit is seen")
             if graze is not None:
                 white = graze.white
             fit, layout = joint_fit(planet, row, priors, config, white, chosen, graze.impact if graze else None)
@@ -129,6 +131,12 @@ def _tried(planet: PlanetLightCurves, row: Catalogue, priors: Priors, config: Ph
         answer = replace(answer, diagnostics=answer.diagnostics | known, reason="; ".join(reasons))
         return _Attempt(answer, details, white, complaints(answer.diagnostics) + _disagreement(white))
     return "; ".join(dict.fromkeys(reasons))
+
+
+def _nothing_seen(white: Fit) -> bool:
+    """Whether the white light curves show no transit: none deeper than NO_TRANSIT, nor one that is sure."""
+    sd = 1 / np.sqrt(np.maximum(white.system.depth, 1e-30))
+    return bool((white.state.depth < np.minimum(NO_TRANSIT, SURE * sd)).all())
 
 
 def _disagreement(white: Fit) -> list[str]:
