@@ -52,7 +52,9 @@ def fit_planets(
         if events is not None and one.fit.reason:
             events.emit("physfit", "fallback", planet_id=int(planet_id), reason=one.fit.reason)
         if events is not None and one.fit.misfit:
-            figures = {name: one.fit.diagnostics[name] for name in (*LIMITS, "chi2_white") if name in one.fit.diagnostics}
+            figures = {
+                name: one.fit.diagnostics[name] for name in (*LIMITS, "chi2_white") if name in one.fit.diagnostics
+            }
             events.emit("physfit", "misfit", planet_id=int(planet_id), reason=one.fit.misfit, figures=figures)
         if events is not None and "neighbour" in one.fit.diagnostics:
             share = one.fit.diagnostics["neighbour"]
