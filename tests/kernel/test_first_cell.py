@@ -26,7 +26,7 @@ def dataset(tmp_path_factory):
 def test_verify_names_the_file_that_is_missing_or_changed(dataset, tmp_path):
     kit = Path(shutil.copytree(dataset, tmp_path / "kit"))
     assert start.verify(kit)["bundle"] == bundle.read_manifest(dataset)["bundle"]
-    changed = kit / "kitlib" / "metric.py"
+    changed = kit / "kitlib" / "sigma" / "metric.py"
     changed.write_text(changed.read_text() + "\n")
     with pytest.raises(start.StartError, match=r"metric\.py is not the file"):
         start.verify(kit)

@@ -173,7 +173,7 @@ def test_a_folder_that_is_no_room_is_not_removed(tmp_path):
 def test_a_changed_kit_is_noticed(build, room, campaign):
     twin.empty(room.input)
     kit = room.mount(build / "dataset", campaign / "data", "flat")
-    target = kit / "kitlib" / "metric.py"
+    target = kit / "kitlib" / "sigma" / "metric.py"
     target.chmod(0o644)
     target.write_text("")
     with pytest.raises(StartError, match=r"metric\.py is not the file"):
