@@ -91,7 +91,8 @@ def test_the_site_builds_strictly_and_asks_for_nothing_outside(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
-    pages = {path.name: path.read_text() for path in (tmp_path / "site").rglob("*.html")}
+    site = tmp_path / "site"
+    pages = {str(path.relative_to(site)): path.read_text() for path in site.rglob("*.html")}
     assert "283 wavelength bins" in pages["index.html"]  # the README itself
     assert "(P, 283)" in pages["conventions.html"]
     assert 'id="kitlib.pipeline.predict"' in pages["api.html"]

@@ -125,7 +125,7 @@ def _stream(
         count = accumulate_pixels(
             addresses, own, series, parameters, threshold, weight, moments, flux, sums[unit], *events, edges, followed
         )
-        return tuple(event[:count] for event in events)
+        return tuple(event[:count].copy() for event in events)  # the room for many more is freed
 
     with ThreadPoolExecutor(max(1, config.threads)) as pool:
         parts = list(pool.map(work, range(_WORK_UNITS)))
