@@ -63,9 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:  # the kit's own errors: bad input, configuration, folders
         problem = str(error)
     except KeyboardInterrupt:
-        _say(f"spectramind {stage}: interrupted; run the same command again to resume", sys.stderr)
+        _tell(f"spectramind {stage}: interrupted; run the same command again to resume", sys.stderr)
         return 130
-    _say(f"spectramind {stage}: {problem}", sys.stderr)
+    _tell(f"spectramind {stage}: {problem}", sys.stderr)
     return 2
 
 
@@ -89,7 +89,7 @@ def _speak_utf8() -> None:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
-def _say(text: str, stream: TextIO | None = None) -> None:
+def _tell(text: str, stream: TextIO | None = None) -> None:
     """Print a line. That its reader has gone (`| head`) is no error of the work that was done."""
     stream = sys.stdout if stream is None else stream
     try:
@@ -102,10 +102,10 @@ def _run(stage: str, words: list[str]) -> int:
     if stage in HELP:
         told = {"stages": STAGES, "others": OTHERS}
         lines = {name: "\n".join(f"  {k:<10} {v}" for k, v in one.items()) for name, one in told.items()}
-        _say(USAGE.format(**lines).rstrip())
+        _tell(USAGE.format(**lines).rstrip())
         return 0
     if stage in ("-V", "--version"):
-        _say(__version__)
+        _tell(__version__)
         return 0
     from .base.config import nearest  # what needs other packages is imported where it is used
 
@@ -135,9 +135,9 @@ def _stage(stage: str, words: list[str]) -> int:
         return 0
     result = getattr(pipeline, stage)(config)
     if stage == "calibrate":
-        _say(f"{len(result)} planets calibrated in {result[0].parent}")
+        _tell(f"{len(result)} planets calibrated in {result[0].parent}")
     else:
-        _say(str(result))
+        _tell(str(result))
     return 0
 
 
@@ -146,8 +146,8 @@ def _sweep(stage: str, overrides: list[str]) -> int:
     from .run.sweep import as_markdown, sweep
 
     out, results = sweep(stage, overrides, SCORED)
-    _say(as_markdown(results).rstrip())
-    _say(f"results     {out / 'results.md'}, results.csv")
+    _tell(as_markdown(results).rstrip())
+    _tell(f"results     {out / 'results.md'}, results.csv")
     return 2 if any(one.problem for one in results) else 0
 
 
@@ -167,19 +167,19 @@ def _diagnosis_of(stage: str, words: list[str]) -> tuple[str, list[str]]:
 def _show_injection(result: dict[str, Any], out: Path) -> None:
     from .report.injection import text
 
-    _say(f"{text(result)}\n\ntable   {out / 'inject.json'}\nfigure  {out / 'inject.png'}")
+    _tell(f"{text(result)}\n\ntable   {out / 'inject.json'}\nfigure  {out / 'inject.png'}")
 
 
 def _show_diagnosis(result: dict[str, Any], _: Path) -> None:
     if "scores" in result:
-        _say(score_text(result["scores"]) if result["scores"] else "no scores: the truth is not known")
+        _tell(score_text(result["scores"]) if result["scores"] else "no scores: the truth is not known")
     if "calibration" in result:
         from .report import calibration_text
 
-        _say(f"\n{calibration_text(result['calibration'])}\n")
+        _tell(f"\n{calibration_text(result['calibration'])}\n")
     for name in ("submission", "report"):
         if name in result:
-            _say(f"{name:<11} {result[name]}")
+            _tell(f"{name:<11} {result[name]}")
 
 
 def _describe(stage: str, words: list[str]) -> int:
@@ -188,7 +188,7 @@ def _describe(stage: str, words: list[str]) -> int:
     from .base.paths import find_configs
 
     part, overrides = _diagnosis_of(stage, words)
-    _say(stage_help(stage, compose(stage, overrides), find_configs(), part if part == "inject" else ""))
+    _tell(stage_help(stage, compose(stage, overrides), find_configs(), part if part == "inject" else ""))
     return 0
 
 
@@ -206,7 +206,7 @@ def _score(arguments: list[str]) -> int:
         if not getattr(given, name).is_file():
             raise ValueError(f"--{name} {getattr(given, name)}: no such file")
     score = score_files(given.solution, given.submission, given.train)
-    _say(json.dumps({"total": score.total, "fgs1": score.fgs1, "airs": score.airs}, indent=1))
+    _tell(json.dumps({"total": score.total, "fgs1": score.fgs1, "airs": score.airs}, indent=1))
     return 0
 
 
@@ -221,8 +221,10 @@ def _verify(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     found = verify(given.run, given.inside)
     for difference in found.differences:
-        _say(str(difference))
-    _say(f"{found.run}: {found.files} files of {', '.join(found.stages)}: {len(found.differences) or 'no'} differences")
+        _tell(str(difference))
+    _tell(
+        f"{found.run}: {found.files} files of {', '.join(found.stages)}: {len(found.differences) or 'no'} differences"
+    )
     return 0 if found.ok else 1
 
 

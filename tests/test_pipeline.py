@@ -294,7 +294,7 @@ def test_posterior_file_round_trip_and_damage(tmp_path):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(PosteriorError, match=r"p\.safetensors.*predict"):
         read_posterior(path)
-    with pytest.raises(FileNotFoundError, match="kitlib predict"):
+    with pytest.raises(FileNotFoundError, match="spectramind predict"):
         read_posterior(tmp_path / "absent.safetensors")
 
 

@@ -247,7 +247,7 @@ class TrainConfig:
 
     initial: str = "shipped"  # what `train` starts from: shipped | path of a model file | "": from scratch
     folds: Folds = 5  # each fold's planets are answered by the model of the others
-    steps: Count = 20_000  # at most; early stopping ends it sooner
+    steps: Natural = 20_000  # at most, 0: the weights stay as they start; early stopping ends it sooner
     batch: Count = 64  # planets of a step
     learning_rate: Annotated[float, Range(above=0, high=1)] = 1e-3  # of AdamW
     warmup: Natural = 500  # steps of rising learning rate; a cosine follows

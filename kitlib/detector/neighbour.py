@@ -26,6 +26,7 @@ BLOCKS_IN_TIME = 60  # in which each pixel's light is followed
 _FEWEST = 6  # blocks in transit, and out of it
 _NEAREST_PX, _FARTHEST_PX = 2.5, 12.0
 _SIGNIFICANCE = 7.0  # standard deviations: hundreds of places are tried
+_FAINTEST = 0.005  # light over the target's: what bad detectors make of a star alone reaches half of it
 _DEPTH_SIGMA = 10.0  # of a block's noise, below which no transit tells anything
 _CORE_PX = 1.2
 _GROUPS = 6  # of AIRS columns
@@ -191,7 +192,7 @@ def find_neighbour(image: Array, still: Still, seen: NDArray[np.bool_], instrume
         place = search.refined(place if number else search.on_the_grid(spectral), spectral)
         flux, error = search.fit(place)
         distance = np.hypot(*place)
-        if not (flux > _SIGNIFICANCE * error and _NEAREST_PX - 1 < distance < _FARTHEST_PX + 1):
+        if not (flux > max(_SIGNIFICANCE * error, _FAINTEST) and _NEAREST_PX - 1 < distance < _FARTHEST_PX + 1):
             return None
         target = separated(image, flux, place, unread)[0]
 
@@ -207,6 +208,8 @@ def find_neighbour(image: Array, still: Still, seen: NDArray[np.bool_], instrume
     starts = [np.append(one, away * near) for one in (flux, *_STARTS) for away in _AWAY]
     found = [_lowest(misfit, start) for start in sorted(starts, key=misfit)[:_TRIED]]
     best = min(found, key=misfit)
+    if best[0] < _FAINTEST:
+        return None
     return Neighbour(float(best[0]), float(error), (float(best[1]), 0.0 if spectral else float(best[2])))
 
 

@@ -37,6 +37,8 @@ HELD_FALLBACK = 1.0  # diagnostics["fallback"] of a fit with the catalogue's geo
 MOST_DISAGREEMENT, MOST_OFFSET = 0.15, 1e-3  # of FGS1's and AIRS' depths: of the deeper one, and beside it; real: 5e-4
 HOPELESS = 0.5  # relative error of the depth by the residuals, from which on the population knows better
 SURE = 5.0  # standard deviations
+LEAST_DEPTH = 1e-3  # real planets' begin at .0037
+FAR_OUT = 0.8  # impact parameter, or a catalogue taken for wrong: there, what looks smaller is a larger planet
 
 NO_TRANSIT = 5e-4  # a white depth below is none: real planets' begin at .0037
 
@@ -124,6 +126,9 @@ def _tried(planet: PlanetLightCurves, row: Catalogue, priors: Priors, config: Ph
             if graze is not None:
                 mean, cov = graze.widened(answer.mean, answer.cov)
                 answer = replace(answer, mean=mean, cov=cov)
+            level, impact = float(answer.mean[1:].mean()), answer.diagnostics["impact_param"]
+            if level < LEAST_DEPTH and (chosen == WRONG or impact > FAR_OUT):
+                raise FitError(f"a depth of {level:.1e} is that of no planet on such an orbit")
         except (FitError, np.linalg.LinAlgError) as error:
             reasons.append(_in_words(error, white))
             continue

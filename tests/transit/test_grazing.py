@@ -65,7 +65,10 @@ def test_profile_leads_along_the_valley(grazing):
         white, _ = white_fit(one, row, shipped_priors(), PhysfitConfig())
         if not grazes(white):
             continue
-        found, seen = profile(white, float(row.period_days[0])), seen + 1
+        found = profile(white, float(row.period_days[0]))
+        if found is None:  # an orbit that does not graze describes these light curves better
+            continue
+        seen += 1
         held = found.white.layout["b"]
         assert found.white.state.shared[held] == pytest.approx(found.impact, abs=1e-4)
         assert found.impact < 1 + np.sqrt(found.white.state.depth[1]) + 0.05
