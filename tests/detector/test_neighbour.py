@@ -14,7 +14,7 @@ from kitlib.detector.extraction import extract, needed_pixels
 from kitlib.detector.frames import RawCalibration, Signal
 from kitlib.detector.lightcurves import _Found, _unresolved
 from kitlib.detector.neighbour import Neighbour as Found
-from kitlib.detector.neighbour import separated, shifted, transit_course
+from kitlib.detector.neighbour import separated, transit_course
 from kitlib.detector.sky import without_lit_edge
 from kitlib.detector.tables import Adc
 from kitlib.simulate.detector import draw_detector
@@ -114,14 +114,21 @@ def test_what_fgs1_sees_is_told_to_airs_where_its_rows_are_too_near():
 
 
 @pytest.mark.parametrize("flux", [0.05, 1.0])
-@pytest.mark.parametrize("image", [fgs1_psf(), airs_psf().T[:, 40:320:40]], ids=["FGS1", "AIRS"])
-def test_two_images_of_one_shape_are_separated(image, flux):
-    star = 2e5 * image
-    offset = (2.6, 0.0) if image.shape[1] < 32 else (1.4, -3.7)
-    alone, other = separated(star + flux * shifted(star, offset), flux, offset, np.zeros(32, bool))
-    lit = star > 200
-    assert np.abs(alone / star - 1)[lit].max() < 0.02
-    assert other.sum() == pytest.approx(flux * star.sum(), rel=0.02)
+@pytest.mark.parametrize("instrument", INSTRUMENTS, ids=lambda i: i.name)
+def test_two_images_of_one_shape_are_separated(instrument, flux):
+    """The truth is the optics', the template an interpolated image: 4 % of a faint neighbour's light is misplaced, and
+    11 % of one as bright as the target."""
+    offset = (1.4, -3.7) if instrument is FGS1 else (2.6, 0.0)
+    columns = slice(40, 320, 40)
+    star, other = (
+        2e5 * (fgs1_psf(place) if instrument is FGS1 else airs_psf(place[0]).T[:, columns])
+        for place in ((0.0, 0.0), offset)
+    )
+    other = flux * other
+    alone, taken = separated(star + other, flux, offset, np.zeros(32, bool))
+    assert alone.sum() == pytest.approx(star.sum(), rel=0.04)
+    assert taken.sum() == pytest.approx(other.sum(), rel=0.04)
+    assert np.abs(taken - other).sum() < (0.05 if flux < 0.1 else 0.12) * other.sum()
 
 
 def test_the_course_of_a_transit():
