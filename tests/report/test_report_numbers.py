@@ -127,17 +127,17 @@ def test_events_without_a_reason_tell_what_they_counted():
 @pytest.mark.parametrize("planets", [6, 60])
 def test_bands_hold_whole_lines_of_honest_runs(planets):
     rng = np.random.default_rng(5)
-    z = rng.standard_normal((400, planets))
+    z = rng.standard_normal((4000, planets))
     gaussian, _ = quantile_pairs(z[0])
     low, high = quantile_band(gaussian, planets)
     lines = np.array([quantile_pairs(one)[1] for one in z])
     inside = ((low <= lines) & (lines <= high)).all(1).mean()
-    assert 0.92 < inside < 0.98  # 95 % of 400: +-0.011
+    assert 0.94 < inside < 0.97  # 95 % of 4,000: +-0.0035, and the limit itself is drawn: +-0.005
     first = ((low <= lines) & (lines <= high)).mean(0)
     assert first.min() > 0.97  # each point alone lies inside far more often
     least, most = pit_band(planets)
     bars = np.array([pit_histogram(one) for one in z])
-    assert ((bars >= least - 1e-9) & (bars <= most + 1e-9)).all(1).mean() > 0.92
+    assert ((bars >= least - 1e-9) & (bars <= most + 1e-9)).all(1).mean() > 0.94
     assert most < 0.6
 
 
