@@ -291,11 +291,10 @@ def test_a_target_counts_as_broken_only_beyond_its_unit(data):
 def gated(data: ReportData) -> ReportData:
     """The made-up run as the gate would tell of it: planet 3 by a part, planet 4 covered, planet 1 the population's."""
     planets = len(data.prediction.planet_id)
-    known = dict(data.posterior.diagnostics)
+    known = data.posterior.diagnostics | {"a_over_rs": np.linspace(5, 16, planets)}
     known |= {"gate": np.zeros(planets), "red_noise": np.ones(planets), "wide_geometry": np.zeros(planets)}
     known["gate"][[1, 3, 4]] = np.nan, 1, 2
     known["red_noise"][4], known["wide_geometry"][5] = 9.5, 1
-    known |= {"a_over_rs": np.linspace(5, 16, planets), "rejected": np.full(planets, 0.01)}
     ids = [int(planet) for planet in data.prediction.planet_id]
     misfit = {"stage": "physfit", "event": "misfit", "planet_id": ids[4], "reason": "red over half hours. Covered."}
     near = {"stage": "physfit", "event": "neighbour", "planet_id": ids[6], "reason": "another star in the field"}
