@@ -132,7 +132,7 @@ const charts = (() => {
   function cells(element, rows, names, kind, wavelength) {
     const words = { score: "score", pull: "error / σ", loss: "lost by σ" }[kind], flat = rows.flat();
     const sorted = [...flat].sort((a, b) => a - b), at = (share) => sorted[Math.floor(share * (sorted.length - 1))];
-    const end = { score: 1, pull: 4, loss: Math.max(at(.98), .02) }[kind], start = { score: Math.min(at(.02), .5), pull: -4, loss: -end }[kind];
+    const end = { score: 1, pull: 4, loss: Math.max(at(.98), .02) }[kind], start = { score: Math.max(Math.min(at(.02), .5), -1), pull: -4, loss: -end }[kind];
     const scale = kind === "score" ? "Cividis" : [[0, "#2166ac"], [.25, "#74add1"], [.5, "#f4f4f2"], [.75, "#f08a5d"], [1, "#a50f15"]];
     const shared = { type: "heatmap", y: names.map((_, i) => i), zmin: start, zmax: end, colorscale: scale, hoverongaps: false };
     const told = (x) => `planet %{customdata}<br>${x}: ${words} %{z:.2f}<extra></extra>`;

@@ -116,9 +116,14 @@ def _misses(data: ReportData) -> list[dict[str, Any]]:
 
 @once
 def violations(data: ReportData) -> list[dict[str, Any]]:
-    """Rows of `RuleSet.report` that tell of a broken rule: a target (==) is broken beyond its unit."""
-    allowed = {} if data.rules is None else {name: slack(rule) for name, rule in data.rules.rules.items()}
-    return [row for row in _misses(data) if not row["violation"] <= allowed[row["rule"]]]
+    """Rows of `RuleSet.report` that tell of a broken rule; a target (==) is broken by an rms miss beyond its unit."""
+    sound: set[tuple[str, int]] = set()
+    for name, rule in () if data.rules is None else data.rules.rules.items():
+        if slack(rule) > 0:
+            missed = rule.violations(data.prediction.mu, data.prediction.sigma, data.wavelengths_um)
+            rms = np.sqrt((missed**2).sum(1) / max(int((missed != 0).any(0).sum()), 1))
+            sound |= {(name, int(planet)) for planet in data.prediction.planet_id[rms <= slack(rule)]}
+    return [row for row in _misses(data) if (row["rule"], row["planet_id"]) not in sound]
 
 
 def rule_table(data: ReportData) -> list[dict[str, Any]]:

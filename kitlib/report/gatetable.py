@@ -102,13 +102,13 @@ def _facts(data: ReportData, row: int, level_sigma_of: float | None) -> list[lis
         ["Period P", "", listed.get("period", "")],
         ["a / Rs", of("a_over_rs", 2), listed.get("a", "")],
         ["Impact parameter b", of("impact_param", 2), listed.get("b", "")],
-        ["Mid-transit t0, from the first visit's start", of("t0_h", 3, " h"), ""],
+        ["Mid-transit t0 of the first visit", of("t0_h", 3, " h"), ""],
         ["Duration T14", of("duration_h", 2, " h"), ""],
         ["Depth, AIRS mean", level, ""],
-        ["Limb darkening u1, u2, AIRS median", _limb(data, row), ""],
+        ["Limb darkening u1, u2", _limb(data, row), ""],
         ["Starlight, AIRS", of("electrons", 0, " e⁻ a sample"), ""],
         ["Pixels masked", _number(100 * data.diagnostic("masked_fraction")[row], 1, " %"), ""],
-        ["Weight of unfamiliar kinds of spectra", of("unfamiliar", 2), ""],
+        ["Unfamiliar spectrum, weight", of("unfamiliar", 2), ""],
         ["Visits", of("visits", 0), ""],
     ]
     return [fact for fact in facts if fact[1] or fact[2]]

@@ -135,7 +135,7 @@
 
   const worstFirst = data.planets.map((planet, row) => row).sort((a, b) => (data.planets[a].score || [0])[0] - (data.planets[b].score || [0])[0]);
   const meaning = {
-    score: "Score of each bin: 1 is perfect, dark is low.",
+    score: "Score of each bin: 1 is perfect, dark is low (-1 and below alike).",
     pull: "Recovered minus true over sigma: red too deep, blue too shallow.",
     loss: "What the size of sigma costs: red where another sigma would have scored more, blue where it would have scored less.",
   };
