@@ -1,7 +1,7 @@
 """Figures of README and docs/method, drawn from planets that this script simulates: docs/figures/*.png.
 
-python bench/figures.py            all of them, about three minutes on two cores
-python bench/figures.py score gate only these
+python bench/figures.py            all of them, about two minutes of a core
+python bench/figures.py score gate  only these
 
 One planet has full-size raw frames (0.2 GB in artifacts/figures); the others are light curves. Spectra shown are
 physical posteriors with the shipped priors: nothing here needs a calibrator. The same seed draws the same pictures.
@@ -18,27 +18,31 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
-import pictures  # noqa: E402
+from fitpictures import drift, fusion, gate, posterior, score  # noqa: E402
+from pictures import dataflow, extraction, hero, instruments, transit  # noqa: E402
+from subjects import Subject  # noqa: E402
 
 OUT = ROOT / "docs" / "figures"
 LARGEST_BYTES = 150_000
 DPI = 110
+DRAWN = (hero, dataflow, instruments, extraction, transit, drift, posterior, gate, fusion, score)
+FIGURES = {one.__name__: one for one in DRAWN}
 
 
 def main() -> None:
     """Draw the figures that were asked for. Raises SystemExit for an unknown name or a file that is too big."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(pictures.FIGURES)}; all where none is given")
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(FIGURES)}; all where none is given")
     parser.add_argument("--work", type=Path, default=ROOT / "artifacts" / "figures", help="folder of the raw frames")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the pictures")
     given = parser.parse_args()
-    if unknown := [name for name in given.names if name not in pictures.FIGURES]:
-        raise SystemExit(f"no such figure: {', '.join(unknown)}. Choose from {', '.join(pictures.FIGURES)}.")
+    if unknown := [name for name in given.names if name not in FIGURES]:
+        raise SystemExit(f"no such figure: {', '.join(unknown)}. Choose from {', '.join(FIGURES)}.")
     given.out.mkdir(parents=True, exist_ok=True)
-    subject = pictures.Subject(given.work)
-    for name in given.names or pictures.FIGURES:
+    subject = Subject(given.work)
+    for name in given.names or FIGURES:
         path = given.out / f"{name}.png"
-        saved(pictures.FIGURES[name](subject), path)
+        saved(FIGURES[name](subject), path)
         size = path.stat().st_size
         print(f"{path}  {size / 1000:.0f} kB")
         if size > LARGEST_BYTES:
