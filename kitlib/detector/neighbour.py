@@ -27,13 +27,14 @@ _FEWEST = 6  # blocks in transit, and out of it
 _NEAREST_PX, _FARTHEST_PX = 2.5, 12.0
 _SIGNIFICANCE = 7.0  # standard deviations: hundreds of places are tried
 _FAINTEST = 0.005  # light over the target's: what bad detectors make of a star alone reaches half of it
-_DEPTH_SIGMA = 10.0  # of a block's noise, below which no transit tells anything
+_DEPTH_SIGMA = 5.0  # of a block's noise, below which no transit tells anything
 _CORE_PX = 1.2
 _GROUPS = 6  # of AIRS columns
 _ROUNDS = 2
 _STARTS, _BRIGHTEST = (0.25, 0.5, 1.0), 3.0  # light over the target's
 _TRIED = 3
 _AWAY = (1.0, 1.25, 1.5)  # a bright neighbour, in the template at first, draws the place towards the target
+_TEMPLATE_ERROR = 0.03  # of a neighbour's light in a pixel: else a bright one's place is sought where none is
 _FLOOR = 0.003  # of a pixel's light: what its response is known to, the files of flat and linearity being as they are
 
 
@@ -202,7 +203,8 @@ def find_neighbour(image: Array, still: Still, seen: NDArray[np.bool_], instrume
             return np.inf
         where = (float(values[1]), 0.0 if spectral else float(values[2]))
         alone, other = separated(image, float(values[0]), where, unread)
-        return _Search(still, sd, seen, alone, spectral).misfit(other)
+        wrong = np.hypot(sd, _TEMPLATE_ERROR * other[seen])
+        return _Search(still, wrong, seen, alone, spectral).misfit(other) + 2 * float(np.log(wrong / sd).sum())
 
     near = np.array(place[: 1 if spectral else 2])
     starts = [np.append(one, away * near) for one in (flux, *_STARTS) for away in _AWAY]
