@@ -10,7 +10,7 @@ from .calibrator import Calibrator, apply, calibrated_covariance
 from .decomposition import Decomposition, bin_factors, decompose, honest_loss, weighted
 from .fit import fit_calibrator
 from .metric import SIGMA_FLOOR, SIGMA_TRUE, Score, gll_per_bin, gll_score, naive_statistics
-from .reliability import COVERAGE, PIT_CELLS, level_shape_z, pit_histogram, quantile_band, quantile_pairs, summarise
+from .reliability import COVERAGE, PIT_CELLS, level_shape_z, pit_histogram, quantile_pairs, summarise
 
 __all__ = [
     "COVERAGE",
@@ -31,7 +31,6 @@ __all__ = [
     "level_shape_z",
     "naive_statistics",
     "pit_histogram",
-    "quantile_band",
     "quantile_pairs",
     "summarise",
     "weighted",

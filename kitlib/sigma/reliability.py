@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from scipy.special import ndtr, ndtri
-from scipy.stats import beta
 
 from ..base.products import Array
 from ..spectra import airs_variances
@@ -66,17 +65,6 @@ def quantile_pairs(z: Array) -> tuple[Array, Array]:
     count = min(len(flat), QUANTILE_PAIRS)
     levels = (np.arange(count) + 0.5) / max(count, 1)
     return ndtri(levels), np.quantile(flat, levels) if count else levels
-
-
-def quantile_band(gaussian: Array, independent: int) -> tuple[Array, Array]:
-    """Where 95 % of honest z-scores' quantiles lie at the unit Gaussian's quantiles `gaussian`, for that many values.
-
-    Order statistics of a uniform sample follow a beta distribution. Values that err together (a planet's bins) scatter
-    as far as that many independent ones: give the number of planets.
-    """
-    at = np.asarray(ndtr(gaussian)) * independent + 0.5
-    low, high = (beta.ppf(tail, at, independent + 1 - at) for tail in (0.025, 0.975))
-    return ndtri(low), ndtri(high)
 
 
 def reliability(mu: Array, sigma: Array, truth: Array) -> dict[str, dict[str, Any]]:

@@ -164,14 +164,13 @@ def _repaired(
     middle, half = first.answer.diagnostics["t0_h"], first.answer.diagnostics["duration_h"] / 2
     for what, part in parts(planet, middle - half, middle + half):
         attempt = _tried(part, row, priors, config)
-        if not isinstance(attempt, str) and not attempt.complaints:
-            visits = {"visits": float(len(planet.visits)), "gate": IN_PARTS}
-            answer = replace(
-                attempt.answer,
-                diagnostics=attempt.answer.diagnostics | visits,
-                misfit=f"{problem}. Answered by a fit of {what}.",
-            )
-            return replace(attempt, answer=answer)
+        if isinstance(attempt, str) or attempt.complaints:
+            continue
+        words, answer = f"{problem}. Answered by a fit of {what}", attempt.answer
+        if excess := noisier(answer.diagnostics):
+            return _covered(planet, row, priors, attempt, f"{words}: {excess[0]}")
+        known = {"visits": float(len(planet.visits)), "gate": IN_PARTS}
+        return replace(attempt, answer=replace(answer, diagnostics=answer.diagnostics | known, misfit=f"{words}."))
     return _covered(planet, row, priors, first, problem)
 
 
