@@ -12,8 +12,11 @@ from ..base.products import Array, LightCurve, PlanetLightCurves
 from ..detector import MAD_TO_SIGMA
 
 SPIKE_WINDOW = 9  # samples: no ingress is steeper than the median of so many follows
-# A pointing excursion: six times the scatter of the centroid of a sample, and a tenth of a pixel at least.
-SLIP_SIGMA, LEAST_SLIP_PX, MOST_SLIPPED = 6.0, 0.1, 0.2
+# A pointing excursion: a centroid away by so much of its scatter and so many pixels, for a while. What is found by its
+# course in time is left out to where next to nothing of a Gaussian is left.
+SLIP_SIGMA, LEAST_SLIP_PX, MOST_SLIPPED = 6.0, 0.1, 0.3
+BUMP_WIDTHS_H, BUMP_SIGMA, LEAST_BUMP_PX, BUMP_REACH = tuple(0.03 * 1.2 ** np.arange(14)), 8.0, 0.01, 3.0
+MOST_BUMPS = 3
 GROSS_SIGMA = 8.0  # departures of single samples that neither noise nor drift nor features reach
 STARLESS, FLARED = 0.8, 1.25  # of the median light: no transit of the competition is deeper than 0.1, no drift larger
 
@@ -91,19 +94,49 @@ def series_of(planet: PlanetLightCurves, white: bool) -> list[Series]:
 def excursions(visit: Mapping[str, LightCurve]) -> list[tuple[float, float]]:
     """Spans of a visit (start, end), hours, in which the telescope slipped away: FGS1's centroid says so.
 
-    Light is lost there that no smooth drift describes. A centroid that moves for more than a fifth of the visit is no
-    excursion, and nothing is left out.
+    Light is lost there that no smooth drift describes. Two signs: a centroid that is far away, and one that departs for
+    a while as a bump in time, however little. A centroid that moves for more than 30 % of the visit is no excursion,
+    and nothing is left out.
     """
     if FGS1.name not in visit:
         return []
     curve = visit[FGS1.name]
+    if len(curve.time_h) < 2:
+        return []
     offset = curve.centroid_px - np.median(curve.centroid_px, axis=0)
     noise = MAD_TO_SIGMA * np.median(np.abs(offset), axis=0)
     away = (np.abs(offset) > SLIP_SIGMA * np.maximum(noise, LEAST_SLIP_PX / SLIP_SIGMA)).any(axis=1)
-    if not away.any() or away.mean() > MOST_SLIPPED:
-        return []
     step = float(np.median(np.diff(curve.time_h)))
-    return [(float(t) - 1.5 * step, float(t) + 1.5 * step) for t in curve.time_h[away]]
+    spans = [(float(t) - 1.5 * step, float(t) + 1.5 * step) for t in curve.time_h[away]] + _bumps(curve.time_h, offset)
+    return spans if _inside(curve.time_h, spans).mean() <= MOST_SLIPPED else []
+
+
+def _bumps(time_h: Array, offset: Array) -> list[tuple[float, float]]:
+    """Spans around Gaussian bumps of a centroid (T, 2), pixels, the clearest first, each taken away before the next.
+
+    A bump is clear against what the same filter finds at other times, so that a centroid that wanders has none.
+    """
+    found: list[tuple[float, float]] = []
+    left = np.where(np.isfinite(offset), offset, 0.0)
+    for _ in range(MOST_BUMPS):
+        best = (0.0, 0.0, 0.0, np.zeros(2))
+        for width in BUMP_WIDTHS_H:
+            centres = np.arange(time_h[0], time_h[-1], width / 2)
+            shape = np.exp(-0.5 * ((time_h - centres[:, None]) / width) ** 2)
+            root = np.sqrt((shape**2).sum(1, keepdims=True))
+            signal = shape @ left / root  # as large by chance in the middle of a visit as at its ends
+            scatter = MAD_TO_SIGMA * np.median(np.abs(signal), axis=0)
+            clear = (np.abs(signal) > np.maximum(BUMP_SIGMA * scatter, LEAST_BUMP_PX * root)).any(axis=1)
+            explained = np.where(clear, (signal**2).sum(1), 0.0)
+            at = int(explained.argmax())
+            if explained[at] > best[0]:
+                best = (float(explained[at]), float(centres[at]), width, signal[at] / root[at])
+        explained_px2, centre, width, height_px = best
+        if not explained_px2 > 0:
+            break
+        found.append((centre - BUMP_REACH * width, centre + BUMP_REACH * width))
+        left = left - np.exp(-0.5 * ((time_h - centre) / width) ** 2)[:, None] * height_px
+    return found
 
 
 def _inside(time_h: Array, spans: Sequence[tuple[float, float]]) -> NDArray[np.bool_]:
