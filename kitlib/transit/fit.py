@@ -10,6 +10,7 @@ A planet that resists falls back in steps, each counted in diagnostics["fallback
 catalogue's geometry; 2 the population prior.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,13 +21,14 @@ from ..base.products import COVERED, POPULATION, Array, Catalogue, LightCurveFit
 from ..base.schema import PhysfitConfig
 from ..spectra import Likelihood, combine, ln_scale_height_depth, moments
 from .dilution import dilution_errors
+from .dips import Dip, dips
 from .driftorder import averaged
 from .flux import transit_duration_h
 from .gate import complaints, covered, instrument_errors, joint_figures, noisier, white_figures
 from .gaussnewton import Fit, FitError
 from .grazing import grazes, profile
 from .jointfit import joint_fit
-from .parts import parts
+from .parts import parts, without_spans
 from .priors import Priors
 from .series import FittedSeries
 from .visitmodel import fitted
@@ -35,6 +37,7 @@ from .whitefit import CATALOGUE, HELD, WRONG, white_fit
 SOUND, IN_PARTS = 0.0, 1.0  # diagnostics["gate"], beside COVERED
 HELD_FALLBACK = 1.0  # diagnostics["fallback"] of a fit with the catalogue's geometry held
 MOST_DISAGREEMENT, MOST_OFFSET = 0.15, 1e-3  # of FGS1's and AIRS' depths: of the deeper one, and beside it; real: 5e-4
+MOST_DIPS = 3  # spans of light lost or gained for a while that may be left out of a planet's light curves
 HOPELESS = 0.5  # relative error of the depth by the residuals, from which on the population knows better
 SURE = 5.0  # standard deviations
 LEAST_DEPTH = 1e-3  # real planets' begin at .0037
@@ -72,6 +75,7 @@ class _Attempt:
     answer: PlanetFit
     details: Details
     white: Fit
+    dips: list[Dip]
     complaints: list[str]
 
 
@@ -104,7 +108,7 @@ def _answered(
     if first.complaints:
         found = _repaired(planet, row, priors, config, first)
     elif problem := noisier(first.answer.diagnostics):
-        found = _covered(planet, row, priors, first, problem[0])
+        found = _covered(planet, row, priors, [first], problem[0])
     return (found, None) if isinstance(found, PlanetFit) else (found.answer, found.details)
 
 
@@ -133,9 +137,17 @@ def _tried(planet: PlanetLightCurves, row: Catalogue, priors: Priors, config: Ph
             reasons.append(_in_words(error, white))
             continue
         known = {"fallback": HELD_FALLBACK if geometry == HELD else 0.0, "wide_geometry": float(chosen == WRONG)}
+        lost = dips(white, _transits(white, row))
+        known["dip"] = max((one.sigma for one in lost), default=0.0)
         answer = replace(answer, diagnostics=answer.diagnostics | known, reason="; ".join(reasons))
-        return _Attempt(answer, details, white, complaints(answer.diagnostics) + _disagreement(white))
+        return _Attempt(answer, details, white, lost, complaints(answer.diagnostics) + _disagreement(white))
     return "; ".join(dict.fromkeys(reasons))
+
+
+def _transits(white: Fit, row: Catalogue) -> list[Array]:
+    """(T,) fitted transit of each white series, 1 outside."""
+    period = float(row.period_days[0])
+    return [fitted(one, white.layout, white.state, period).transit[:, 0] for one in white.series]
 
 
 def _nothing_seen(white: Fit) -> bool:
@@ -161,26 +173,58 @@ def _repaired(
 ) -> "_Attempt | PlanetFit":
     """What is answered where a fit of all data describes nothing: a part that is sound, else all of it, covered."""
     problem = "; ".join(first.complaints)
-    middle, half = first.answer.diagnostics["t0_h"], first.answer.diagnostics["duration_h"] / 2
-    for what, part in parts(planet, middle - half, middle + half):
+    tried = [first]
+    for what, part in _in_turn(planet, tried):
         attempt = _tried(part, row, priors, config)
-        if isinstance(attempt, str) or attempt.complaints:
+        if isinstance(attempt, str):
+            continue
+        tried.append(attempt)
+        if attempt.complaints:
             continue
         words, answer = f"{problem}. Answered by a fit of {what}", attempt.answer
         if excess := noisier(answer.diagnostics):
-            return _covered(planet, row, priors, attempt, f"{words}: {excess[0]}")
+            return _covered(planet, row, priors, [attempt], f"{words}: {excess[0]}")
         known = {"visits": float(len(planet.visits)), "gate": IN_PARTS}
         return replace(attempt, answer=replace(answer, diagnostics=answer.diagnostics | known, misfit=f"{words}."))
-    return _covered(planet, row, priors, first, problem)
+    return _covered(planet, row, priors, tried, problem)
+
+
+def _in_turn(planet: PlanetLightCurves, tried: list[_Attempt]) -> Iterator[tuple[str, PlanetLightCurves]]:
+    """Parts of a planet's data with what they are; `tried` grows by the fit of each that gives one."""
+    first = tried[0]
+    middle, half = first.answer.diagnostics["t0_h"], first.answer.diagnostics["duration_h"] / 2
+    contacts = middle - half, middle + half
+    others = parts(planet, *contacts)
+    if any(len(visit) > 1 for visit in planet.visits):
+        yield next(others)
+    spans: list[tuple[int, float, float]] = []
+    latest = first
+    for _ in range(MOST_DIPS):
+        if not latest.dips:
+            break
+        spans.append((latest.dips[0].visit, *latest.dips[0].span_h))
+        part, count = without_spans(planet, spans, *contacts), len(tried)
+        if part is None:
+            break
+        yield "all but " + " and ".join(f"{a:.2f} to {b:.2f} h" for _, a, b in spans), part
+        if len(tried) == count:
+            break
+        latest = tried[-1]
+    yield from others
 
 
 def _covered(
-    planet: PlanetLightCurves, row: Catalogue, priors: Priors, found: _Attempt, problem: str
+    planet: PlanetLightCurves, row: Catalogue, priors: Priors, tried: list[_Attempt], problem: str
 ) -> "_Attempt | PlanetFit":
-    """The answer with a covariance that covers what the residuals show; the population's where that is hopeless."""
-    white = found.white
-    transits = [fitted(one, white.layout, white.state, float(row.period_days[0])).transit for one in white.series]
-    errors = instrument_errors(white, [transit[:, 0] for transit in transits])
+    """The first answer with a covariance that covers what its residuals show, and how far the other fits are from it.
+
+    The population's where that is hopeless.
+    """
+    found = tried[0]
+    fgs1, airs = instrument_errors(found.white, _transits(found.white, row))
+    depths = np.array([[one.answer.mean[0], one.answer.mean[1:].mean()] for one in tried])
+    apart = np.sqrt(np.mean((depths / depths[0] - 1) ** 2, axis=0))
+    errors = max(fgs1, float(apart[0])), max(airs, float(apart[1]))
     if not max(errors) < HOPELESS:
         words = f"{problem}. The residuals are as large as the transit: answered by the population."
         return replace(_population(planet, priors, words), misfit=words)

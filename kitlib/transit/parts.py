@@ -1,14 +1,17 @@
 """A planet's data in parts: what is tried where all of them together describe nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..base.instruments import AIRS, FGS1
 from ..base.products import LightCurve, PlanetLightCurves
+from .series import within
 
 CUTS_H = (0.8, 1.4, 2.0)  # of a visit of 7.5 h that may be left out at its end, or at its beginning (the first two)
+STEP_H = 0.01
 BASELINE_H = 0.4  # of starlight out of transit that has to be left
 
 
@@ -17,7 +20,7 @@ def parts(planet: PlanetLightCurves, first_h: float, last_h: float) -> Iterator[
 
     Instruments as visits of their own: their mid-transit times may differ by hours, as where files of two visits carry
     one number. Then the visit without its end or its beginning, where a telescope that lost its star may be the reason.
-    Then each visit, then each instrument.
+    Then each visit, then each instrument. (Before the ends, a visit without what `dips` finds: `without_spans`.)
 
     Args:
         planet: its light curves.
@@ -27,8 +30,7 @@ def parts(planet: PlanetLightCurves, first_h: float, last_h: float) -> Iterator[
     if both:
         split = tuple({name: curve} for visit in planet.visits for name, curve in visit.items())
         yield "each instrument with a mid-transit time of its own", replace(planet, visits=split)
-    end_h = max((float(curve.time_h[-1]) for visit in planet.visits for curve in visit.values()), default=0.0)
-    for cut_h in end_h - np.array(CUTS_H):
+    for cut_h in _end_h(planet) - np.array(CUTS_H):
         if cut_h > last_h + BASELINE_H:
             yield f"the first {cut_h:.2f} h", _between(planet, -np.inf, cut_h)
     for cut_h in CUTS_H[:2]:
@@ -43,13 +45,42 @@ def parts(planet: PlanetLightCurves, first_h: float, last_h: float) -> Iterator[
             yield f"{name} alone", replace(planet, visits=own)
 
 
+def without_spans(
+    planet: PlanetLightCurves, spans: Sequence[tuple[int, float, float]], first_h: float, last_h: float
+) -> PlanetLightCurves | None:
+    """The same planet without these spans (visit, start, end), hours; None where too little would be left.
+
+    Half of the transit from `first_h` to `last_h` has to be left, and starlight beside it if there was any.
+    """
+    time_h = np.arange(0.0, max(_end_h(planet), STEP_H), STEP_H)
+    for masked in {number for number, _, _ in spans}:
+        left = ~within(time_h, [(a, b) for number, a, b in spans if number == masked])
+        inside = (time_h > first_h) & (time_h < last_h)
+        beside_h = STEP_H * (~inside).sum(), STEP_H * (left & ~inside).sum()
+        if (left & inside).sum() < inside.sum() / 2 or beside_h[1] < min(BASELINE_H, beside_h[0]):
+            return None
+    visits = []
+    for number, visit in enumerate(planet.visits):
+        here = [(a, b) for where, a, b in spans if where == number]
+        visits.append({name: _masked(curve, within(curve.time_h, here)) for name, curve in visit.items()})
+    return replace(planet, visits=tuple(visits))
+
+
+def _end_h(planet: PlanetLightCurves) -> float:
+    return max((float(curve.time_h[-1]) for visit in planet.visits for curve in visit.values()), default=0.0)
+
+
+def _masked(curve: LightCurve, out: NDArray[np.bool_]) -> LightCurve:
+    """The same light curve, these samples (T,) without weight."""
+    flux = np.where(out[:, None], np.nan, curve.flux_e).astype(curve.flux_e.dtype)
+    return replace(curve, flux_e=flux, variance_e2=np.where(out[:, None], np.inf, curve.variance_e2))
+
+
 def _between(planet: PlanetLightCurves, start_h: float, end_h: float) -> PlanetLightCurves:
     """The same planet, samples outside these hours since the visit's start without weight."""
 
     def cut(curve: LightCurve) -> LightCurve:
-        outside = ((curve.time_h < start_h) | (curve.time_h > end_h))[:, None]
-        flux = np.where(outside, np.nan, curve.flux_e).astype(curve.flux_e.dtype)
-        return replace(curve, flux_e=flux, variance_e2=np.where(outside, np.inf, curve.variance_e2))
+        return _masked(curve, (curve.time_h < start_h) | (curve.time_h > end_h))
 
     visits = tuple({name: cut(curve) for name, curve in visit.items()} for visit in planet.visits)
     return replace(planet, visits=visits)

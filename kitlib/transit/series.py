@@ -34,7 +34,7 @@ class Series:
     position: Array  # (W,) channel position in [-1, 1]
     channels: slice  # of the planet's depth vector
     level_e: Array  # (W,) electrons per CDS pair that `flux` 1 stands for
-    lit: int  # samples in time that hold the star, whether or not they are used later
+    lit: int  # samples in time that had a weight before any was left out as an outlier
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def series_of(planet: PlanetLightCurves, white: bool) -> list[Series]:
         for curve in visit.values():
             fgs1 = curve.instrument.name == FGS1.name
             flux, weight = _weights(curve.flux_e, curve.variance_e2)
-            held = holds_star(flux, weight) & ~_inside(curve.time_h, slips)
+            held = holds_star(flux, weight) & ~within(curve.time_h, slips)
             weight = np.where(held[:, None], weight, 0.0)
             if white and not fgs1:  # a hit in one channel must not cost the sum of all of them its sample
                 flux, weight = _white(flux, np.where(_spiked(flux, weight, GROSS_SIGMA), 0.0, weight))
@@ -85,7 +85,7 @@ def series_of(planet: PlanetLightCurves, white: bool) -> list[Series]:
                     position=np.zeros(1) if width == 1 else np.linspace(-1, 1, width),
                     channels=slice(0, 1) if fgs1 else slice(1, 1 + width),
                     level_e=level,
-                    lit=int(held.sum()),
+                    lit=int((weight > 0).any(1).sum()),
                 )
             )
     return found
@@ -108,7 +108,7 @@ def excursions(visit: Mapping[str, LightCurve]) -> list[tuple[float, float]]:
     away = (np.abs(offset) > SLIP_SIGMA * np.maximum(noise, LEAST_SLIP_PX / SLIP_SIGMA)).any(axis=1)
     step = float(np.median(np.diff(curve.time_h)))
     spans = [(float(t) - 1.5 * step, float(t) + 1.5 * step) for t in curve.time_h[away]] + _bumps(curve.time_h, offset)
-    return spans if _inside(curve.time_h, spans).mean() <= MOST_SLIPPED else []
+    return spans if within(curve.time_h, spans).mean() <= MOST_SLIPPED else []
 
 
 def _bumps(time_h: Array, offset: Array) -> list[tuple[float, float]]:
@@ -139,7 +139,8 @@ def _bumps(time_h: Array, offset: Array) -> list[tuple[float, float]]:
     return found
 
 
-def _inside(time_h: Array, spans: Sequence[tuple[float, float]]) -> NDArray[np.bool_]:
+def within(time_h: Array, spans: Sequence[tuple[float, float]]) -> NDArray[np.bool_]:
+    """(T,) moments inside any of these spans (start, end)."""
     inside = np.zeros(len(time_h), bool)
     for start, end in spans:
         inside |= (time_h > start) & (time_h < end)
