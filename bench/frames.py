@@ -1,4 +1,4 @@
-"""What the kit reaches from frames: whole visits of each world through `predict`, with the shipped priors and calibrators.
+"""What the kit reaches from frames: whole visits of each world through `predict`, with all that is shipped.
 
     python bench/frames.py [--planets 8] [--worlds NAME ...] [--airs-pairs 5625] [--fgs1-pairs 67500] [--out FILE.json]
 
