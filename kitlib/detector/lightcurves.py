@@ -32,6 +32,7 @@ STAGE = "calibrate"
 SATURATED_NOTE = 0.01  # of the star's pixels: from here on the event log hears of it
 UNRESOLVED_PX = 3.0  # rows: AIRS hardly tells a nearer neighbour from the star
 COLOUR_SD = 0.1  # of a neighbour's light in AIRS, where FGS1 tells it
+MOST_DILUTED = 0.05  # relative error of AIRS' depths by a neighbour, from which on FGS1 alone tells more
 _FORMAT = "kitlib-lightcurves-2"
 _FIELDS = ("time_h", "flux_e", "variance_e2", "pairs", "centroid_px")
 _SAMPLE_BLOCKS, _SAMPLE_BYTES = 64, 4096
@@ -57,6 +58,8 @@ def planet_lightcurves(
         both = dict(zip(INSTRUMENTS, _each(work, INSTRUMENTS, config.threads), strict=True))
         if (beside := _unresolved(both[FGS1], both[AIRS])) is not None:
             both[AIRS] = work(AIRS, beside)
+        if both[FGS1].curve is not None and (blend := _blended(both[AIRS])):
+            both[AIRS] = _Found(None, f"{planet_dir / AIRS.signal_file(visit)}: {blend}", both[AIRS].notes)
         for instrument, found in both.items():
             for note in found.notes:
                 events.emit(STAGE, "calibration_masked", planet_id=planet_id, visit=visit, reason=note)
@@ -97,6 +100,20 @@ def _unresolved(fgs1: _Found, airs: _Found) -> Neighbour | None:
     flux = seen["neighbour_flux"]
     sd = float(np.hypot(seen["neighbour_flux_sd"], COLOUR_SD * flux))
     return Neighbour(flux, sd, (seen["neighbour_row_px"], 0.0))
+
+
+def _blended(airs: _Found) -> str:
+    """Why AIRS' light curve is of no use: a neighbour so near that nobody knows how much of its light is in there."""
+    seen = {} if airs.curve is None else airs.curve.quality
+    if "neighbour_flux" not in seen:
+        return ""
+    error = seen["neighbour_share_sd"] / max(1 - seen["neighbour_share"], 0.1)
+    if error < MOST_DILUTED:
+        return ""
+    return (
+        f"a star of {seen['neighbour_flux']:.0%} of the target's light is {abs(seen['neighbour_row_px']):.1f} rows "
+        f"away: the depth is known to {error:.0%} for that. FGS1 tells more"
+    )
 
 
 def _each(work: Callable[[Instrument], _Found], instruments: Sequence[Instrument], threads: int) -> Iterator[_Found]:

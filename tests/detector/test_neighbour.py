@@ -12,7 +12,7 @@ from kitlib.detector.axes import Axis
 from kitlib.detector.calibrate import calibration_maps
 from kitlib.detector.extraction import extract, needed_pixels
 from kitlib.detector.frames import RawCalibration, Signal
-from kitlib.detector.lightcurves import _Found, _unresolved
+from kitlib.detector.lightcurves import MOST_DILUTED, _blended, _Found, _unresolved
 from kitlib.detector.neighbour import Neighbour as Found
 from kitlib.detector.neighbour import separated, transit_course
 from kitlib.detector.sky import without_lit_edge
@@ -159,3 +159,14 @@ def test_the_error_of_the_dilution():
     found = {"neighbour_flux": 0.5, "neighbour_share": 0.2, "neighbour_share_sd": 0.04}
     both = PlanetLightCurves(1, (sound, {FGS1.name: curve(FGS1, **found), AIRS.name: curve(AIRS)}))
     assert dilution_errors(both) == (pytest.approx(0.05), 0.0, 0.5)
+
+
+def test_airs_is_left_out_where_its_light_is_anybodys():
+    def seen(sd):
+        empty = np.zeros((3, 1))
+        quality = {"neighbour_flux": 0.9, "neighbour_share": 0.4, "neighbour_share_sd": sd, "neighbour_row_px": -1.7}
+        return _Found(LightCurve(AIRS, empty[:, 0], empty, empty, np.ones(3, np.int32), empty, quality), "", ())
+
+    assert not _blended(seen(0.6 * MOST_DILUTED * 0.99)) and not _blended(_Found(None, "no frames", ()))
+    words = _blended(seen(0.06))
+    assert "90%" in words and "1.7 rows" in words and "10%" in words
