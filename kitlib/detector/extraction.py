@@ -27,9 +27,9 @@ BLOCKS = {FGS1.name: 128, AIRS.name: 32}  # blocks of sixteen adjacent pairs in 
 _CORE_PX = 4.0  # pixels that give the centroid
 _WORK_UNITS = 4  # parts of a frame with sums of their own: fixed, so that results do not depend on the threads
 _MIN_SIGNAL_TO_NOISE = 5.0  # of all light in one pair; real ones are 437 (FGS1) and 3,858 (AIRS) [M]
-_MISPLACED = (
-    0.02  # of a neighbour's light in FGS1: in full-size frames of 16 planets depths are wrong by up to 5 % of it
-)
+# Of a neighbour's light in FGS1, far away, and where the error is twice that: full-size frames of 16 planets have depths
+# wrong by up to 5 % of it, the most beside near ones.
+_MISPLACED, _MISPLACED_PX = 0.02, 4.0
 _EVENTS = 256  # cosmic rays recorded per pixel
 
 Binned = tuple[Array, Array, NDArray[np.int32], Array]  # time (T,), flux (W, T), pairs (T,), centroid (2, T)
@@ -215,7 +215,7 @@ def _dilution(near: Neighbour, plan: Extraction) -> dict[str, float]:
     share = float(plan.dilution.sum()) / total
     sd = np.hypot(share * near.flux_sd / near.flux, float(plan.dilution_sd.mean()) * len(plan.flux_e) / total)
     if len(plan.flux_e) == 1:  # one series has no columns over which a template's errors average
-        sd = np.hypot(sd, _MISPLACED * near.flux)
+        sd = np.hypot(sd, _MISPLACED * near.flux * (1 + (_MISPLACED_PX / np.hypot(*near.offset_px)) ** 2))
     return {
         "neighbour_flux": near.flux,
         "neighbour_flux_sd": near.flux_sd,

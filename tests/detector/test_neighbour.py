@@ -159,6 +159,8 @@ def test_the_error_of_the_dilution():
     found = {"neighbour_flux": 0.5, "neighbour_share": 0.2, "neighbour_share_sd": 0.04}
     both = PlanetLightCurves(1, (sound, {FGS1.name: curve(FGS1, **found), AIRS.name: curve(AIRS)}))
     assert dilution_errors(both) == (pytest.approx(0.05), 0.0, 0.5)
+    alone = PlanetLightCurves(1, ({FGS1.name: curve(FGS1, **found)},))  # AIRS is answered from it
+    assert dilution_errors(alone) == (pytest.approx(0.05), pytest.approx(0.05), 0.5)
 
 
 def test_airs_is_left_out_where_its_light_is_anybodys():
