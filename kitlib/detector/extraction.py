@@ -27,8 +27,8 @@ BLOCKS = {FGS1.name: 128, AIRS.name: 32}  # blocks of sixteen adjacent pairs in 
 _CORE_PX = 4.0  # pixels that give the centroid
 _WORK_UNITS = 4  # parts of a frame with sums of their own: fixed, so that results do not depend on the threads
 _MIN_SIGNAL_TO_NOISE = 5.0  # of all light in one pair; real ones are 437 (FGS1) and 3,858 (AIRS) [M]
-# Of a neighbour's light in FGS1, far away, and where the error is twice that: full-size frames of 16 planets have depths
-# wrong by up to 5 % of it, the most beside near ones.
+# Of a neighbour's light in FGS1, far away, and where the error is twice that: in full-size frames of 16 planets depths
+# are wrong by up to 5 % of it, the most beside near ones.
 _MISPLACED, _MISPLACED_PX = 0.02, 4.0
 _EVENTS = 256  # cosmic rays recorded per pixel
 

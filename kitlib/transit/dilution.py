@@ -9,8 +9,8 @@ from ..base.products import PlanetLightCurves
 def dilution_errors(planet: PlanetLightCurves) -> tuple[float, float, float] | None:
     """Relative errors of FGS1's and AIRS' depths, and the largest light over the target's; None without a neighbour.
 
-    An instrument whose visits show it differently takes the larger error: the same template is wrong in all of them. One
-    without a light curve is answered from the other's, and has its error.
+    An instrument whose visits show it differently takes the larger error: the same template is wrong in all of them.
+    One without a light curve is answered from the other's, and has its error.
     """
     errors, bright = {True: 0.0, False: 0.0}, []
     there = {curve.instrument.name == FGS1.name for visit in planet.visits for curve in visit.values()}
