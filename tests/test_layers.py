@@ -30,8 +30,8 @@ FLOOR = {room: len(FLOORS) - i for i, rooms in enumerate(FLOORS) for room in roo
 ROOMS = {
     "detector": "frames axes parquet tables csvtable calibrate sky glitches profile neighbour cleaning extraction "
     "lightcurves",
-    "transit": "flux limbdarkening priors series parameters channelmodel visitmodel gaussnewton gate dilution dips "
-    "whitefit grazing jointfit driftorder parts fit",
+    "transit": "flux limbdarkening priors series parameters channelmodel visitmodel gaussnewton gate dilution "
+    "transients whitefit grazing jointfit driftorder parts record fit",
     "spectra": "kinds prior combination posterior",
     "fusion": "features ssm fused encoders model losses train ensemble",
     "sigma": "metric calibrator fit reliability decomposition",

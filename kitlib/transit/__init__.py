@@ -3,9 +3,10 @@
 In: `PlanetLightCurves`, the planet's catalogue row and `Priors`. Out: `PlanetFit` (posterior, diagnostics, fitted
 curves) and `Details` (fitted series, likelihood). Read in this order: flux (the transit), limbdarkening and priors,
 series (light curves as fitted), parameters, channelmodel, visitmodel (star x drift x transit), gaussnewton (the
-optimiser), gate (does a fit describe its data), dilution (what a neighbour's light is known to), dips (light lost for a
-while), whitefit, grazing (orbits whose depth only an impact parameter tells), jointfit, driftorder (how much drift),
-parts (what is tried where a fit describes nothing), fit (all of it, with its fallbacks).
+optimiser), gate (does a fit describe its data), dilution (what a neighbour's light is known to), transients (what
+passes during a visit), whitefit, grazing (orbits whose depth only an impact parameter tells), jointfit, driftorder
+(how much drift), parts (what is tried where a fit describes nothing), record (what is kept of a fit), fit (all of it,
+with its fallbacks).
 """
 
 from .fit import Details, PlanetFit, detailed_fit, fit_planet

@@ -10,34 +10,33 @@ A planet that resists falls back in steps, each counted in diagnostics["fallback
 catalogue's geometry; 2 the population prior.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
-from ..base.instruments import AIRS, PPM
+from ..base.instruments import FGS1, PPM
 from ..base.products import COVERED, POPULATION, Array, Catalogue, LightCurveFit, PlanetLightCurves
 from ..base.schema import PhysfitConfig
 from ..spectra import Likelihood, combine, ln_scale_height_depth, moments
 from .dilution import dilution_errors
-from .dips import Dip, dips
 from .driftorder import averaged
-from .flux import transit_duration_h
-from .gate import complaints, covered, instrument_errors, joint_figures, noisier, white_figures
+from .gate import complaints, covered, instrument_errors, noisier
 from .gaussnewton import Fit, FitError
 from .grazing import grazes, profile
 from .jointfit import joint_fit
-from .parts import parts, without_spans
+from .parts import parts, without_transients
 from .priors import Priors
+from .record import diagnostics_of, fitted_series, white_curves
 from .series import FittedSeries
+from .transients import Transient, red_error, transients
 from .visitmodel import fitted
 from .whitefit import CATALOGUE, HELD, WRONG, white_fit
 
 SOUND, IN_PARTS = 0.0, 1.0  # diagnostics["gate"], beside COVERED
 HELD_FALLBACK = 1.0  # diagnostics["fallback"] of a fit with the catalogue's geometry held
 MOST_DISAGREEMENT, MOST_OFFSET = 0.15, 1e-3  # of FGS1's and AIRS' depths: of the deeper one, and beside it; real: 5e-4
-MOST_DIPS = 3  # spans of light lost or gained for a while that may be left out of a planet's light curves
+MOST_TRANSIENTS = 3  # that may be taken out of a planet's light curves
 HOPELESS = 0.5  # relative error of the depth by the residuals, from which on the population knows better
 SURE = 5.0  # standard deviations
 LEAST_DEPTH = 1e-3  # real planets' begin at .0037
@@ -75,7 +74,7 @@ class _Attempt:
     answer: PlanetFit
     details: Details
     white: Fit
-    dips: list[Dip]
+    transients: list[Transient]
     complaints: list[str]
 
 
@@ -125,7 +124,7 @@ def _tried(planet: PlanetLightCurves, row: Catalogue, priors: Priors, config: Ph
             if graze is not None:
                 white = graze.white
             fit, layout = joint_fit(planet, row, priors, config, white, chosen, graze.impact if graze else None)
-            details = Details(_fitted_series(fit, float(row.period_days[0])), averaged(fit, layout))
+            details = Details(fitted_series(fit, float(row.period_days[0])), averaged(fit, layout))
             answer = _combined(planet, row, priors, white, fit, details)
             if graze is not None:
                 mean, cov = graze.widened(answer.mean, answer.cov)
@@ -137,10 +136,10 @@ def _tried(planet: PlanetLightCurves, row: Catalogue, priors: Priors, config: Ph
             reasons.append(_in_words(error, white))
             continue
         known = {"fallback": HELD_FALLBACK if geometry == HELD else 0.0, "wide_geometry": float(chosen == WRONG)}
-        lost = dips(white, _transits(white, row))
-        known["dip"] = max((one.sigma for one in lost), default=0.0)
+        passing = transients(white, _transits(white, row))
+        known["transient"] = max((one.sigma for one in passing), default=0.0)
         answer = replace(answer, diagnostics=answer.diagnostics | known, reason="; ".join(reasons))
-        return _Attempt(answer, details, white, lost, complaints(answer.diagnostics) + _disagreement(white))
+        return _Attempt(answer, details, white, passing, complaints(answer.diagnostics) + _disagreement(white))
     return "; ".join(dict.fromkeys(reasons))
 
 
@@ -174,39 +173,58 @@ def _repaired(
     """What is answered where a fit of all data describes nothing: a part that is sound, else all of it, covered."""
     problem = "; ".join(first.complaints)
     tried = [first]
-    for what, part in _in_turn(planet, tried):
+    sound: tuple[str, _Attempt, list[Transient]] | None = None
+    for what, part, taken in _in_turn(planet, tried):
         attempt = _tried(part, row, priors, config)
-        if isinstance(attempt, str):
-            continue
-        tried.append(attempt)
-        if attempt.complaints:
-            continue
-        words, answer = f"{problem}. Answered by a fit of {what}", attempt.answer
-        if excess := noisier(answer.diagnostics):
-            return _covered(planet, row, priors, [attempt], f"{words}: {excess[0]}")
-        known = {"visits": float(len(planet.visits)), "gate": IN_PARTS}
-        return replace(attempt, answer=replace(answer, diagnostics=answer.diagnostics | known, misfit=f"{words}."))
-    return _covered(planet, row, priors, tried, problem)
+        if isinstance(attempt, _Attempt):
+            tried.append(attempt)
+        if isinstance(attempt, _Attempt) and not attempt.complaints:
+            sound = what, attempt, taken
+            break
+    if not sound:
+        return _covered(planet, row, priors, tried, problem)
+    what, attempt, taken = sound
+    words, answer = f"{problem}. Answered by a fit of {what}", attempt.answer
+    if excess := noisier(answer.diagnostics):
+        return _covered(planet, row, priors, [attempt], f"{words}: {excess[0]}", taken)
+    cov = covered(answer.cov, answer.mean, *_unsure(attempt.white, row, taken), 1.0)
+    known = {"visits": float(len(planet.visits)), "gate": IN_PARTS}
+    answer = replace(answer, cov=cov, diagnostics=answer.diagnostics | known, misfit=f"{words}.")
+    return replace(attempt, answer=answer)
 
 
-def _in_turn(planet: PlanetLightCurves, tried: list[_Attempt]) -> Iterator[tuple[str, PlanetLightCurves]]:
-    """Parts of a planet's data with what they are; `tried` grows by the fit of each that gives one."""
+def _unsure(white: Fit, row: Catalogue, taken: Sequence[Transient]) -> tuple[float, float]:
+    """Relative errors of FGS1's and AIRS' depths by what was taken away, and by residuals that know each other."""
+    found = {True: 0.0, False: 0.0}
+    for one, residual, transit in zip(white.series, white.system.residuals, _transits(white, row), strict=True):
+        red = red_error(one.time_h, np.sqrt(one.weight[:, 0]), residual[:, 0], transit)
+        steps = [each.depth_error.get(one.instrument, 0.0) for each in taken if each.visit == one.visit]
+        fgs1 = one.instrument == FGS1.name
+        found[fgs1] = max(found[fgs1], float(np.hypot(red, np.linalg.norm(steps))))
+    return found[True], found[False]
+
+
+def _in_turn(
+    planet: PlanetLightCurves, tried: list[_Attempt]
+) -> Iterator[tuple[str, PlanetLightCurves, list[Transient]]]:
+    """Parts of a planet's data with what they are, and what was taken away; `tried` grows by each that gives a fit."""
     first = tried[0]
     middle, half = first.answer.diagnostics["t0_h"], first.answer.diagnostics["duration_h"] / 2
     contacts = middle - half, middle + half
-    others = parts(planet, *contacts)
+    none: list[Transient] = []
+    others = ((what, part, none) for what, part in parts(planet, *contacts))
     if any(len(visit) > 1 for visit in planet.visits):
         yield next(others)
-    spans: list[tuple[int, float, float]] = []
+    taken: list[Transient] = []
     latest = first
-    for _ in range(MOST_DIPS):
-        if not latest.dips:
+    for _ in range(MOST_TRANSIENTS):
+        if not latest.transients:
             break
-        spans.append((latest.dips[0].visit, *latest.dips[0].span_h))
-        part, count = without_spans(planet, spans, *contacts), len(tried)
+        taken.append(latest.transients[0])
+        part, count = without_transients(planet, taken, *contacts), len(tried)
         if part is None:
             break
-        yield "all but " + " and ".join(f"{a:.2f} to {b:.2f} h" for _, a, b in spans), part
+        yield "all " + " and ".join(one.in_words() for one in taken), part, list(taken)
         if len(tried) == count:
             break
         latest = tried[-1]
@@ -214,17 +232,24 @@ def _in_turn(planet: PlanetLightCurves, tried: list[_Attempt]) -> Iterator[tuple
 
 
 def _covered(
-    planet: PlanetLightCurves, row: Catalogue, priors: Priors, tried: list[_Attempt], problem: str
+    planet: PlanetLightCurves,
+    row: Catalogue,
+    priors: Priors,
+    tried: list[_Attempt],
+    problem: str,
+    taken: Sequence[Transient] = (),
 ) -> "_Attempt | PlanetFit":
     """The first answer with a covariance that covers what its residuals show, and how far the other fits are from it.
 
     The population's where that is hopeless.
     """
     found = tried[0]
-    fgs1, airs = instrument_errors(found.white, _transits(found.white, row))
+    fgs1, airs = np.maximum(
+        instrument_errors(found.white, _transits(found.white, row)), _unsure(found.white, row, taken)
+    )
     depths = np.array([[one.answer.mean[0], one.answer.mean[1:].mean()] for one in tried])
     apart = np.sqrt(np.mean((depths / depths[0] - 1) ** 2, axis=0))
-    errors = max(fgs1, float(apart[0])), max(airs, float(apart[1]))
+    errors = max(float(fgs1), float(apart[0])), max(float(airs), float(apart[1]))
     if not max(errors) < HOPELESS:
         words = f"{problem}. The residuals are as large as the transit: answered by the population."
         return replace(_population(planet, priors, words), misfit=words)
@@ -260,10 +285,10 @@ def _combined(
     mean, cov, weights = combine(details.likelihood, components)
     if not (np.isfinite(mean).all() and np.isfinite(cov).all() and (np.diag(cov) > 0).all()):
         raise FitError("the posterior is not finite")
-    diagnostics = _diagnostics(planet, row, white, fit) | {"gate": SOUND}
+    diagnostics = diagnostics_of(planet, row, white, fit) | {"gate": SOUND}
     diagnostics["unfamiliar"] = float(weights[prior.learnt_components :].sum())
     expected, scatter = moments(components[: prior.learnt_components])
-    curves = _curves(planet, white, row)
+    curves = white_curves(planet, white, row)
     return PlanetFit(mean, cov, diagnostics, curves, expected, np.sqrt(np.diag(scatter)))
 
 
@@ -272,69 +297,3 @@ def _population(planet: PlanetLightCurves, priors: Priors, reason: str) -> Plane
     diagnostics = {"fallback": float(POPULATION), "visits": float(len(planet.visits))}
     unknown = np.full_like(mean, np.nan)
     return PlanetFit(mean, cov, diagnostics, [], unknown, unknown, reason)
-
-
-def _fitted_series(fit: Fit, period_days: float) -> list[FittedSeries]:
-    """All series of a joint fit as the fusion model takes them."""
-    found = []
-    for one in fit.series:
-        model = fitted(one, fit.layout, fit.state, period_days)
-        t0_h = float(fit.state.shared[fit.layout[f"t0_{one.visit}"]][0])
-        found.append(
-            FittedSeries(
-                instrument=one.instrument,
-                visit=one.visit,
-                time_h=one.time_h,
-                flux=one.flux,
-                weight=one.weight,
-                gain=model.gain,
-                transit=model.transit,
-                t0_h=t0_h,
-                electrons=model.star * one.level_e,
-                u1=model.u1,
-                u2=model.u2,
-            )
-        )
-    return found
-
-
-def _diagnostics(planet: PlanetLightCurves, row: Catalogue, white: Fit, fit: Fit) -> dict[str, float]:
-    shared, layout = fit.state.shared, fit.layout
-
-    def of(name: str) -> float:
-        return float(shared[layout[name]][0])
-
-    values = [of("ln_a"), of("b"), float(np.sqrt(fit.state.depth[1:].mean()))]
-    period, a, b, k = (
-        torch.tensor(v, dtype=torch.float64) for v in (float(row.period_days[0]), np.exp(values[0]), *values[1:])
-    )
-    half = float(transit_duration_h(period, a, b, k)) / 2
-    first = [of(f"t0_{v}") - half for v in range(len(planet.visits))]
-    start = min(float(one.time_h[0]) for one in fit.series)
-    end = max(float(one.time_h[-1]) for one in fit.series)
-    bright = [float(one.level_e.sum()) for one in fit.series if one.instrument == AIRS.name]
-    masked = [curve.quality.get("masked_fraction", np.nan) for visit in planet.visits for curve in visit.values()]
-    return {
-        "visits": float(len(planet.visits)),
-        "missing_contact": float(any(t < start + 0.1 or t + 2 * half > end - 0.1 for t in first)),
-        **white_figures(white),
-        **joint_figures(fit),
-        "duration_h": 2 * half,
-        "t0_h": of("t0_0"),
-        "a_over_rs": float(np.exp(of("ln_a"))),
-        "impact_param": abs(of("b")),
-        "level": float(fit.state.depth[1:].mean()),
-        "electrons": float(np.mean(bright)) if bright else np.nan,
-        "masked_fraction": max(masked),
-    }
-
-
-def _curves(planet: PlanetLightCurves, white: Fit, row: Catalogue) -> list[LightCurveFit]:
-    curves = []
-    for one in white.series:
-        model = fitted(one, white.layout, white.state, float(row.period_days[0]))
-        weight, star = one.weight[:, 0], max(float(model.star[0]), 1e-30)
-        sigma = np.where(weight > 0, 1 / np.sqrt(np.maximum(weight, 1e-30)), np.inf)
-        values = (array / star for array in (one.flux[:, 0], (model.gain * model.transit)[:, 0], sigma))
-        curves.append(LightCurveFit(planet.planet_id, one.visit, one.instrument, one.time_h, *values))
-    return curves

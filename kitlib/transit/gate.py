@@ -22,7 +22,7 @@ MOST_CHI2 = 1.45  # of white light, a sample; sound: up to 1.40
 MOST_CHI2_JOINT = 1.15  # of all channels, a sample; sound: up to 1.03
 MOST_AUTOCORRELATION = 0.35  # of neighbouring white residuals; sound: up to 0.25
 MOST_REJECTED = 0.12  # share of the white samples that hold light and were left out as outliers; sound: up to 0.02
-MOST_DIP = 6.0  # standard deviations of light lost or gained for a while (`dips`); sound: none above 5
+MOST_TRANSIENT = 6.5  # standard deviations of light lost or gained for a while (`transients`); sound: up to 5.5
 MOST_RED = 2.6  # residuals averaged over half an hour, over what their scatter would average to; sound: up to 2.3
 HALF_HOUR_H = 0.5
 TRIAL_STEPS = 60  # places of the trial transit in the residuals
@@ -69,7 +69,7 @@ LIMITS = {
         MOST_RED,
         "half-hour means of white residuals scatter by {value:.3g} times what white noise would",
     ),
-    "dip": (MOST_DIP, "light is lost or gained for a while, by {value:.0f} standard deviations"),
+    "transient": (MOST_TRANSIENT, "light is lost or gained for a while, by {value:.0f} standard deviations"),
     "rejected": (MOST_REJECTED, "{value:.0%} of the white samples had to be left out"),
 }
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ..base.instruments import AIRS, FGS1
 from ..base.products import LightCurve, PlanetLightCurves
 from .series import within
+from .transients import DIP, Transient
 
 CUTS_H = (0.8, 1.4, 2.0)  # of a visit of 7.5 h that may be left out at its end, or at its beginning (the first two)
 STEP_H = 0.01
@@ -20,7 +21,7 @@ def parts(planet: PlanetLightCurves, first_h: float, last_h: float) -> Iterator[
 
     Instruments as visits of their own: their mid-transit times may differ by hours, as where files of two visits carry
     one number. Then the visit without its end or its beginning, where a telescope that lost its star may be the reason.
-    Then each visit, then each instrument. (Before the ends, a visit without what `dips` finds: `without_spans`.)
+    Then each visit, then each instrument. (Before the ends, a visit without what passes: `without_transients`.)
 
     Args:
         planet: its light curves.
@@ -45,25 +46,34 @@ def parts(planet: PlanetLightCurves, first_h: float, last_h: float) -> Iterator[
             yield f"{name} alone", replace(planet, visits=own)
 
 
-def without_spans(
-    planet: PlanetLightCurves, spans: Sequence[tuple[int, float, float]], first_h: float, last_h: float
+def without_transients(
+    planet: PlanetLightCurves, found: Sequence[Transient], first_h: float, last_h: float
 ) -> PlanetLightCurves | None:
-    """The same planet without these spans (visit, start, end), hours; None where too little would be left.
+    """The same planet, dips left out, steps taken away; None where too little would be left.
 
     Half of the transit from `first_h` to `last_h` has to be left, and starlight beside it if there was any.
     """
     time_h = np.arange(0.0, max(_end_h(planet), STEP_H), STEP_H)
-    for masked in {number for number, _, _ in spans}:
-        left = ~within(time_h, [(a, b) for number, a, b in spans if number == masked])
-        inside = (time_h > first_h) & (time_h < last_h)
-        beside_h = STEP_H * (~inside).sum(), STEP_H * (left & ~inside).sum()
-        if (left & inside).sum() < inside.sum() / 2 or beside_h[1] < min(BASELINE_H, beside_h[0]):
-            return None
+    inside = (time_h > first_h) & (time_h < last_h)
     visits = []
     for number, visit in enumerate(planet.visits):
-        here = [(a, b) for where, a, b in spans if where == number]
-        visits.append({name: _masked(curve, within(curve.time_h, here)) for name, curve in visit.items()})
+        here = [one for one in found if one.visit == number]
+        spans = [one.span_h for one in here if one.kind == DIP]
+        left = ~within(time_h, spans)
+        beside_h = STEP_H * (~inside).sum(), STEP_H * (left & ~inside).sum()
+        if spans and ((left & inside).sum() < inside.sum() / 2 or beside_h[1] < min(BASELINE_H, beside_h[0])):
+            return None
+        visits.append({name: _less(curve, here, spans) for name, curve in visit.items()})
     return replace(planet, visits=tuple(visits))
+
+
+def _less(curve: LightCurve, found: Sequence[Transient], spans: Sequence[tuple[float, float]]) -> LightCurve:
+    light = np.ones(len(curve.time_h))
+    for one in found:
+        if one.kind != DIP:
+            light *= one.light(curve.instrument.name, curve.time_h)
+    flux = (curve.flux_e / light[:, None]).astype(curve.flux_e.dtype)
+    return _masked(replace(curve, flux_e=flux), within(curve.time_h, spans))
 
 
 def _end_h(planet: PlanetLightCurves) -> float:
