@@ -3,9 +3,8 @@
     python bench/otherwise.py [--planets 40] [--faults NAME ...]
 
 Sound planets of the own world, their light multiplied by a fault in time, common to both instruments unless it says
-otherwise. A row a fault: score, worst planet, error and z of FGS1, level and shape by the shipped kit (physics), and how
-many planets the gate answered by a part of the data, and with a wider sigma. Nothing was tuned on them but the gate's
-design, on these seeds.
+otherwise. A row a fault: score, worst planet, error and z of FGS1, level and shape by the shipped kit (physics), and
+how many planets the gate answered by a part of the data, and with a wider sigma.
 """
 
 import argparse
