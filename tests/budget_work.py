@@ -39,6 +39,17 @@ def half(number: int) -> float:
     return number / 2
 
 
+def located(folder: str, number: int) -> tuple[int, int]:
+    """A square and the process that computed it; leaves a mark that it began."""
+    (Path(folder) / f"{number}-{os.getpid()}").touch()
+    time.sleep(0.1)
+    return number * number, os.getpid()
+
+
+def fails(number: int) -> None:
+    raise ValueError(f"number {number}")
+
+
 def environment() -> dict[str, str]:
     """Of a new interpreter that finds the kit and the tests' modules."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, PATHS))}

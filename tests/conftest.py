@@ -11,15 +11,20 @@ import pytest
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a machine with GPUs trains on the CPU too: there runs are equal to the bit
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-# Modules of half a minute and more, longest first: two processes that begin with these end together. The second needs
-# no campaign: it does not wait while the first simulates it.
+# The longest modules, longest first: two processes that begin with these end together. The second needs no campaign: it
+# does not wait while the first simulates it.
 LONG_MODULES = [
-    *("faults/test_planets", "base/test_hosts", "base/test_cluster", "run/test_guarded_predict", "kernel/test_twin"),
-    *("test_notebooks", "test_pipeline", "inject/test_inject", "run/test_sweep", "fusion/test_train"),
+    *("faults/test_planets", "kernel/test_kaggle_client", "test_notebooks", "base/test_cluster", "kernel/test_twin"),
+    *("test_pipeline", "run/test_guarded_predict", "inject/test_inject", "run/test_sweep", "test_package"),
+    *("fusion/test_train", "run/test_budget", "base/test_hosts", "base/test_config"),
 ]
 
 
 def pytest_collection_modifyitems(items):
+    gone = [name for name in LONG_MODULES if not (REPOSITORY / "tests" / f"{name}.py").is_file()]
+    if gone:
+        raise pytest.UsageError(f"tests/conftest.py, LONG_MODULES: there is no {', '.join(gone)}")
+
     def place(item) -> int:
         name = item.path.relative_to(REPOSITORY / "tests").with_suffix("").as_posix()
         return LONG_MODULES.index(name) if name in LONG_MODULES else len(LONG_MODULES)
@@ -61,59 +66,51 @@ def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path]
     return folder
 
 
+@pytest.fixture(scope="module")
+def here():
+    """While a module's tests run, `predict` computes its planets in this process (tests/here.py)."""
+    from here import planets_here
+
+    with planets_here():
+        yield
+
+
 @pytest.fixture(scope="session")
 def campaign(tmp_path_factory) -> Path:
     """A simulated campaign with few frames: 12 training and 8 test planets. Folder with data/ and solution.csv.
 
     All test processes share it: a test that changes something makes a copy.
     """
+    from campaign import SIZES
+
     from kitlib import pipeline
     from kitlib.base.config import compose
 
-    sizes = [
-        "simulate.train_planets=12",
-        "simulate.test_planets=8",
-        "simulate.airs_pairs=125",
-        "simulate.fgs1_pairs=1500",
-    ]
-
     def make(folder: Path) -> None:
-        out = [f"simulate.out={folder}", f"run.out={folder / 'run'}"]
-        pipeline.simulate(compose("simulate", ["env=ci", "data=sim_tiny", *sizes, "run.seed=5", *out]))
+        out = [f"simulate.out={folder}", f"run.out={folder / 'run'}", "run.workers=1"]
+        pipeline.simulate(compose("simulate", ["env=ci", *SIZES, *out]))
 
     return _made_once(tmp_path_factory, "campaign", make)
 
 
 @pytest.fixture(scope="session")
-def predicted(campaign, tmp_path_factory) -> Path:
-    """What `predict` without any training leaves of the campaign; the README's command. To be read, not changed."""
-    from kitlib.__main__ import main
-
-    def make(folder: Path) -> None:
-        line = ["predict", "+env=local", "+data=kaggle", f"data.root={campaign / 'data'}", f"run.out={folder}"]
-        assert main([*line, "run.progress=false", "run.workers=2"]) == 0
-
-    return _made_once(tmp_path_factory, "predicted", make)
-
-
-@pytest.fixture(scope="session")
 def few(campaign, tmp_path_factory) -> Path:
     """The campaign with its first two planets to predict: for tests of how, not of what, is computed."""
+    return _made_once(tmp_path_factory, "few", lambda folder: _with_first_planets(campaign, folder, 2))
 
-    def make(folder: Path) -> None:
-        source, data = campaign / "data", folder / "data"
-        shutil.copytree(source, data, ignore=shutil.ignore_patterns("test", "sample*"), copy_function=os.link)
-        stars = (source / "test_star_info.csv").read_text().splitlines(keepends=True)[:3]
-        wanted = [str(int(float(line.split(",")[0]))) for line in stars[1:]]
-        (data / "test_star_info.csv").unlink()
-        (data / "test_star_info.csv").write_text("".join(stars))
-        for planet in wanted:
-            shutil.copytree(source / "test" / planet, data / "test" / planet, copy_function=os.link)
-        header, *rows = (campaign / "solution.csv").read_text().splitlines(keepends=True)
-        truth = [row for row in rows if str(int(float(row.split(",")[0]))) in wanted]
-        (folder / "solution.csv").write_text("".join([header, *truth]))
 
-    return _made_once(tmp_path_factory, "few", make)
+def _with_first_planets(campaign: Path, folder: Path, count: int) -> None:
+    source, data = campaign / "data", folder / "data"
+    shutil.copytree(source, data, ignore=shutil.ignore_patterns("test", "sample*"), copy_function=os.link)
+    stars = (source / "test_star_info.csv").read_text().splitlines(keepends=True)[: count + 1]
+    wanted = [str(int(float(line.split(",")[0]))) for line in stars[1:]]
+    (data / "test_star_info.csv").unlink()
+    (data / "test_star_info.csv").write_text("".join(stars))
+    for planet in wanted:
+        shutil.copytree(source / "test" / planet, data / "test" / planet, copy_function=os.link)
+    header, *rows = (campaign / "solution.csv").read_text().splitlines(keepends=True)
+    truth = [row for row in rows if str(int(float(row.split(",")[0]))) in wanted]
+    (folder / "solution.csv").write_text("".join([header, *truth]))
 
 
 @pytest.fixture(scope="session")

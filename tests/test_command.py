@@ -50,6 +50,19 @@ def test_help_of_a_stage_is_its_own(words, keys, capsys):
     assert "run.out=elsewhere" in text
 
 
+def test_what_computes_nothing_needs_no_torch(tmp_path):
+    """Which takes seconds to import: help, the check of a run, and the guard whose processes wait for work."""
+    code = f"""
+import sys
+import kitlib.run.budget, kitlib.run.sweep, kitlib.base.guarded
+from kitlib.__main__ import main
+assert main(["--help"]) == main(["predict", "--help"]) == 0 and main(["verify", {str(tmp_path)!r}]) == 2
+print("torch" in sys.modules)
+"""
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines()[-1] == "False" and "verify" in found.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from campaign import SIZES
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 sys.path.insert(0, str(FOLDER))
@@ -71,21 +72,8 @@ def test_notebooks_are_thin(source):
 def demonstration(campaign, tmp_path_factory):
     """What `make run` executes, into a log, on few frames, from another working directory: its output and folder."""
     folder = tmp_path_factory.mktemp("demonstration")
-    sizes = [
-        "simulate.train_planets=12",
-        "simulate.test_planets=8",
-        "simulate.airs_pairs=125",
-        "simulate.fgs1_pairs=1500",
-    ]
-    words = [
-        "env=local",
-        "data=sim_tiny",
-        *sizes,
-        "run.seed=5",
-        f"simulate.out={campaign}",
-        f"run.out={folder / 'run'}",
-    ]
-    quick = ["lightcurves.samples=50", "physfit.max_iterations=2", "run.workers=2"]
+    words = ["env=local", *SIZES, f"simulate.out={campaign}", f"run.out={folder / 'run'}"]
+    quick = ["lightcurves.samples=50", "physfit.max_iterations=2", "run.workers=1"]
     given = {"OVERRIDES": shlex.join([*words, *quick]), "PYTHONPATH": str(FOLDER.parent), "OMP_NUM_THREADS": "1"}
     line = [sys.executable, str(FOLDER / "run.py")]
     ran = subprocess.run(line, env={**os.environ, **given}, cwd=folder, capture_output=True, text=True, timeout=600)

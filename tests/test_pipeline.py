@@ -24,9 +24,12 @@ from kitlib.run.verify import verify
 from kitlib.spectra.posterior import PosteriorError, join, read_posterior, write_posterior
 from kitlib.transit.priors import shipped_priors
 
+pytestmark = pytest.mark.usefixtures("here")
+
 
 def words(campaign: Path, out: Path) -> list[str]:
-    return ["env=ci", "data=sim_tiny", f"simulate.out={campaign}", f"run.out={out}"]
+    cheap = ("run.workers=1", "lightcurves.samples=100", "physfit.max_iterations=4")
+    return ["env=ci", "data=sim_tiny", f"simulate.out={campaign}", f"run.out={out}", *cheap]
 
 
 def planets(table: Path) -> list[int]:
@@ -39,7 +42,7 @@ def sha256(path: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def run(campaign, tmp_path_factory):
+def run(campaign, here, tmp_path_factory):
     """One finished run: train, predict, diagnose, submit."""
     out = tmp_path_factory.mktemp("run")
     (out / "fusion" / "fold_3").mkdir(parents=True)  # of an earlier `train`, of more planets
@@ -230,10 +233,12 @@ def test_running_again_resumes_and_gives_the_same_bytes(campaign, run):
     assert sha256(run / "submission.csv") == digest
 
 
-def test_predict_needs_no_training_step(campaign, predicted):
+def test_predict_needs_no_training_step(few, tmp_path):
     """The command of the README on a folder in the competition's layout, into an empty output folder."""
-    assert planets(predicted / "submission.csv") == planets(campaign / "data" / "test_star_info.csv")
-    assert not (predicted / "prior.safetensors").exists()
+    line = ["predict", "+env=local", "+data=kaggle", f"data.root={few / 'data'}", f"run.out={tmp_path}"]
+    assert main([*line, "run.progress=false", "run.workers=1"]) == 0
+    assert planets(tmp_path / "submission.csv") == planets(few / "data" / "test_star_info.csv")
+    assert not (tmp_path / "prior.safetensors").exists()
 
 
 def test_a_fit_that_crashes_in_training_costs_its_planet_alone(campaign, run, tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -58,6 +59,7 @@ def compose(stage: str, overrides: Sequence[str] = (), folder: Path | None = Non
         raise ConfigError(_explain(error, stage, overrides)) from error
 
 
+@cache
 def store_schema() -> None:
     """Make the schema known to hydra under the name that the root files' defaults give it."""
     from hydra.core.config_store import ConfigStore

@@ -2,10 +2,10 @@
 
 In: parquet files of one planet's visits (uint16 frames, calibration maps, axes, converter), as `frames` and `tables`
 read them. Out: `PlanetLightCurves`, electrons per CDS pair with a variance for every sample, one product file a planet.
-Read in this order: frames, axes (time), parquet (their files), tables, csvtable (their text), calibrate (pixels to
-electrons), sky (what lies in front of the star, pair by pair), glitches (frames that do not show the star), profile
-(where the star's light lies, what jitter does), neighbour (another star's light, which does not dip), cleaning
-(outliers in time), extraction (weighted sums), lightcurves (a planet, a whole split).
+Read in this order: frames, axes (time), parquet (their files), tables, csvtable (their text), calibrate (dead and hot
+pixels, electrons), sky (what lies in front of the star, pair by pair), glitches (frames that do not show the star),
+profile (where the star's light lies, what jitter does), neighbour (another star's light, which does not dip), cleaning
+(outliers in time), extraction (weighted sums), lightcurves (a planet and what it lacks, a whole split).
 """
 
 from .axes import Axis, AxisInfo, read_axis_info

@@ -2,7 +2,8 @@
 
 Every number on the page is computed from the `ReportData` that `run.diagnosis` builds out of the run's own products.
 Read in this order: data (what a run holds), bands, diagnostics and calibrationtable (numbers), groups, gatetable (what
-the gate found, and each fit), heavy (what takes its time), injection and injectiontable, figures, payload and page.
+the gate found, and each fit), heavy (what takes its time), injection and injectiontable, figures (theirs and their
+colours), payload and page (its charts and colours: page.css, charts.js).
 """
 
 from .calibrationtable import calibration, calibration_text

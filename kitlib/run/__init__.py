@@ -6,10 +6,22 @@ Read in this order: stage, inputs, fits, planets, budget (the guard of time and 
 diagnosis, sweep, verify, notebook.
 """
 
-from .fits import Fitted, fit_planets, stacked, with_inputs
-from .inputs import answered, check_choices, learnt, tables, usable_catalogue
-from .planets import light_curves
-from .stage import Stage, running
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .fits import Fitted, fit_planets, stacked, with_inputs
+    from .inputs import answered, check_choices, learnt, tables, usable_catalogue
+    from .planets import light_curves
+    from .stage import Stage, running
+
+_FILES = {
+    "fits": ("Fitted", "fit_planets", "stacked", "with_inputs"),
+    "inputs": ("answered", "check_choices", "learnt", "tables", "usable_catalogue"),
+    "planets": ("light_curves",),
+    "stage": ("Stage", "running"),
+}
+_FILE_OF = {name: file for file, names in _FILES.items() for name in names}
 
 __all__ = [
     "Fitted",
@@ -25,3 +37,10 @@ __all__ = [
     "usable_catalogue",
     "with_inputs",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Imported at first use: `spectramind verify` and a guard's process need no torch."""
+    if name not in _FILE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_FILE_OF[name]}", __name__), name)

@@ -1,6 +1,7 @@
 """A second star in the field is found by its light that does not dip, and no depth depends on it."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -35,8 +36,9 @@ VISIT = Visit(dict.fromkeys(DRIFT, T0_H), DRIFT, None)
 PLACES = [(0.05, 5.0, 0.7), (0.2, 8.0, 0.3), (0.4, 3.5, 1.4), (1.0, 3.0, 1.2), (1.0, 9.0, 1.5), (1.0, 5.0, -0.8)]
 
 
+@cache
 def curve_of(instrument, neighbour=None, beside=None, seed=7):
-    """The kit's light curve of a thin visit."""
+    """The kit's light curve of a thin visit. Several tests ask for the same one: none changes it."""
     rng = np.random.default_rng(seed)
     detector, pairs = draw_detector(instrument, rng), PAIRS[instrument.name]
     world = replace(OWN, neighbour=neighbour)

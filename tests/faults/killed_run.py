@@ -9,14 +9,13 @@ import os
 import signal
 import sys
 import time
-from collections import deque
 from pathlib import Path
 
 import numpy as np
+from here import Here
 
 from kitlib import pipeline
 from kitlib.base.config import compose
-from kitlib.base.guarded import Ended
 from kitlib.base.products import Catalogue
 from kitlib.detector.lightcurves import read_lightcurves
 from kitlib.run import planets
@@ -25,29 +24,6 @@ from kitlib.transit.priors import shipped_priors
 
 CHEAP = ["lightcurves.samples=50", "physfit.max_iterations=2", "physfit.drift_order=1", "physfit.colour_order=1"]
 _EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.chmod", "os.truncate", "tempfile.mkstemp"}
-
-
-class AtOnce:
-    """What `kitlib.base.guarded.Workers` offers, in this process: the kill hits the planet's work as well."""
-
-    def __init__(self, work, size, clock):
-        self.work, self.size, self.clock, self.started = work, 1, clock, deque()
-
-    def running(self):
-        return {task: since for task, _, since in self.started}
-
-    def start(self, task, setting):
-        self.started.append((task, setting, self.clock()))
-
-    def wait(self, timeout_s):
-        task, setting, _ = self.started.popleft()
-        return [Ended(task, self.work(task, setting))]
-
-    def on_each_machine(self, ask):
-        return [ask()]
-
-    def close(self):
-        self.started.clear()
 
 
 def run(root: str, out: str, kind: str, moment: float, report: int) -> None:
@@ -63,7 +39,7 @@ def run(root: str, out: str, kind: str, moment: float, report: int) -> None:
     sys.addaudithook(watch)
     if kind == "cpu":
         signal.setitimer(signal.ITIMER_PROF, moment)  # whose signal ends the process, without a word
-    planets.guarded = AtOnce
+    planets.guarded = Here  # the kill hits the planet's work as well
     words = [f"data.root={root}", f"run.out={out}", "run.workers=1", "model=physics", "budget.write_s=0", *CHEAP]
     pipeline.predict(compose("predict", ["env=ci", "data=kaggle", *words]))
     os.write(report, f"{time.process_time()} {count}".encode())

@@ -24,8 +24,9 @@ class Server:
     """Forks the runs: tests/faults/killed_run.py."""
 
     def __init__(self, root: Path):
-        repository = Path(__file__).resolve().parents[2]
-        environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
+        _, tests, repository, *_ = Path(__file__).resolve().parents
+        path = f"{repository}{os.pathsep}{tests}"
+        environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
         command = [sys.executable, str(Path(__file__).with_name("killed_run.py")), str(root)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(command, env=environment, text=True, **pipes)

@@ -26,6 +26,7 @@ from kitlib.run.stage import running
 from kitlib.submission.validation import validate_submission
 from kitlib.submission.writer import read_planet_ids, write_submission
 
+pytestmark = pytest.mark.usefixtures("here")
 IDS = np.arange(1, 9)
 ANSWER = Prediction(IDS, np.full((8, N_BINS), 0.01), np.full((8, N_BINS), 0.001))
 
@@ -60,7 +61,7 @@ def fill(folder: Path, leave: int = 0) -> Path:
 
 
 def words(root: Path, out: Path) -> list[str]:
-    return ["env=ci", "data=kaggle", "model=physics", f"data.root={root}", f"run.out={out}"]
+    return ["env=ci", "data=kaggle", "model=physics", f"data.root={root}", f"run.out={out}", "run.workers=1"]
 
 
 def test_a_full_disk_keeps_the_older_file_and_says_so(small_disk):
@@ -78,7 +79,7 @@ def test_a_disk_that_fills_up_while_planets_finish_leaves_the_early_submission(c
     """Space for tables and log, but not for the light curves of any planet."""
     data, out = campaign / "data", small_disk / "out"
     fill(small_disk, leave=140_000)
-    assert main(["predict", *words(data, out), "lightcurves.samples=75", "run.workers=1"]) == 2
+    assert main(["predict", *words(data, out), "lightcurves.samples=75"]) == 2
     said = capsys.readouterr().err
     assert "No space left" in said and "Free some space" in said and str(out) in said
     validate_submission(out / "submission.csv", read_planet_ids(data / "test_star_info.csv")).raise_for_errors()

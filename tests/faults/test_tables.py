@@ -24,6 +24,8 @@ from kitlib.run.inputs import training_set
 from kitlib.submission.validation import SubmissionError, possible, validate_bytes, validate_submission
 from kitlib.submission.writer import read_planet_ids, write_submission
 
+pytestmark = pytest.mark.usefixtures("here")
+
 
 @dataclass(frozen=True)
 class Case:

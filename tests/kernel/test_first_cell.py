@@ -86,9 +86,17 @@ print(json.dumps(install(Path({kit!r}))))
 """
 
 
-def test_only_absent_wheels_are_installed_and_nothing_is_upgraded(dataset, tmp_path):
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory) -> Path:
+    """A virtual environment with nothing but pip. Its copies work as well: it holds no path of its own that is used."""
+    folder = tmp_path_factory.mktemp("empty") / "venv"
+    venv.create(folder, with_pip=True)
+    return folder
+
+
+def test_only_absent_wheels_are_installed_and_nothing_is_upgraded(dataset, empty, tmp_path):
     """An environment that has an old omegaconf keeps it; the others come from the kit, without an index."""
-    venv.create(tmp_path / "venv", with_pip=True)
+    shutil.copytree(empty, tmp_path / "venv", symlinks=True)
     python = tmp_path / "venv" / "bin" / "python"
     site = next((tmp_path / "venv").glob("lib/python*/site-packages"))
     (site / "omegaconf-2.0.0.dist-info").mkdir()
@@ -110,11 +118,11 @@ def test_only_absent_wheels_are_installed_and_nothing_is_upgraded(dataset, tmp_p
     assert "omegaconf-2.0.0.dist-info" in names and "omegaconf-2.3.1.dist-info" not in names
 
 
-def test_a_damaged_wheel_is_not_installed(dataset, tmp_path):
+def test_a_damaged_wheel_is_not_installed(dataset, empty, tmp_path):
     kit = Path(shutil.copytree(dataset, tmp_path / "kit"))
     for wheel in (kit / "wheels").glob("*.whl"):
         wheel.write_bytes(wheel.read_bytes() + b"x")
-    venv.create(tmp_path / "venv", with_pip=True)
+    shutil.copytree(empty, tmp_path / "venv", symlinks=True)
     command = [tmp_path / "venv" / "bin" / "python", "-c", INSTALL.format(kit=str(kit))]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode and "StartError" in run.stderr and "hash" in run.stderr.lower()

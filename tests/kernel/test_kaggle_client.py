@@ -22,8 +22,8 @@ KERNEL, TRAIN = f"{USER}/spectramind-v50-infer", f"{USER}/spectramind-v50-train"
 class Person:
     """Someone at a shell, with a build folder of their own."""
 
-    def __init__(self, kaggle: Loopback, home: Path):
-        self.kaggle, self.home, self.build = kaggle, home, home / "build"
+    def __init__(self, kaggle: Loopback, home: Path, shell: "Shell"):
+        self.kaggle, self.home, self.build, self.shell = kaggle, home, home / "build", shell
 
     def line(self, step: str, *words: str, user: str = USER) -> list[str]:
         build = ["--build", str(self.build), "--poll", "0.01"]
@@ -34,11 +34,10 @@ class Person:
 
     def does(self, step: str, *words: str, user: str = USER, **environment: str) -> tuple[int, str]:
         line, env = self.line(step, *words, user=user), {**self.environment(), **environment}
-        result = subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True, timeout=280)
-        said = result.stdout + result.stderr
+        code, said = self.shell.run(line[1:], env)
         assert KEY not in said
         assert "Traceback" not in said, said
-        return result.returncode, said
+        return code, said
 
 
 @pytest.fixture
@@ -48,9 +47,32 @@ def kaggle():
     server.server.shutdown()
 
 
+class Shell:
+    """Runs scripts in processes of their own: tests/kernel/kaggle_shell.py, which has imported what they import."""
+
+    def __init__(self):
+        line = [sys.executable, str(Path(__file__).with_name("kaggle_shell.py"))]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self.process = subprocess.Popen(line, cwd=ROOT, text=True, **pipes)
+
+    def run(self, line: list[str], environment: dict[str, str]) -> tuple[int, str]:
+        """Exit status and output of a script with its words."""
+        self.process.stdin.write(json.dumps([line, environment]) + "\n")
+        self.process.stdin.flush()
+        return tuple(json.loads(self.process.stdout.readline()))
+
+
+@pytest.fixture(scope="module")
+def shell():
+    shell = Shell()
+    yield shell
+    shell.process.stdin.close()
+    shell.process.wait(60)
+
+
 @pytest.fixture
-def person(kaggle, tmp_path):
-    return Person(kaggle, tmp_path)
+def person(kaggle, shell, tmp_path):
+    return Person(kaggle, tmp_path, shell)
 
 
 def mounted(kaggle: Loopback, folder: Path, version: int = -1) -> Path:

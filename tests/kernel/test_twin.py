@@ -90,12 +90,12 @@ def test_kit_and_data_are_found_in_every_mount_layout(campaign, build, room, lay
     (trained / "manifests").mkdir(parents=True)
     (trained / "prior.safetensors").write_bytes(b"")
     code = kernels.first_cell(bundle.read_manifest(build / "dataset")["bundle"])
-    code += "\nimport kitlib.pipeline, kitlib.base.config, kitlib.base.paths as paths"
-    code += "\nprint('kitlib', kitlib.pipeline.__file__)"
+    code += "\nimport kitlib.base.config, kitlib.base.paths as paths"  # the whole run imports the rest
+    code += "\nprint('kitlib', kitlib.__file__)"
     code += "\nprint('data', paths.find_data_root())\nkitlib.base.config.compose('predict', ['env=kaggle'])"
     outcome = room.run(["-c", code], 280)
     assert outcome.status == 0, outcome.output
-    assert f"kitlib {kit}/kitlib/pipeline.py" in outcome.output
+    assert f"kitlib {kit}/kitlib/__init__.py" in outcome.output
     assert f"data {room.input / LAYOUTS[layout][1]}" in outcome.output
 
 

@@ -12,9 +12,11 @@ from kitlib import pipeline
 from kitlib.__main__ import main
 from kitlib.base.config import compose
 
+pytestmark = pytest.mark.usefixtures("here")
+
 
 def words(root: Path, out: Path, *more: str) -> list[str]:
-    return ["env=ci", "data=kaggle", f"data.root={root}", f"run.out={out}", *more]
+    return ["env=ci", "data=kaggle", f"data.root={root}", f"run.out={out}", "run.workers=1", *more]
 
 
 def ids(root: Path) -> list[int]:
@@ -35,7 +37,7 @@ def tables_only(campaign, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def without_frames(campaign, tmp_path_factory):
+def without_frames(campaign, here, tmp_path_factory):
     """Such a root, and the folder of a `predict` on it."""
     folder = tmp_path_factory.mktemp("without_frames")
     root, out = copy_tables(campaign, folder / "data"), folder / "out"

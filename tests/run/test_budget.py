@@ -429,9 +429,9 @@ def alive(pid: int) -> bool:
 
 
 def test_a_run_killed_at_any_moment_leaves_a_valid_file_and_no_process(tmp_path):
-    """Eight runs, killed between the first file and after the end; the file is whole each time, and ever better."""
+    """Five runs, killed between the first file and after the end; the file is whole each time, and ever better."""
     fate, states = random.Random(4), set()
-    for trial, begun in enumerate([0, 1, 4, 9, 16, 25, 36, 40]):
+    for trial, begun in enumerate([0, 4, 16, 30, 40]):
         folder = tmp_path / str(trial)
         folder.mkdir()
         submission = folder / "submission.csv"

@@ -18,7 +18,7 @@ from kitlib.submission import score_files
 SMALL = [
     *("env=ci", "train=quick", "train.steps=2", "train.validate_every=1", "train.validation=0.5"),
     *("pretrain.planets=2", "pretrain.shard=2", "physfit.max_iterations=1"),
-    *("model.width=8", "model.airs_channels=4", "model.graph_layers=1"),
+    *("model.width=8", "model.airs_channels=4", "model.graph_layers=1", "run.workers=1"),
 ]
 
 
@@ -55,7 +55,8 @@ def test_planets_with_frames_are_predicted_inside_the_launchers_processes(few, t
     """The README's command and launcher: guarded processes started by joblib's workers."""
     solution = few / "solution.csv"
     words = [f"data.root={few / 'data'}", f"data.solution={solution}", f"run.out={tmp_path / 'out'}"]
-    cheap = ["env=ci", "lightcurves.samples=60", "physfit.max_iterations=1", "report.planets=1", "report.heavy=false"]
+    cheap = ["env=ci", "run.workers=1", "lightcurves.samples=60", "physfit.max_iterations=1"]
+    cheap += ["report.planets=1", "report.heavy=false"]
     assert main([stage, "--multirun", "model=v50,physics", *words, *cheap]) == 0
     rows = list(csv.DictReader((tmp_path / "out" / "results.csv").read_text().splitlines()))
     assert [row["model"] for row in rows] == ["v50", "physics"] and not any(row["problem"] for row in rows)
