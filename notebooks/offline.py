@@ -3,13 +3,17 @@
     python notebooks/offline.py NOTEBOOK.ipynb ...      writes NOTEBOOK.html beside each
 
 Only options that nbconvert 6.4.5 (Kaggle's image) and 7 both have are used: the template `basic` gives the cells alone,
-and the page around them is this file's, with a policy that forbids every request.
+and the page around them is this file's, with a policy that forbids every request. Formulae become MathML, which
+browsers draw themselves.
 """
 
 import html
+import re
 import sys
 from pathlib import Path
 
+import nbformat
+from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
@@ -35,18 +39,22 @@ _PAGE = """<!doctype html>
 """
 _STYLE = """
 :root { color-scheme: light dark; }
-body { margin: 0; background: #fbfbf9; color: #1b1d22; }
-body { font: 1rem/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }
-main { max-width: 68rem; margin: 0 auto; padding: 1rem; }
-pre { overflow-x: auto; padding: .5rem .75rem; margin: .5rem 0; font-size: .875rem; border-radius: .4rem; }
-.highlight pre { border: 1px solid #d9dbe0; background: #f1f2f0; }
+:root { --line: #d9dbe0; --paper: #fbfbf9; --ink: #1b1d22; --code: #f1f2f0; --quiet: #5a606b; }
+body { margin: 0; background: var(--paper); color: var(--ink); }
+body { font: 1rem/1.6 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; overflow-wrap: break-word; }
+main { max-width: 60rem; margin: 0 auto; padding: 1rem; }
+h1, h2 { line-height: 1.25; } h2 { margin-top: 2.2rem; }
+pre { overflow-x: auto; padding: .5rem .75rem; margin: .5rem 0; font-size: .8125rem; border-radius: .4rem; }
+.highlight pre { border: 1px solid var(--line); background: var(--code); }
 img { max-width: 100%; height: auto; background: #fff; border-radius: .4rem; }
-table { border-collapse: collapse; } th, td { border: 1px solid #d9dbe0; padding: .25rem .6rem; text-align: left; }
-.prompt { color: #5a606b; font-size: .75rem; }
+.output_png, .jp-RenderedImage { margin: .75rem 0; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+th, td { border: 1px solid var(--line); padding: .25rem .6rem; text-align: left; }
+th { background: var(--code); }
+math[display=block] { overflow-x: auto; overflow-y: hidden; padding: .25rem 0; font-size: 1.1rem; }
+.prompt { color: var(--quiet); font-size: .75rem; }
 @media (prefers-color-scheme: dark) {
-body { background: #14161a; color: #e8e9ec; }
-.highlight pre { background: #1c1f25; border-color: #363b45; }
-.prompt { color: #a3a9b5; }
+:root { --line: #363b45; --paper: #14161a; --ink: #e8e9ec; --code: #1c1f25; --quiet: #a3a9b5; }
 a { color: #7db9f2; }
 }
 """
@@ -54,13 +62,26 @@ a { color: #7db9f2; }
 
 def offline_html(notebook: Path) -> Path:
     """Write NOTEBOOK.html beside an executed notebook and return its path."""
-    body, _ = HTMLExporter(template_name="basic", exclude_anchor_links=True).from_filename(str(notebook))
+    content = nbformat.read(notebook, as_version=4)
+    for cell in content.cells:
+        if cell.cell_type == "markdown":
+            cell.source = _formulae(cell.source)
+        for output in cell.get("outputs", []):
+            if output.output_type == "stream":  # of a progress bar its last state
+                output.text = re.sub(r"[^\n]*\r(?!\n)", "", output.text)
+    body, _ = HTMLExporter(template_name="basic", exclude_anchor_links=True).from_notebook_node(content)
     dark = HtmlFormatter(style="monokai").get_style_defs(".highlight")
     colours = f"{HtmlFormatter().get_style_defs('.highlight')}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}"
     target = notebook.with_suffix(".html")
     title = html.escape(notebook.stem.replace("_", " "))
     target.write_text(_PAGE.format(title=title, style=colours + _STYLE, body=body), encoding="utf-8")
     return target
+
+
+def _formulae(text: str) -> str:
+    """Markdown with its `$$ $$` and `$ $` as MathML."""
+    text = re.sub(r"\$\$(.+?)\$\$", lambda found: convert(found[1].strip(), display="block"), text, flags=re.S)
+    return re.sub(r"\$([^$\n]+)\$", lambda found: convert(found[1]), text)
 
 
 if __name__ == "__main__":

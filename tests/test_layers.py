@@ -39,7 +39,7 @@ ROOMS = {
     "rules": "grammar expression constraints",
     "submission": "writer validation",
     "inject": "signals frameinject recovery experiment",
-    "run": "stage inputs fits planets budget training pretraining diagnosis sweep verify notebook",
+    "run": "stage inputs fits planets budget training pretraining diagnosis sweep verify notebook gallery",
     "report": "data bands diagnostics calibrationtable groups gatetable heavy injection injectiontable payload "
     "figures page",
     "simulate": "systems spectra visits optics worlds detector exposure observatory residue lightcurves",

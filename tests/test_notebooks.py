@@ -114,6 +114,21 @@ def test_all_four_notebooks_show_figures_and_their_pages_ask_for_nothing(demonst
         assert page.count("data:image/png") == sum("image/png" in o.get("data", {}) for o in shown)
         assert "<script" not in page and not re.search(r'(src|href)="(?!data:|#)', page)
     assert (out / "submission.csv").is_file() and (out / "report.html").is_file()
-    printed = "".join(o.get("text", "") for o in shown)
-    assert all(word in printed for word in ("naive", "physics", "submission.csv", "report.html"))
-    assert all(word in printed for word in ("luck alone", "smoothness", "AIRS shape"))
+    assert all(word in page for word in ("naive", "physics", "submission.csv", "report.html"))
+    assert all(word in page for word in ("luck alone", "smoothness", "AIRS shape"))
+
+
+def test_what_they_show_can_be_read(demonstration):
+    """Rounded numbers, no raw JSON, no empty tables, nothing that could not be shown; formulae are drawn, not spelt."""
+    _, out = demonstration
+    figures = {}
+    for source in SOURCES:
+        executed = nbformat.read(out / "notebooks" / source.with_suffix(".ipynb").name, as_version=4)
+        shown = [o for cell in executed.cells for o in cell.get("outputs", [])]
+        text = "".join(o.get("text", "") + o.get("data", {}).get("text/plain", "") for o in shown)
+        assert not re.search(r"\d\.\d{7,}|[{}]|shape: |cannot be shown|Error", text), source.stem
+        assert not any("<tbody></tbody>" in o.get("data", {}).get("text/html", "") for o in shown)
+        figures[source.stem] = sum("image/png" in o.get("data", {}) for o in shown)
+        page = (out / "notebooks" / f"{source.stem}.html").read_text()
+        assert "$$" not in page and "$" not in re.sub(r"<pre.*?</pre>", "", page, flags=re.S)
+    assert all(count >= 2 for count in figures.values()) and figures["03_infer"] >= 4, figures
