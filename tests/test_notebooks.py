@@ -5,12 +5,18 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
+
+from kitlib import pipeline
+from kitlib.base.config import compose
+from kitlib.base.provenance import EventLog
+from kitlib.run.diagnosis import DiagnosisError
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 sys.path.insert(0, str(FOLDER))
@@ -132,3 +138,20 @@ def test_what_they_show_can_be_read(demonstration):
         page = (out / "notebooks" / f"{source.stem}.html").read_text()
         assert "$$" not in page and "$" not in re.sub(r"<pre.*?</pre>", "", page, flags=re.S)
     assert all(count >= 2 for count in figures.values()) and figures["03_infer"] >= 4, figures
+
+
+def test_diagnose_shows_a_run_that_kaggle_mounts(demonstration, campaign, tmp_path, monkeypatch):
+    """What the infer kernel leaves is read-only and lies elsewhere; a second mounted run is one too many."""
+    _, out = demonstration
+    left = tmp_path / "input" / "notebooks" / "jane-doe" / "spectramind-v50-infer"
+    shutil.copytree(out, left, ignore=shutil.ignore_patterns("notebooks", "report.html", "calibration.json", ".lock"))
+    monkeypatch.setenv("KITLIB_KAGGLE_INPUT", str(tmp_path / "input"))
+    words = ["env=ci", "data=sim_tiny", f"simulate.out={campaign}", "report.heavy=false"]
+    result = pipeline.diagnose(compose("diagnose", [*words, f"run.out={tmp_path / 'run'}"]))
+    assert result["report"] == tmp_path / "run" / "report.html" and result["report"].is_file()
+    assert result["scores"] == json.loads((out / "scores.json").read_text())
+    assert not (tmp_path / "run" / "products").exists() and not (left / "report.html").exists()
+    assert not [e for e in EventLog(tmp_path / "run" / "events.jsonl").read() if e["event"] == "mixed"]
+    shutil.copytree(left, left.with_name("another"))
+    with pytest.raises(DiagnosisError, match="several runs are mounted"):
+        pipeline.diagnose(compose("diagnose", [*words, f"run.out={tmp_path / 'second'}"]))

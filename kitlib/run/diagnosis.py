@@ -1,6 +1,7 @@
 """From a run's products to its scores and its report: reads what `predict` left."""
 
 import json
+import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from ..base.paths import looked_for
+from ..base.paths import ensure_writable, looked_for, mounted_folders
 from ..base.products import Posterior, Prediction
 from ..base.provenance import EventLog
 from ..base.schema import Config
@@ -27,8 +28,42 @@ SPLITS = {"test": "test", "train": "training"}
 ROUTINE = ("start", "end", "pace", "computed")  # events that say nothing of a planet or of what went wrong
 
 
+ANSWERED = (
+    "submission.csv",
+    "posterior.safetensors",
+    "physics.safetensors",
+)  # what every `predict` that ended has left
+_BROUGHT = (".csv", ".json", ".jsonl", ".safetensors", ".yaml")
+
+
 class DiagnosisError(ValueError):
     """Products that do not belong together; the message names the file."""
+
+
+def bring_run(named: str) -> Path | None:
+    """Where the run's folder has no submission, copy the run that Kaggle mounts into it; returns where that lies.
+
+    What an infer kernel has left is read-only, and a diagnosis is written beside what it looks at. Light curves of the
+    planets stay where they are. None: nothing had to be brought, or nothing is mounted. Raises DiagnosisError where
+    several runs are.
+    """
+    out = Path(named).expanduser()
+    if (out / ANSWERED[0]).is_file():
+        return None
+    whole = [folder for folder in mounted_folders() if all((folder / name).is_file() for name in ANSWERED)]
+    found = list({folder.resolve(): folder for folder in whole}.values())
+    if len(found) > 1:
+        raise DiagnosisError(
+            f"several runs are mounted: {', '.join(map(str, found))}. Mount one infer kernel's output."
+        )
+    for folder in found:
+        out = ensure_writable(named)
+        for path in sorted(folder.rglob("*")):
+            inside = path.relative_to(folder)
+            if path.is_file() and path.suffix in _BROUGHT and inside.parts[0] not in ("products", "bundle"):
+                (out / inside).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, out / inside)
+    return found[0] if found else None
 
 
 def gathered(stage: Stage, root: Path, heavy: bool = False) -> tuple[ReportData, dict[str, dict[str, float]]]:
@@ -98,7 +133,7 @@ def _check_predicted(config: Config, out: Path, used: Sequence[Path]) -> str:
     then = content_of(snapshot, "model")["kind"] if snapshot.is_file() else kind
     if then != kind:
         raise DiagnosisError(f"model.kind={kind}: {snapshot} says {then}. Give that, or predict anew.")
-    products = [out / name for name in ("submission.csv", "posterior.safetensors", "physics.safetensors")]
+    products = [out / name for name in ANSWERED]
     try:
         check_stage(out, "predict", products, used)
     except VerifyError as error:
