@@ -1,4 +1,4 @@
-"""What mkdocs cannot do by itself (mkdocs.yml, `hooks`): the README as first page, and formulae without a network.
+"""What mkdocs cannot do by itself (mkdocs.yml, `hooks`): README and logs as pages, and formulae without a network.
 
 Formulae are written `$$ ... $$` or `$ ... $`, which GitHub draws too. Here each becomes MathML while the site is built:
 browsers draw that themselves, so no script and no font has to come from elsewhere.
@@ -11,15 +11,17 @@ from typing import Any
 
 from latex2mathml.converter import convert
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+ROOT = Path(__file__).resolve().parent.parent
+ABOVE = {"index.md": "README.md", "experiments.md": "EXPERIMENTS.md", "changelog.md": "CHANGELOG.md"}
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.S)
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Text of a page; of the first one, the README with its links as the site has them."""
-    if page.file.src_uri != "index.md":
+    """Text of a page; of those in `ABOVE` the file's at the top, with its links as the site has them."""
+    if page.file.src_uri not in ABOVE:
         return markdown
-    return README.read_text().replace("](docs/", "](").replace('src="docs/', 'src="')
+    text = (ROOT / ABOVE[page.file.src_uri]).read_text()
+    return re.sub(r"\]\((pyproject\.toml|LICENSE)\)", "](layout.md)", text.replace("](docs/", "]("))
 
 
 def on_page_content(text: str, **_: Any) -> str:
