@@ -6,6 +6,7 @@ browsers draw that themselves, so no script and no font has to come from elsewhe
 
 import html
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -32,3 +33,10 @@ def on_page_content(text: str, **_: Any) -> str:
         return str(convert(html.unescape(found[2]).strip(), display="block" if block else "inline"))
 
     return _FORMULA.sub(drawn, text)
+
+
+def on_post_build(config: Any, **_: Any) -> None:
+    """Put the script that draws figures beside the executed examples, where one of them asks for it."""
+    folder, script = Path(config["site_dir"]) / "examples", ROOT / "kitlib" / "report" / "plotly-cartesian.min.js"
+    if any(f'src="{script.name}"' in page.read_text(encoding="utf-8") for page in folder.glob("*.html")):
+        shutil.copyfile(script, folder / script.name)
