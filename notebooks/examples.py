@@ -19,7 +19,7 @@ from kitlib.report.page import PLOTLY
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "docs" / "examples"
-LARGEST_BYTES = 300_000
+LARGEST_BYTES = 500_000
 
 
 def small(page: str) -> str:

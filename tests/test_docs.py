@@ -125,7 +125,7 @@ def test_the_examples_are_those_of_the_four_notebooks():
     pages = {path.stem: path.read_text() for path in (DOCS / "examples").glob("*.html")}
     assert sorted(pages) == sorted(path.stem for path in (ROOT / "notebooks").glob("0*.py"))
     for page in pages.values():
-        assert len(page) < 300_000 and "cannot be shown" not in page
+        assert len(page) < 500_000 and "cannot be shown" not in page
         assert set(re.findall(r'(?:src|href)="((?!data:|#)[^"]*)"', page)) <= {PLOTLY.name}
         assert "data:image/png" in page or PLOTLY.name in page
 
