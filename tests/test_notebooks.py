@@ -12,6 +12,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from kitlib.report.page import PLOTLY
+
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 sys.path.insert(0, str(FOLDER))
 import build  # noqa: E402
@@ -109,10 +111,12 @@ def test_all_four_notebooks_show_figures_and_their_pages_ask_for_nothing(demonst
     for source in SOURCES:
         executed = nbformat.read(out / "notebooks" / source.with_suffix(".ipynb").name, as_version=4)
         shown = [o for cell in executed.cells for o in cell.get("outputs", [])]
-        assert any("image/png" in o.get("data", {}) for o in shown), f"{source.stem} shows no figure"
-        page = (out / "notebooks" / f"{source.stem}.html").read_text()
-        assert page.count("data:image/png") == sum("image/png" in o.get("data", {}) for o in shown)
-        assert "<script" not in page and not re.search(r'(src|href)="(?!data:|#)', page)
+        plotly = sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in shown)
+        pictures = sum("image/png" in o.get("data", {}) for o in shown)
+        assert plotly + pictures, f"{source.stem} shows no figure"
+        page = (out / "notebooks" / f"{source.stem}.html").read_text().replace(PLOTLY.read_text(encoding="utf-8"), "")
+        assert page.count("data:image/png") == pictures and page.count('<div id="figure-') == plotly
+        assert page.count("<script") == (3 if plotly else 0) and not re.search(r'(src|href)="(?!data:|#)', page)
     assert (out / "submission.csv").is_file() and (out / "report.html").is_file()
     printed = "".join(o.get("text", "") for o in shown)
     assert all(word in printed for word in ("naive", "physics", "submission.csv", "report.html"))
