@@ -72,6 +72,7 @@ DARK = {
 }
 DIVERGING = [[i / 4, LIGHT[name]] for i, name in enumerate(("low", "lower", "middle", "higher", "high"))]
 SEQUENTIAL = "Cividis"
+GAP = 0.07  # of the canvas between figures side by side
 
 
 def template() -> Spec:
@@ -151,8 +152,9 @@ def grid(rows: Sequence[Sequence[Spec]], heights: Sequence[float] | None = None)
     for row, top, bottom in zip(rows, tops[:-1], tops[1:], strict=True):
         for column, spec in enumerate(row):
             left, right = column / len(row), (column + 1) / len(row)
-            gap_x, gap_y = 0.1 / len(row) if len(row) > 1 else 0, 0.1 / len(rows) if len(rows) > 1 else 0
-            _put(spec, whole, (left + gap_x / 2, right - gap_x / 2), (bottom + gap_y, top - gap_y / 2))
+            gap_x, gap_y = GAP if len(row) > 1 else 0, 0.1 / len(rows) if len(rows) > 1 else 0
+            across = (left + gap_x / 2, right - gap_x / 2)
+            _put(spec, whole, across, (bottom + 1.5 * gap_y, top - gap_y))  # room for an axis below, a title above
     return whole
 
 
@@ -171,10 +173,12 @@ def _put(spec: Spec, whole: Spec, across: tuple[float, float], up: tuple[float, 
         whole["layout"][_moved(name, before)] = own | moved
     for trace in spec["data"]:
         places: Spec = {f"{a}axis": _moved(trace.get(f"{a}axis", a), before) for a in "xy"}
-        whole["data"].append(trace | places | ({} if first else {"showlegend": False}))
+        scale = {"x": across[1], "xanchor": "left", "y": sum(up) / 2, "len": up[1] - up[0]}
+        bar = {"colorbar": trace["colorbar"] | scale} if "colorbar" in trace else {}
+        whole["data"].append(trace | places | bar | ({} if first else {"showlegend": False}))
     if title := layout.get("title", {}).get("text"):
         where = {"xref": "paper", "yref": "paper", "x": sum(across) / 2, "y": up[1]}
-        here = {"text": title, "showarrow": False, "xanchor": "center", "yanchor": "bottom"}
+        here = {"text": title, "showarrow": False, "xanchor": "center", "yanchor": "bottom", "font": {"size": 11}}
         whole["layout"]["annotations"].append(where | here)
 
 

@@ -25,7 +25,9 @@ def shown(figure: Spec, title: str = "", height: int = 420) -> "Figure":
     from plotly.graph_objects import Figure  # alone here: the page is made without plotly's Python package
 
     layout = figure["layout"] | {"template": template(), "height": height, "title": {"text": title, "y": 0.98}}
-    layout["margin"] = {"t": 80 if title else 34}
+    titled = bool(layout.get("annotations"))  # figures side by side: the legend stands above their titles
+    layout["margin"] = {"t": 34 + (40 if title else 0) + (20 if titled else 0)}
+    layout["legend"] = {"y": 1 + (24 / (height - 120) if titled else 0)}
     return Figure({"data": figure["data"], "layout": layout})
 
 
@@ -61,7 +63,7 @@ def answer_figure(title: str, wavelength: Array, mu: Array, sigma: Array, truth:
 
 
 def light_curve_figure(data: ReportData, planet_id: int) -> "Figure":
-    """White light curves of one planet: with fit and drift, with the transit alone, and what is left; a column each.
+    """White light curves of one planet, a row a visit: with fit and drift, with the transit alone, and what is left.
 
     Raises:
         KeyError: the planet was not predicted.
@@ -71,13 +73,13 @@ def light_curve_figure(data: ReportData, planet_id: int) -> "Figure":
     panels = [panel for panel in data.panels_of(planet_id) if usable(panel).any()]
     if not panels:
         raise ValueError(f"no light curve of planet {planet_id} came with this report: raise report.planets")
-    figures = []
+    rows: dict[int, list[Spec]] = {}
     for panel in panels:
-        found = panel_statistics(panel)
-        figures.append(planetcharts.light_curve(panel))
+        found, figure = panel_statistics(panel), planetcharts.light_curve(panel)
+        rows.setdefault(panel.visit, []).append(figure)
         words = f"{panel.instrument}, visit {panel.visit}: residuals {found['rms_ppm']:.0f} ppm rms"
-        figures[-1]["layout"]["title"] = {"text": f"{words}, expected {found['sigma_ppm']:.0f}"}
-    return shown(grid([figures]), f"Planet {planet_id}", 560)
+        figure["layout"]["title"] = {"text": f"{words}, expected {found['sigma_ppm']:.0f}"}
+    return shown(grid(list(rows.values())), f"Planet {planet_id}", 90 + 470 * len(rows))
 
 
 def residual_figure(data: ReportData, planet_id: int) -> "Figure | None":
