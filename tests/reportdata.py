@@ -63,7 +63,7 @@ def _measured(mu: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def make_data(
-    planets: int = 12, detailed: int = 3, samples: int = 375, truth: bool = True, **other_fields
+    planets: int = 12, detailed: int = 3, samples: int = 187, truth: bool = True, **other_fields
 ) -> ReportData:
     """A run's worth of products whose errors are Gaussian with exactly the covariance claimed."""
     rng = np.random.default_rng(7)
@@ -134,8 +134,8 @@ def make_data(
         heavy=True,
         measured=_measured(mu, other),
         prior_shape=np.stack([np.broadcast_to(feature - feature.mean(), mu.shape) * 1e-4, np.full(mu.shape, 2e-4)], 1),
-        residuals=np.where(np.arange(10)[:, None] > 1, other.standard_normal((planets, 1, 10, 47)), np.nan),
-        phases=np.linspace(-1, 1, 10),
+        residuals=np.where(np.arange(60)[:, None] > 1, other.standard_normal((planets, 1, 60, 47)), np.nan),
+        phases=np.linspace(-1, 1, 60),
         latents=np.concatenate([np.log(depth), np.log(amplitude), other.standard_normal((planets, 6))], axis=1),
     )
     return replace(data, **other_fields)

@@ -10,7 +10,7 @@ from ..transit import MEASURED_BINS
 from .diagnostics import usable
 from .drawing import DIVERGING, SEQUENTIAL, Spec, axis, band, dots, dotted, line, ppm_range
 
-MAX_SAMPLES = 400  # points drawn of one light curve; longer ones are averaged
+MAX_SAMPLES = 200  # points drawn of one light curve; longer ones are averaged
 MOST_RESIDUAL = 4.0  # sigmas at the end of a map's colours
 PERCENT = 100.0
 
