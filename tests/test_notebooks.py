@@ -115,7 +115,7 @@ def test_all_four_notebooks_show_figures_and_their_pages_ask_for_nothing(demonst
         pictures = sum("image/png" in o.get("data", {}) for o in shown)
         assert plotly + pictures, f"{source.stem} shows no figure"
         page = (out / "notebooks" / f"{source.stem}.html").read_text().replace(PLOTLY.read_text(encoding="utf-8"), "")
-        assert page.count("data:image/png") == pictures and page.count('<div id="figure-') == plotly
+        assert page.count("data:image/png") == pictures and page.count(' id="figure-') == plotly
         assert page.count("<script") == (3 if plotly else 0) and not re.search(r'(src|href)="(?!data:|#)', page)
     assert (out / "submission.csv").is_file() and (out / "report.html").is_file()
     printed = "".join(o.get("text", "") for o in shown)
