@@ -1,5 +1,7 @@
 """Executed notebooks as HTML that asks no network for anything; nbconvert's own pages do (MathJax, require.js).
 
+Figures of plotly are drawn by the script that draws the report's, which is put into pages that have any.
+
     python notebooks/offline.py NOTEBOOK.ipynb ...      writes NOTEBOOK.html beside each
 
 Only options that nbconvert 6.4.5 (Kaggle's image) and 7 both have are used: the template `basic` gives the cells alone,
@@ -17,11 +19,14 @@ from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from pygments.formatters import HtmlFormatter
 
+from kitlib.report.drawing import DARK, LIGHT
+from kitlib.report.page import PLOTLY, csp_hash, script_safe
+
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>{title}</title>
@@ -34,7 +39,7 @@ _PAGE = """<!doctype html>
 <main>
 {body}
 </main>
-</body>
+{scripts}</body>
 </html>
 """
 _STYLE = """
@@ -60,21 +65,47 @@ a { color: #7db9f2; }
 """
 
 
+_FIGURE = "application/vnd.plotly.v1+json"
+# colours of the figures are exchanged in the dark, as in the report
+_DRAW = """
+(() => {
+  const { figures, colours } = JSON.parse(document.getElementById("figures").textContent), fellow = new Map(colours);
+  const night = matchMedia("(prefers-color-scheme: dark)"), touch = matchMedia("(pointer: coarse)").matches;
+  const worn = (part) => (part && typeof part === "object" ? (Array.isArray(part) ? part.map(worn)
+    : Object.fromEntries(Object.entries(part).map(([key, one]) => [key, worn(one)]))) : fellow.get(part) || part);
+  const draw = () => figures.forEach(({ data, layout }, i) => {
+    const figure = structuredClone({ data, layout });
+    const { data: traces, layout: whole } = night.matches ? worn(figure) : figure;
+    if (touch) whole.dragmode = false;
+    Plotly.react(`figure-${i}`, traces, whole, { displayModeBar: false, responsive: true });
+  });
+  draw();
+  night.addEventListener("change", draw);
+})();
+"""
+
+
 def offline_html(notebook: Path) -> Path:
     """Write NOTEBOOK.html beside an executed notebook and return its path."""
-    content = nbformat.read(notebook, as_version=4)
-    for cell in content.cells:
+    book = nbformat.read(notebook, as_version=4)
+    for cell in book.cells:
         if cell.cell_type == "markdown":
             cell.source = _formulae(cell.source)
         for output in cell.get("outputs", []):
             if output.output_type == "stream":  # of a progress bar its last state
                 output.text = re.sub(r"[^\n]*\r(?!\n)", "", output.text)
-    body, _ = HTMLExporter(template_name="basic", exclude_anchor_links=True).from_notebook_node(content)
+    figures = _taken_out(book)
+    body, _ = HTMLExporter(template_name="basic", exclude_anchor_links=True).from_notebook_node(book)
+    allowed, scripts = _scripts(figures) if figures else ("", "")
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data:{allowed}"
     dark = HtmlFormatter(style="monokai").get_style_defs(".highlight")
     colours = f"{HtmlFormatter().get_style_defs('.highlight')}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}"
     target = notebook.with_suffix(".html")
     title = html.escape(notebook.stem.replace("_", " "))
-    target.write_text(_PAGE.format(title=title, style=colours + _STYLE, body=body), encoding="utf-8")
+    target.write_text(
+        _PAGE.format(title=title, style=colours + _STYLE, body=body, policy=policy, scripts=scripts),
+        encoding="utf-8",
+    )
     return target
 
 
@@ -82,6 +113,29 @@ def _formulae(text: str) -> str:
     """Markdown with its `$$ $$` and `$ $` as MathML."""
     text = re.sub(r"\$\$(.+?)\$\$", lambda found: convert(found[1].strip(), display="block"), text, flags=re.S)
     return re.sub(r"\$([^$\n]+)\$", lambda found: convert(found[1]), text)
+
+
+def _taken_out(book: nbformat.NotebookNode) -> list[dict]:
+    """Plotly's figures of a notebook, in whose places empty holders are left."""
+    figures = []
+    for output in (one for cell in book.cells for one in cell.get("outputs", [])):
+        if _FIGURE in output.get("data", {}):
+            figures.append({key: output["data"][_FIGURE][key] for key in ("data", "layout")})
+            height = int(figures[-1]["layout"].get("height", 420))
+            holder = (
+                f'<div id="figure-{len(figures) - 1}" role="img" aria-label="Figure" style="height: {height}px"></div>'
+            )
+            output["data"] = nbformat.NotebookNode({"text/html": holder})
+    return figures
+
+
+def _scripts(figures: list[dict]) -> tuple[str, str]:
+    """What the policy has to allow for the figures, and the page's scripts that draw them."""
+    content = script_safe({"figures": figures, "colours": [[LIGHT[name], DARK[name]] for name in LIGHT]})
+    run = [PLOTLY.read_text(encoding="utf-8"), _DRAW]
+    scripts = "".join(f"<script>{script}</script>\n" for script in run)
+    allowed = f" blob:; script-src {' '.join(map(csp_hash, run))}"
+    return allowed, f'<script type="application/json" id="figures">{content}</script>\n{scripts}'
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ ROOMS = {
     "lightcurves",
     "transit": "flux limbdarkening priors series parameters channelmodel visitmodel gaussnewton gate dilution whitefit "
     "grazing "
-    "jointfit driftorder parts fit",
+    "jointfit driftorder measured parts fit",
     "spectra": "kinds prior combination posterior",
     "fusion": "features ssm fused encoders model losses train ensemble",
     "sigma": "metric calibrator fit reliability decomposition",
@@ -40,8 +40,8 @@ ROOMS = {
     "submission": "writer validation",
     "inject": "signals frameinject recovery experiment",
     "run": "stage inputs fits planets budget training pretraining diagnosis sweep verify notebook gallery",
-    "report": "data bands diagnostics calibrationtable groups gatetable heavy injection injectiontable payload "
-    "figures page",
+    "report": "data bands diagnostics calibrationtable groups gatetable heavy comparison injection injectiontable "
+    "drawing planetcharts runcharts figures packing payload page",
     "simulate": "systems spectra visits optics worlds detector exposure observatory residue lightcurves",
     "base": "instruments products schema values keytable helptext config configfiles paths provenance "
     "execution guarded cluster folds compiled version",

@@ -16,6 +16,7 @@ import pytest
 from kitlib import pipeline
 from kitlib.base.config import compose
 from kitlib.base.provenance import EventLog
+from kitlib.report.page import PLOTLY
 from kitlib.run.diagnosis import DiagnosisError
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
@@ -115,10 +116,12 @@ def test_all_four_notebooks_show_figures_and_their_pages_ask_for_nothing(demonst
     for source in SOURCES:
         executed = nbformat.read(out / "notebooks" / source.with_suffix(".ipynb").name, as_version=4)
         shown = [o for cell in executed.cells for o in cell.get("outputs", [])]
-        assert any("image/png" in o.get("data", {}) for o in shown), f"{source.stem} shows no figure"
-        page = (out / "notebooks" / f"{source.stem}.html").read_text()
-        assert page.count("data:image/png") == sum("image/png" in o.get("data", {}) for o in shown)
-        assert "<script" not in page and not re.search(r'(src|href)="(?!data:|#)', page)
+        plotly = sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in shown)
+        pictures = sum("image/png" in o.get("data", {}) for o in shown)
+        assert plotly + pictures, f"{source.stem} shows no figure"
+        page = (out / "notebooks" / f"{source.stem}.html").read_text().replace(PLOTLY.read_text(encoding="utf-8"), "")
+        assert page.count("data:image/png") == pictures and page.count(' id="figure-') == plotly
+        assert page.count("<script") == (3 if plotly else 0) and not re.search(r'(src|href)="(?!data:|#)', page)
     assert (out / "submission.csv").is_file() and (out / "report.html").is_file()
     assert all(word in page for word in ("naive", "physics", "submission.csv", "report.html"))
     assert all(word in page for word in ("luck alone", "smoothness", "AIRS shape"))

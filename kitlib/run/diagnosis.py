@@ -15,7 +15,8 @@ from ..base.products import Posterior, Prediction
 from ..base.provenance import EventLog
 from ..base.schema import Config
 from ..detector import read_spectra_csv, read_wavelengths, short_reason
-from ..report import ReportData
+from ..fusion import airs_residuals
+from ..report import OtherRun, ReportData
 from ..rules import from_config
 from ..sigma import Calibrator, Score, apply, calibrated_covariance, gll_score, naive_statistics
 from ..spectra import read_posterior
@@ -98,6 +99,7 @@ def gathered(stage: Stage, root: Path, heavy: bool = False) -> tuple[ReportData,
         lacking = f"{root}/train.csv" if naive is None else "the truth (data.solution)"
         events.emit(stage.name, "not_scored", reason=f"no scores without {lacking}")
     rows, _ = match(catalogue_of(root, config.data.split, {}), prediction.planet_id)
+    residuals, phases = airs_residuals(physics.inputs)
     latest, injection = latest_events(out), out / "inject.json"
     for event in latest:
         if event["event"] == "in_sample":
@@ -120,6 +122,11 @@ def gathered(stage: Stage, root: Path, heavy: bool = False) -> tuple[ReportData,
         latents=latents_of(models, physics, rows) if heavy else None,
         catalogue=rows,
         limb=_limb_darkening(physics),
+        measured=physics.inputs["measured"],
+        prior_shape=physics.inputs["prior_shape"],
+        residuals=residuals,
+        phases=phases,
+        against=_other_run(config.report.against),
     )
     return data, scores
 
@@ -222,6 +229,19 @@ def _truth(config: Config, root: Path, prediction: Prediction) -> np.ndarray | N
     if absent:
         raise DiagnosisError(f"{path} lacks planet {absent[0]} and {len(absent) - 1} others of the submission")
     return spectra.depth[[row[int(planet)] for planet in prediction.planet_id]]
+
+
+def _other_run(named: str) -> OtherRun | None:
+    """The run that `report.against` names; None for "". Raises DiagnosisError where it has no submission."""
+    if not named:
+        return None
+    folder = Path(named).expanduser()
+    if not (folder / "submission.csv").is_file():
+        raise DiagnosisError(
+            f"report.against={named}{looked_for(named)} has no submission.csv: give the folder (run.out) of a run that "
+            "`predict` has answered"
+        )
+    return OtherRun(folder.resolve().name, read_submission(folder / "submission.csv"))
 
 
 def _naive(root: Path) -> tuple[float, float] | None:
