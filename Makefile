@@ -1,14 +1,15 @@
 # make run    simulate a small campaign, run the four notebooks, print score table, submission and report
 # make test   all tests but three that take minutes (make bench-long)
 # make dev    .venv, and the git hook that runs `make lint` on what is committed
-# make lint   style and types; make docs the site, strictly; make figures its pictures; make clean removes results
+# make lint   style and types; make figures the pictures of README and docs; make clean removes results
+# make docs   the site, strictly, which opens from disk; make docs-serve shows it in a browser while it is written
 # make bench  bench-score, -speed, -scale, -train and -twin; by name only: bench-worlds, -sky, -inject, -ablation, -dvc, -long
 # Everything needs python3 alone: the first target that is asked for builds .venv from requirements-dev.txt, each package
 # but torch checked against its hash in requirements-dev.lock (make lock writes it anew).
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: run test dev lint docs figures notebooks lock sbom clean bench bench-score bench-speed bench-scale bench-train \
+.PHONY: run test dev lint docs docs-serve figures notebooks lock sbom clean bench bench-score bench-speed bench-scale bench-train \
   bench-inject bench-sky bench-worlds \
   bench-ablation bench-twin bench-dvc bench-long
 
@@ -40,10 +41,16 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check --exclude '*.ipynb' .
 	$(BIN)/mypy
 
+# the theme's word on its own future is for those who choose one
+export NO_MKDOCS_2_WARNING := 1
 docs: $(STAMP)
-	$(BIN)/mkdocs build --strict --quiet
+	@$(BIN)/mkdocs build --strict --quiet
+	@echo "the site: $(CURDIR)/build/site/index.html"
 
-# pictures of README and docs/method, from planets that it simulates
+docs-serve: $(STAMP)
+	$(BIN)/mkdocs serve --dev-addr localhost:8000
+
+# pictures of README and docs, from planets that it simulates, and from the report of `make run` where there is one
 figures: $(STAMP)
 	$(BIN)/python bench/figures.py
 

@@ -9,7 +9,7 @@ Each step can be run alone, in this order; `push` runs the steps before it where
 
     wheels    what Kaggle's image lacks, held to the hashes in wheels/*.lock; the repository holds them already
     dataset   build/dataset/: kitlib, configs, wheels, weights and a manifest with the sha256 of every file
-    kernel    build/kernels/{train,infer}/: the notebooks with their first cell, and checked metadata
+    kernel    build/kernels/{train,infer,diagnose}/: the notebooks with their first cell, and checked metadata
     twin      runs the infer kernel here, offline, as Kaggle would: no account is needed
     push      dataset (created, or a new version), wait until Kaggle has it ready, then the kernel, which starts it;
               always a new version of the kernel, and a new run
@@ -23,6 +23,11 @@ run the train kernel, which takes GPUs from the weekly quota, and have infer mou
     python build_kernel.py push --kernel train --user NAME
     python build_kernel.py status --kernel train --user NAME      again, until it says complete
     python build_kernel.py all --trained --user NAME
+
+The diagnose kernel mounts what infer has left, draws its figures and writes report.html (with --trained, where infer
+was):
+
+    python build_kernel.py push --kernel diagnose --user NAME
 
 Kaggle's token is read by the official `kaggle` client alone: `kaggle auth login`, or ~/.kaggle/access_token.
 """
@@ -74,7 +79,7 @@ def make_dataset(given: argparse.Namespace) -> None:
 
 
 def make_kernel(given: argparse.Namespace) -> None:
-    """Render both kernels for the staged dataset."""
+    """Render the kernels for the staged dataset."""
     content = bundle.read_manifest(given.build / "dataset")
     for kind in kernels.KINDS:
         folder = given.build / "kernels" / kind
@@ -135,13 +140,13 @@ def everything(given: argparse.Namespace) -> None:
 
 def _with_dataset(given: argparse.Namespace) -> Kaggle:
     """The account, once everything is built and Kaggle has the dataset."""
-    if given.trained and given.kernel != "infer":
-        raise KernelError(f"--trained is for the infer kernel, not for {given.kernel}")
+    if given.trained and given.kernel == "train":
+        raise KernelError("--trained is for the infer kernel and for diagnose, not for train")
     make_wheels(given)
     make_dataset(given)
     make_kernel(given)
     account = _account(given)
-    account.check_trained(given.kernel)
+    account.check_mounted(given.kernel)
     account.push_dataset(given.wait)
     return account
 
@@ -180,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add("wheels", make_wheels, "fill wheels/ from the lock files and check every hash", user=None)
     add("dataset", make_dataset, "stage build/dataset/, the same bytes each time")
-    rendered = add("kernel", make_kernel, "render build/kernels/train and infer for the staged dataset")
+    rendered = add("kernel", make_kernel, "render build/kernels/{train,infer,diagnose} for the staged dataset")
     twin = add("twin", run_twin, "run the infer kernel here as Kaggle would, offline; no account needed", user="twin")
     twin.set_defaults(build=BUILD / "twin", trained=False)
     twin.add_argument("--data", type=Path, help="a data root with a test set (default: simulate one)")
@@ -212,7 +217,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument(
             "--trained",
             action="store_true",
-            help="the infer kernel mounts the output of your train kernel, whose run must be complete, and uses it",
+            help="infer (and diagnose) mounts the output of your train kernel, whose run must be complete, and uses it",
         )
     for sub in (pushed, whole):
         sub.add_argument(

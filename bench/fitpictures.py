@@ -8,8 +8,8 @@ from subjects import Subject
 from kitlib.base.instruments import FGS1, PPM
 from kitlib.base.products import Array
 from kitlib.sigma.metric import gll_per_bin
-from kitlib.spectra import Likelihood, airs_variances, ln_scale_height_depth, moments
-from kitlib.transit.fit import detailed_fit
+from kitlib.spectra import airs_variances, ln_scale_height_depth, moments
+from kitlib.transit import alone, detailed_fit
 from kitlib.transit.gate import LIMITS, MOST_CHI2, white_figures
 from kitlib.transit.whitefit import white_fit
 
@@ -66,14 +66,6 @@ def drift(subject: Subject) -> Figure:
     return figure
 
 
-def _alone(likelihood: Likelihood) -> tuple[Array, Array]:
-    """Depths (283,) and their covariance by the light curves alone, under the most probable choice of drift."""
-    best = max(likelihood.hypotheses, key=lambda one: one.log_weight)
-    precision, information = likelihood.marginal(best)
-    cov = np.linalg.inv(precision)
-    return likelihood.centre + cov @ information, cov
-
-
 def _shape(mean: Array, cov: Array) -> tuple[Array, Array]:
     """AIRS bins less their mean, and the standard deviation of that, ppm."""
     airs = mean[AIRS_BINS]
@@ -84,7 +76,7 @@ def posterior(subject: Subject) -> Figure:
     """One spectrum's shape: by the light curves alone, by the prior alone, and by both."""
     answer, details = subject.fit
     wl = subject.wavelengths_um[AIRS_BINS]
-    alone, spread = _shape(*_alone(details.likelihood))
+    measured, spread = _shape(*alone(details.likelihood))
     level = float(answer.mean[AIRS_BINS].mean())
     prior = subject.priors.spectrum
     expected = prior.components(float(ln_scale_height_depth(subject.row, np.array([level]))[0]), level)
@@ -95,7 +87,7 @@ def posterior(subject: Subject) -> Figure:
     axes = figure.subplots(1, 3, sharey=True)
     width = 3
     axes[0].errorbar(
-        binned(wl, width), binned(alone, width), binned(spread, width) / np.sqrt(width), fmt=".", ms=3, lw=0.7,
+        binned(wl, width), binned(measured, width), binned(spread, width) / np.sqrt(width), fmt=".", ms=3, lw=0.7,
         color=GREY, label="three bins together",
     )  # fmt: skip
     axes[0].set(title="likelihood: light curves alone", ylabel="AIRS depth less its mean, ppm")

@@ -5,7 +5,7 @@
 Bias of the depth over the depth, per cent, in six parts of the AIRS band (blue to red) and FGS1; then what each
 extraction costs in noise. The frames are those of `tests/sky_frames.py`: half out of transit, half in it, 10 % deep.
 A steady sky's bias does not depend on the depth; what a sky that brightens in transit leaves (the files of flat and
-linearity are wrong by .7 % a pixel) grows as one over the depth. Extractions:
+linearity are wrong by 0.7 % a pixel) grows as one over the depth. Extractions:
 
 today    the first version: weights without constraint; sky from the mean image, beneath wings ~ distance^-2
 column   weights of each column without response to uniform light (FGS1: all pixels of the stamp)

@@ -102,23 +102,27 @@ class Kaggle:
                 return None
             raise _explained("dataset status", error) from None
 
-    def check_trained(self, kind: str) -> None:
-        """Raise KernelError where the built kernel mounts the train kernel's output, and that is not there yet."""
-        if not self._mounts_trained(kind):
-            return
-        name, words = self.kernel("train"), f"--kernel train --user {self.user}"
+    def check_mounted(self, kind: str) -> None:
+        """Raise KernelError where the built kernel mounts another one's output, and that is not there yet."""
+        for source in ("train", "infer"):
+            if self._mounts(kind, source):
+                self._check_run(source, "--trained" if source == "train" else f"--kernel {kind}")
+
+    def _check_run(self, kind: str, why: str) -> None:
+        """Raise KernelError unless the latest run of a kernel, which is asked for by `why`, is a success."""
+        name, words = self.kernel(kind), f"--kernel {kind} --user {self.user}"
         wait = f"wait until `python build_kernel.py status {words}` says complete"
         remedy = f"Run `python build_kernel.py push {words}`, then {wait}."
         try:
-            status, failure = self._run("train")
+            status, failure = self._run(kind)
         except Trouble:
             raise
         except KernelError as error:
-            raise KernelError(f"--trained: {error} {remedy}") from None
+            raise KernelError(f"{why}: {error} {remedy}") from None
         if status in ("queued", "running"):
-            raise KernelError(f"--trained: kernel {name} is {status}: {wait}.")
+            raise KernelError(f"{why}: kernel {name} is {status}: {wait}.")
         if failure or status != "complete":
-            raise KernelError(f"--trained: the latest run of {name} is no success: {failure or status}. {remedy}")
+            raise KernelError(f"{why}: the latest run of {name} is no success: {failure or status}. {remedy}")
 
     def push_kernel(self, kind: str) -> int:
         """Push one built kernel, which also starts it; returns its version number."""
@@ -259,12 +263,13 @@ class Kaggle:
         """
         files = {path.name: sha256_file(path) for path in (self.build / "kernels" / kind).iterdir()}
         bundle = read_manifest(self.build / "dataset")["bundle"]
-        trained = self._pushed("train").get("version") if self._mounts_trained(kind) else None
+        trained = self._pushed("train").get("version") if self._mounts(kind, "train") else None
         return {"kernel": self.kernel(kind), "bundle": bundle, "code": sha256_json(files), "trained": trained}
 
-    def _mounts_trained(self, kind: str) -> bool:
+    def _mounts(self, kind: str, source: str) -> bool:
+        """Whether the built kernel `kind` mounts the output of the kernel `source`."""
         metadata = json.loads((self.build / "kernels" / kind / "kernel-metadata.json").read_text())
-        return self.kernel("train") in metadata["kernel_sources"]
+        return self.kernel(source) in metadata["kernel_sources"]
 
 
 def _client() -> Any:

@@ -1,4 +1,4 @@
-"""The first cell of both kernels, below the mark: BUNDLE_HASH and DATASET_SLUG are filled in when it is rendered."""
+"""The first cell of every kernel, below the mark: BUNDLE_HASH and DATASET_SLUG are filled in when it is rendered."""
 
 # %%
 import json

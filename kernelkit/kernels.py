@@ -1,4 +1,4 @@
-"""The two kernels: a notebook whose first cell starts the kit, and its metadata."""
+"""The kernels: each a notebook whose first cell starts the kit, and its metadata."""
 
 import hashlib
 import json
@@ -37,9 +37,9 @@ def render(notebook: Path, bundle: str) -> bytes:
 
 
 def build(kind: str, out: Path, user: str, bundle: str, root: Path = ROOT, trained: bool = False) -> dict[str, Any]:
-    """Write one kernel's folder, `train` or `infer`, which is emptied first; returns its metadata.
+    """Write one kernel's folder, of a kind of `KINDS`, which is emptied first; returns its metadata.
 
-    With `trained`, `infer` mounts the output of the user's `train` kernel.
+    With `trained`, `infer` and `diagnose` mount the output of the user's `train` kernel.
 
     Raises:
         KernelError: metadata that Kaggle would misread, or a notebook over Kaggle's size.

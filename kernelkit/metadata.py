@@ -1,8 +1,9 @@
 """What may stand in a kernel-metadata.json. Kaggle ignores unknown keys, and turns the internet on where none is said.
 
-The file at the top of the repository describes the `infer` kernel, which computes on the CPU alone; the `train` kernel
-differs in id, title, notebook and machine: it trains on GPUs. The owner is written `USER` there, and filled in by
-`--user`. The one kernel whose output may be mounted is the user's own `train` kernel, by `infer`: what it has learnt.
+The file at the top of the repository describes the `infer` kernel, which computes on the CPU alone. The others differ
+in id, title and notebook, and `train` in its machine: it trains on GPUs. The owner is written `USER` there, and filled
+in by `--user`. Only outputs of the user's own kernels may be mounted: what `train` has learnt, by `infer`; what `infer`
+has made, by `diagnose`, which looks at it.
 """
 
 import json
@@ -15,7 +16,7 @@ from kitlib.base.paths import COMPETITION
 from . import ROOT, KernelError
 
 DATASET = "spectramind-v50-kit"
-NOTEBOOKS = {"train": "02_train.ipynb", "infer": "03_infer.ipynb"}
+NOTEBOOKS = {"train": "02_train.ipynb", "infer": "03_infer.ipynb", "diagnose": "04_diagnose.ipynb"}
 MACHINES = ("NvidiaTeslaT4", "None")  # two T4, from the weekly GPU quota; CPU only
 TRAIN_MACHINE = "NvidiaTeslaT4"
 MAX_CODE_BYTES = 1_000_000  # Kaggle: "The kernel source must be less than 1 megabytes in size"
@@ -69,11 +70,11 @@ def problems(metadata: Any, user: str = "USER") -> list[str]:
     found += [
         f"{key} is {metadata[key]!r}, must be {value!r}" for key, value in fixed.items() if metadata[key] != value
     ]
-    sources: list[list[str]] = [[]]
-    if metadata["code_file"] == NOTEBOOKS["infer"]:
-        sources.append([metadata["id"].removesuffix("infer") + "train"])
+    which = next((name for name, notebook in NOTEBOOKS.items() if notebook == metadata["code_file"]), "")
+    sources = [_mounted(which, metadata["id"].removesuffix(which), trained) for trained in (False, True)]
     if metadata["kernel_sources"] not in sources:
-        found.append(f"kernel_sources is {metadata['kernel_sources']!r}, must be {' or '.join(map(repr, sources))}")
+        allowed = " or ".join(dict.fromkeys(map(repr, sources)))
+        found.append(f"kernel_sources is {metadata['kernel_sources']!r}, must be {allowed}")
     if metadata["machine_shape"] not in MACHINES:
         found.append(f"machine_shape is {metadata['machine_shape']!r}, must be one of {', '.join(MACHINES)}")
     owner, _, slug = metadata["id"].partition("/")
@@ -102,24 +103,29 @@ def load(path: Path, user: str = "USER") -> dict[str, Any]:
 def of_kernel(
     kind: str, user: str, source: Path = ROOT / "kernel-metadata.json", trained: bool = False
 ) -> dict[str, Any]:
-    """Metadata of the `train` or `infer` kernel of `user`, derived from the file at the top.
+    """Metadata of the `train`, `infer` or `diagnose` kernel of `user`, derived from the file at the top.
 
     Args:
-        trained: whether `infer` mounts the output of `train`, also where the file does not say so.
+        trained: whether `infer` and `diagnose` mount the output of `train`, also where the file does not say so.
     """
     top = load(source)
     if not top["id"].endswith("-infer") or not top["title"].endswith(" infer"):
         raise KernelError(f"{source}: id and title must end in 'infer', from which the other kernel's are derived")
-    ids = {name: f"{user}/{top['id'].partition('/')[2].removesuffix('infer')}{name}" for name in NOTEBOOKS}
+    stem = f"{user}/{top['id'].partition('/')[2].removesuffix('infer')}"
     machine = TRAIN_MACHINE if kind == "train" else top["machine_shape"]
-    mounts = kind == "infer" and (trained or top["kernel_sources"])
     return {
         **top,
-        "id": ids[kind],
+        "id": f"{stem}{kind}",
         "title": top["title"].removesuffix("infer") + kind,
         "code_file": NOTEBOOKS[kind],
         "enable_gpu": machine != "None",
         "machine_shape": machine,
         "dataset_sources": [name.replace("USER/", f"{user}/", 1) for name in top["dataset_sources"]],
-        "kernel_sources": [ids["train"]] if mounts else [],
+        "kernel_sources": _mounted(kind, stem, bool(trained or top["kernel_sources"])),
     }
+
+
+def _mounted(kind: str, stem: str, trained: bool) -> list[str]:
+    """Which kernels' outputs one of this kind mounts; `stem` and a kind make an id."""
+    learnt = [f"{stem}train"] if trained else []
+    return {"infer": learnt, "diagnose": [f"{stem}infer", *learnt]}.get(kind, [])

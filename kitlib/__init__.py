@@ -20,8 +20,8 @@ from .base.version import __version__
 
 if TYPE_CHECKING:  # the functions import what they need when they are called: `import kitlib` stays light
     import numpy as np
-    from matplotlib.figure import Figure
     from numpy.typing import NDArray
+    from plotly.graph_objects import Figure
 
     from .base.products import PlanetLightCurves, Prediction
     from .sigma import Score

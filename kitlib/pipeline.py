@@ -250,8 +250,9 @@ def diagnose(config: Config, what: str = "") -> dict[str, Any]:
         PipelineError: there is no submission, or no truth for `what="calibration"`.
     """
     from .report import calibration, write_report
-    from .run.diagnosis import gathered  # figures and page: not needed to predict
+    from .run.diagnosis import bring_run, gathered  # figures and page: not needed to predict
 
+    bring_run(config.run.out)
     with running(f"diagnose_{what}" if what else "diagnose", config) as stage:
         root, submission = find_data_root(config.data.root), _require_submission(stage)
         heavy = config.report.heavy and what != "calibration"

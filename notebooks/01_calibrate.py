@@ -12,16 +12,19 @@
 # ---
 
 # %% [markdown]
-# # 1. Calibrate: raw frames to light curves
+# # 1. Calibrate: from raw frames to light curves
 #
-# Reads every planet of the training and of the test set once: electrons from ADU, dead and hot pixels, linearity, dark,
-# CDS, flat, background, extraction with variance weights, binning in time. One small product file a planet; finished
-# planets are skipped.
+# A planet passes in front of its star and hides a share $(R_p/R_s)^2$ of its light: the **transit depth**. Its
+# atmosphere makes the depth change with wavelength, by 10 to 300 parts per million (ppm). Ariel watches a transit
+# with a camera, **FGS1** (one bin at 0.7 µm), and a spectrometer, **AIRS** (282 bins, 1.95 to 3.90 µm).
+#
+# This notebook reads every planet's raw frames once and writes its light curves: one small file a planet. Planets that
+# are finished are skipped when it runs again. Next comes *2. Train*, or *3. Infer* at once.
 
 # %% [markdown]
-# `overrides` takes the same words as the command line, e.g. `["data=sim_tiny", "run.out=artifacts/run"]`, or one string
-# of them. The kit must be installed: `make` does that here, and on Kaggle the cell that `build_kernel.py kernel` puts
-# first.
+# **Settings.** `overrides` takes the same words as the command line, e.g. `["data=sim_tiny", "run.out=artifacts/run"]`,
+# or one string of them. The kit must be installed: `make` does that here, and on Kaggle the cell that
+# `build_kernel.py kernel` puts first.
 
 # %% tags=["parameters"]
 overrides: list = []
@@ -32,7 +35,7 @@ from dataclasses import replace
 from kitlib import pipeline
 from kitlib.base.config import compose
 from kitlib.base.paths import environment, find_data_root
-from kitlib.run.notebook import displaying, words_of
+from kitlib.run.notebook import Table, displaying, words_of
 
 config = compose("calibrate", [f"env={environment()}", *words_of(overrides)])
 root = find_data_root(config.data.root)
@@ -40,42 +43,82 @@ splits = [name for name in ("train", "test") if (root / name).is_dir() and (root
 products = {}
 for split in splits:
     products[split] = pipeline.calibrate(replace(config, data=replace(config.data, split=split)))
+print("light curves of", ", ".join(f"{len(paths)} {split} planets" for split, paths in products.items()))
 
 # %% [markdown]
-# ## What came out
-# One row for each instrument of each visit of the first planets: samples, mean flux (electrons per CDS pair), estimated
-# noise of the white light curve, and the quality figures that the extraction left.
+# ## What a frame looks like
+# Frames come in pairs. Charge builds up between two reads, so their difference is what arrived in between: one
+# *correlated double sample* (CDS), free of each pixel's offset. AIRS spreads the star along its columns, by wavelength.
+# FGS1 sees it as a point.
+
+# %%
+with displaying("a raw pair", "calibrate", config.run.out):
+    import matplotlib.pyplot as plt
+
+    from kitlib.run import gallery
+
+    planet = products[splits[-1]][0].stem
+    figure, axes = plt.subplots(1, 2, figsize=(12, 3.2), layout="constrained", width_ratios=[1, 2.6])
+    gallery.raw_pair(axes, root / splits[-1] / planet)
+    figure.suptitle(f"Planet {planet}: one pair of frames")
+    plt.show()
+
+# %% [markdown]
+# ## From pixels to a light curve
+# Each pixel goes from converter units to electrons, through linearity, dark and flat. The light curve of a bin is a
+# weighted sum of pixels $i$ with electrons $d_i(t)$ and weights $w_i$, less the same sum of the sky $m(t)$ far from the
+# star:
+#
+# $$ F(t) = \sum_i w_i\, d_i(t) - \Big(\sum_i w_i\Big)\, m(t) $$
+#
+# A sky that is the same in all pixels cancels exactly. That matters: a share $s$ of foreign light makes the depth
+# smaller by the factor $1 - s$, and a tenth of a per cent is 10 ppm of a depth of 1 %. The weights give the least
+# noise (Horne 1986).
+#
+# Below: the two light curves of all wavelengths together ("white"), and all AIRS bins, each over its median. The
+# transit is the dip, or the dark band. Slow slopes beside it are the detector's drift.
+
+# %%
+with displaying("a planet's light curves", "calibrate", config.run.out):
+    from IPython.display import display
+
+    from kitlib.detector import read_lightcurves
+    from kitlib.report import figures
+
+    display(figures.measured_figure(read_lightcurves(products[splits[-1]][0])))
+
+# %% [markdown]
+# ## How good are they?
+# No light curve can be better than its photons: the error of $n$ electrons is $\sqrt{n}$. Points on the line scatter
+# from sample to sample as their photons and reads say, and no more. Each point is one light curve.
+
+# %%
+with displaying("the noise", "calibrate", config.run.out):
+    curves = [read_lightcurves(path) for split in splits for path in products[split][:60]]
+    figure, axis = plt.subplots(figsize=(6, 4.5), layout="constrained")
+    gallery.white_noise(axis, curves)
+    plt.show()
+
+# %% [markdown]
+# The first planets in numbers: light of the star, pixels without weight, cosmic rays found, and pairs of frames left
+# out because they do not show the star.
 
 # %%
 with displaying("the light curves' table", "calibrate", config.run.out):
     import numpy as np
-    import polars as pl
-    from IPython.display import display
 
-    from kitlib.detector.lightcurves import read_lightcurves
-
-    curves = [curve for split in splits for path in products[split][:4] for visit in read_lightcurves(path).visits
-              for curve in visit.values()]  # fmt: skip
     rows = [
         {
-            "instrument": curve.instrument.name,
-            "samples": len(curve.time_h),
-            "flux_e": float(np.nanmean(np.nansum(curve.flux_e, axis=1))),
-            **{name: round(float(value), 5) for name, value in curve.quality.items()},
+            "planet": one.planet_id,
+            "visit": number,
+            "instrument": name,
+            "electrons a pair, millions": round(float(np.nanmean(np.nansum(curve.flux_e, axis=1))) / 1e6, 2),
+            "pixels masked, %": round(100 * curve.quality["masked_fraction"], 1),
+            "cosmic rays": int(curve.quality["cosmic_rays"]),
+            "pairs left out, %": round(100 * curve.quality["pairs_rejected"], 2),
         }
-        for curve in curves
+        for one in curves[:4]
+        for number, visit in enumerate(one.visits)
+        for name, curve in visit.items()
     ]
-    display(pl.DataFrame(rows))
-
-# %%
-with displaying("a planet's light curves", "calibrate", config.run.out):
-    import matplotlib.pyplot as plt
-
-    example = read_lightcurves(products[splits[-1]][0])
-    figure, axes = plt.subplots(len(example.visits[0]), 1, figsize=(9, 5), sharex=True, squeeze=False)
-    for axis, curve in zip(axes[:, 0], example.visits[0].values(), strict=True):
-        white = np.nansum(curve.flux_e, axis=1)
-        axis.plot(curve.time_h, white / np.median(white), ".", markersize=3)
-        axis.set(ylabel="relative flux", title=f"planet {example.planet_id}, {curve.instrument.name}")
-    axes[-1, 0].set_xlabel("hours since the visit's start")
-    figure.tight_layout()
+    display(Table(rows))

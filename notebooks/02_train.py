@@ -12,16 +12,23 @@
 # ---
 
 # %% [markdown]
-# # 2. Train: priors, fusion model and sigma calibration
+# # 2. Train: what the training planets teach
 #
-# Fits the training planets fold by fold, each with priors of spectra and limb darkening that were learnt from the other
-# folds, fine-tunes the fusion model fold by fold, and fits the sigma calibrators to what comes out of fold. With few
-# training planets the priors and the model shipped with the kit are used.
+# A bin's light curve alone knows its depth to 200 or 300 ppm. Bins become useful together, once it is known what
+# spectra look like. Three things are learnt here from planets whose spectra are known:
+#
+# 1. a **prior over spectra**, as a mixture of kinds of atmospheres, and one over how dark stars' limbs are;
+# 2. a **fusion model**, a small network that corrects the physical answer;
+# 3. the **calibration of sigma**: error bars as large as errors are.
+#
+# Each training planet is fitted with what the *other* folds have taught, so the scores below are those of unseen
+# planets. With few training planets the priors and the model shipped with the kit are used. *3. Infer* works without
+# this notebook.
 
 # %% [markdown]
-# `overrides` takes the same words as the command line, e.g. `["data=sim_tiny", "run.out=artifacts/run"]`, or one string
-# of them. The kit must be installed: `make` does that here, and on Kaggle the cell that `build_kernel.py kernel` puts
-# first.
+# **Settings.** `overrides` takes the same words as the command line, e.g. `["data=sim_tiny", "run.out=artifacts/run"]`,
+# or one string of them. The kit must be installed: `make` does that here, and on Kaggle the cell that
+# `build_kernel.py kernel` puts first.
 
 # %% tags=["parameters"]
 overrides: list = []
@@ -30,46 +37,93 @@ overrides: list = []
 from kitlib import pipeline
 from kitlib.base.config import compose
 from kitlib.base.paths import environment, find_data_root
-from kitlib.run.notebook import displaying, words_of
+from kitlib.run.notebook import Table, displaying, words_of
 
 config = compose("train", [f"env={environment()}", *words_of(overrides)])
 calibrator = pipeline.train(config)
-print(calibrator.read_text())
+print(f"calibrator: {calibrator}")
 
 # %% [markdown]
-# ## Score of the training planets
-# Out of fold twice: neither the prior nor the calibrator has seen the planet that it is scored on.
+# ## The prior: kinds of atmospheres
+# A spectrum is taken apart into its **level** $L$ (mean depth of AIRS) and its **shape** (the rest), with an amplitude
+# $a$:
+#
+# $$ d_b = L + a\, S_b, \qquad S \sim \sum_k w_k\, \mathcal{N}\big(m_k,\ \Lambda_k \Lambda_k^T + R_k\big) $$
+#
+# Each kind $k$ has a mean shape $m_k$ and directions $\Lambda_k$ in which its members differ (a mixture of factor
+# analysers). Below are the means of the most frequent ones. Open parts of the prior stand for atmospheres that nobody
+# has seen.
+
+# %%
+with displaying("the prior", "train", calibrator.parent):
+    import matplotlib.pyplot as plt
+
+    from kitlib.detector import read_wavelengths
+    from kitlib.run import gallery
+    from kitlib.transit import Priors
+
+    root = find_data_root(config.data.root)
+    prior = Priors.load(calibrator.parent / "prior.safetensors").spectrum
+    figure, axis = plt.subplots(figsize=(9, 5), layout="constrained")
+    gallery.kinds_of_atmospheres(axis, prior, read_wavelengths(root / "wavelengths.csv"))
+    plt.show()
+
+# %% [markdown]
+# ## The score of planets that nothing was learnt from
+# A planet's bin gets points for the likelihood of the true depth $y$ under the answer $\mu \pm \sigma$. The
+# population's mean and scatter ("naive") score 0, the truth itself scores 1:
+#
+# $$ s = \frac{\ln N(y\,|\,\mu, \sigma) - \ln N(y\,|\,\mathrm{naive})}
+# {\ln N(y\,|\,y, \sigma_\mathrm{true}) - \ln N(y\,|\,\mathrm{naive})} $$
+#
+# Out of fold twice: neither the prior nor the calibration has seen the planet that it is scored on.
 
 # %%
 with displaying("the out-of-fold score", "train", calibrator.parent):
     from IPython.display import display
 
-    from kitlib.base.products import Spectra
-    from kitlib.detector.tables import read_spectra_csv
+    from kitlib.base.products import Prediction, Spectra
+    from kitlib.detector import read_spectra_csv
+    from kitlib.run.diagnosis import score_table
     from kitlib.run.inputs import rows_of
+    from kitlib.sigma import naive_statistics
     from kitlib.sigma.fit import cross_calibrate
-    from kitlib.sigma.metric import gll_score, naive_statistics
-    from kitlib.spectra.posterior import read_posterior
+    from kitlib.spectra import read_posterior
 
-    posterior, curves = read_posterior(calibrator.parent / "train_posterior.safetensors")
-    spectra = read_spectra_csv(find_data_root(config.data.root) / "train.csv", {})
+    posterior, _ = read_posterior(calibrator.parent / "train_posterior.safetensors")
+    spectra = read_spectra_csv(root / "train.csv", {})
     truth = Spectra(posterior.planet_id, spectra.depth[rows_of(spectra.planet_id, posterior.planet_id)])
-    prediction = cross_calibrate(posterior, truth, config.sigma.folds)
-    display(gll_score(prediction.mu, prediction.sigma, truth.depth, *naive_statistics(spectra.depth)))
+    answers = {
+        "before calibration": Prediction(posterior.planet_id, posterior.mean, posterior.sigma),
+        "calibrated, out of fold": cross_calibrate(posterior, truth, config.sigma.folds),
+    }
+    scores = score_table(answers, truth.depth, naive_statistics(spectra.depth))
+    heads = {"total": "total", "fgs1": "FGS1", "airs": "AIRS"}
+    display(Table([{"answer": name, **{heads[k]: round(v, 4) for k, v in s.items()}} for name, s in scores.items()]))
+
+# %% [markdown]
+# ## Levels
+# An error of the level hits all bins of AIRS at once. Drift and limb darkening are what it comes from.
 
 # %%
 with displaying("the levels", "train", calibrator.parent):
-    import matplotlib.pyplot as plt
-    import numpy as np
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    gallery.level_errors(axes, answers["calibrated, out of fold"].mu, truth.depth)
+    plt.show()
 
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.5))
-    levels = {"FGS1": (prediction.mu[:, 0], truth.depth[:, 0]), "AIRS": (prediction.mu[:, 1:], truth.depth[:, 1:])}
-    for axis, (name, (found, true)) in zip(axes, levels.items(), strict=True):
-        found, true = found.reshape(len(found), -1).mean(1), true.reshape(len(true), -1).mean(1)
-        axis.axhline(0, color="grey", linewidth=0.8)
-        axis.plot(100 * true, 1e6 * (found - true), "o", markersize=4)
-        axis.set(
-            title=f"{name} level: rms {1e6 * np.sqrt(np.mean((found - true) ** 2)):.0f} ppm", xlabel="true depth, %"
-        )
-    axes[0].set_ylabel("recovered - true, ppm")
-    figure.tight_layout()
+# %% [markdown]
+# ## Is sigma right?
+# Errors over their sigma, for FGS1, level and shape: they should look like a unit Gaussian. What the calibration does
+# about each part stands in the table. A factor above 1 says that the fit's own sigma was too small. A floor is added
+# in quadrature, as a fixed error in ppm or as a share of the depth.
+
+# %%
+with displaying("the error bars", "train", calibrator.parent):
+    from kitlib.sigma import Calibrator
+
+    figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
+    gallery.errors_over_sigma(axis, posterior.mean, posterior.cov, truth.depth)
+    axis.set_title("before calibration")
+    plt.show()
+    learnt = Calibrator.from_json(calibrator.read_text())
+    display(Table(gallery.calibration_rows(learnt)))

@@ -12,16 +12,25 @@
 # ---
 
 # %% [markdown]
-# # 3. Infer: `submission.csv`
+# # 3. Infer: from frames to `submission.csv`
 #
-# Frames of the test set to a validated submission. It works with or without notebook 2: what was trained in this run's
-# folder, or in the run that `run.trained=DIR` names, is used, else what was trained in a run that Kaggle mounts, else
-# the prior, model and calibrator shipped with the kit. A valid file is on disk from the first minute.
+# Every test planet's light curves are fitted as star × drift × transit, all wavelengths together. Channel $c$ sees
+#
+# $$ F_c(t) = \underbrace{F_c^\star}_\text{star}\ \underbrace{\big(1 + p(t)\,q_c\big)}_\text{drift}\
+# \underbrace{T\big(t;\ d_c,\ a/R_s,\ b,\ t_0,\ u_c\big)}_\text{transit} $$
+#
+# What the light curves say of the 283 depths is then a Gaussian. So is each part of the prior over spectra. Their
+# product is the answer, in closed form: a depth and an error bar for every bin. Before it is believed, a **gate**
+# looks at the residuals.
+#
+# It works with or without notebook 2. What was trained in this run's folder, or in the run that `run.trained=DIR`
+# names, is used, else what was trained in a run that Kaggle mounts, else what ships with the kit. A valid file is on
+# disk from the first minute.
 
 # %% [markdown]
-# `overrides` takes the same words as the command line, e.g. `["data=sim_tiny", "run.out=artifacts/run"]`, or one string
-# of them. The kit must be installed: `make` does that here, and on Kaggle the cell that `build_kernel.py kernel` puts
-# first.
+# **Settings.** `overrides` takes the same words as the command line, e.g. `["data=sim_tiny", "run.out=artifacts/run"]`,
+# or one string of them. The kit must be installed: `make` does that here, and on Kaggle the cell that
+# `build_kernel.py kernel` puts first.
 
 # %% tags=["parameters"]
 overrides: list = []
@@ -30,57 +39,82 @@ overrides: list = []
 from kitlib import pipeline
 from kitlib.base.config import compose
 from kitlib.base.paths import environment, find_data_root
-from kitlib.run.notebook import displaying, words_of
+from kitlib.run.notebook import Table, displaying, words_of
 
 config = compose("predict", [f"env={environment()}", *words_of(overrides)])
 submission = pipeline.predict(config)
+print(f"submission: {submission}")
 
 # %% [markdown]
 # ## What was written
-# All that follows only shows it: the file above stands whatever happens below.
+# All that follows only shows it: the file above stands whatever happens below. Depths and their error bars of the first
+# planets, in ppm of the star's light.
 
 # %%
 with displaying("the submission", "predict", submission.parent):
-    import numpy as np
-    import polars as pl
     from IPython.display import display
 
-    from kitlib.submission.validation import read_submission
+    from kitlib.run import gallery
+    from kitlib.submission import read_submission
 
     prediction = read_submission(submission)
-    names = [f"{name}_{number}" for name in ("wl", "sigma") for number in (1, 2, 283)]
-    values = np.hstack([prediction.mu[:, [0, 1, 282]], prediction.sigma[:, [0, 1, 282]]])
-    display(pl.DataFrame({"planet_id": prediction.planet_id}).hstack(pl.DataFrame(values, schema=names)).head())
+    print(f"{len(prediction.planet_id)} planets with {prediction.mu.shape[1]} depths and sigmas each")
+    display(Table(gallery.prediction_rows(prediction)[:8]))
 
 # %% [markdown]
-# ## Fits and fallbacks
-# `fallback` 0 is the full joint fit. Whatever went wrong with a planet is in the event log with its reason.
+# ## Two planets: light curves and fit
+# White light with the fitted model, and below it what the fit leaves. The depth of the dip is near the depth of the
+# planet, but not equal to it: a star is darker at its edge, and the drift bends the light beside the transit.
 
 # %%
 with displaying("the fits", "predict", submission.parent):
-    from kitlib.spectra.posterior import read_posterior
+    from kitlib.detector import read_wavelengths
+    from kitlib.report import ReportData, figures
+    from kitlib.spectra import read_posterior
 
     posterior, curves = read_posterior(submission.parent / "posterior.safetensors")
-    display(pl.DataFrame({"planet_id": posterior.planet_id, **posterior.diagnostics}).head(12))
+    wavelengths = read_wavelengths(find_data_root(config.data.root) / "wavelengths.csv")
+    structured = gallery.most_structured(posterior, 6).tolist()
+    data = ReportData("", prediction, wavelengths, panels=tuple(curves))
+    for planet in structured[:2]:
+        display(figures.light_curve_figure(data, planet))
 
-# %%
-with displaying("the events", "predict", submission.parent):
-    from kitlib.run.diagnosis import latest_events
-
-    events = [e for e in latest_events(submission.parent) if "planet_id" in e]
-    keys = ("planet_id", "stage", "event", "reason")
-    display(pl.DataFrame([{key: str(event.get(key, "")) for key in keys} for event in events]))
+# %% [markdown]
+# ## Six spectra
+# Those that differ most from a flat line, in units of their own uncertainty. The band is one sigma, and the point on
+# the left is FGS1. Neighbouring bins are not independent: much of the band moves up and down together.
 
 # %%
 with displaying("the spectra", "predict", submission.parent):
     import matplotlib.pyplot as plt
 
-    from kitlib.detector.tables import read_wavelengths
+    figure, axes = plt.subplots(3, 2, figsize=(12, 8), layout="constrained")
+    gallery.spectra(axes.ravel(), wavelengths, prediction, structured)
+    figure.supxlabel("wavelength, um")
+    figure.supylabel("transit depth, %")
+    plt.show()
 
-    wavelengths = read_wavelengths(find_data_root(config.data.root) / "wavelengths.csv")
-    figure, axis = plt.subplots(figsize=(9, 4))
-    for mu, sigma, planet in zip(prediction.mu[:3], prediction.sigma[:3], prediction.planet_id[:3], strict=True):
-        axis.errorbar(wavelengths, 100 * mu, 100 * sigma, fmt=".", markersize=2, elinewidth=0.4, label=str(planet))
-    axis.set(xlabel="wavelength, um", ylabel="transit depth, %")
-    axis.legend(title="planet")
-    figure.tight_layout()
+# %% [markdown]
+# ## How certain?
+# Sigma against depth, a point a planet. What no fit explains (spots, a limb that is not quite the star's) is a share
+# of the depth, so deep transits have larger error bars. A planet far above the others is one that the gate did not
+# trust.
+
+# %%
+with displaying("sigma against depth", "predict", submission.parent):
+    figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
+    gallery.sigma_against_depth(axis, prediction)
+    plt.show()
+
+# %% [markdown]
+# ## What was flagged
+# Planets whose fit was not sound, or whose data were out of the ordinary, each with the reason. The gate's answers,
+# from good to bad: the fit of all data; of a part of the data; a sigma that covers the misfit; the population's mean
+# and scatter.
+
+# %%
+with displaying("what was flagged", "predict", submission.parent):
+    from kitlib.run.diagnosis import latest_events
+
+    display(Table(gallery.outcome_rows(posterior)))
+    display(Table(gallery.event_rows(latest_events(submission.parent))[:30], "No planet was out of the ordinary."))

@@ -12,14 +12,17 @@
 # ---
 
 # %% [markdown]
-# # 4. Diagnose: scores and report
+# # 4. Diagnose: can it be believed?
 #
-# The official score where the truth is known, how honest the error bars are, and one self-contained HTML page.
+# A spectrum without honest error bars is worth nothing, to science and to the score. This notebook looks at a run that
+# *3. Infer* has made: the official score where the truth is known, whether errors are as large as sigma says, where the
+# score is lost, and which planets stand out. All of it, for every planet, is also in one HTML page, `report.html`, that
+# opens without a network.
 
 # %% [markdown]
-# `overrides` takes the same words as the command line, e.g. `["data=sim_tiny", "run.out=artifacts/run"]`, or one string
-# of them. The kit must be installed: `make` does that here, and on Kaggle the cell that `build_kernel.py kernel` puts
-# first.
+# **Settings.** `overrides` takes the same words as the command line, e.g. `["data=sim_tiny", "run.out=artifacts/run"]`,
+# or one string of them. The kit must be installed: `make` does that here, and on Kaggle the cell that
+# `build_kernel.py kernel` puts first.
 
 # %% tags=["parameters"]
 overrides: list = []
@@ -29,16 +32,20 @@ from kitlib import pipeline
 from kitlib.__main__ import score_text
 from kitlib.base.config import compose
 from kitlib.base.paths import environment
-from kitlib.run.notebook import displaying, words_of
+from kitlib.run.notebook import Table, displaying, words_of
 
 config = compose("diagnose", [f"env={environment()}", *words_of(overrides)])
 result = pipeline.diagnose(config)
 out = result["submission"].parent
 print(score_text(result["scores"]) if result["scores"] else "The truth is not known: no scores.")
-print(f"submission  {result['submission']}\nreport      {result['report']}")
+print(f"\nsubmission  {result['submission']}\nreport      {result['report']}")
 
 # %% [markdown]
-# ## Two planets: light curves with fit and residuals, recovered spectrum
+# `naive` is the mean and scatter of all training planets, the answer of one who looks at no data. `physics` is the
+# physical fit with its prior. `v50` has the fusion model on top.
+#
+# ## Two planets
+# Light curves with their fit and what it leaves; the spectrum with its error bars, and the truth where it is known.
 
 # %%
 with displaying("two planets", "diagnose", out):
@@ -53,43 +60,64 @@ with displaying("two planets", "diagnose", out):
 
 # %% [markdown]
 # ## Are the error bars honest?
-# Coverage, quantiles and probability integral transform of FGS1, of the AIRS bins, of their level and of their shape;
-# by detector, star, visits and contacts; where the truth is known.
+# With $z = (\mu - y)/\sigma$, honest errors have a spread of 1, and 68 % of them lie within one sigma. Above: how
+# many of the truths lie within intervals of each size, and how the errors are distributed. Below: in which tenth of
+# its predicted distribution each truth lies, which should be every tenth equally often. It is judged by parts,
+# because errors of the **level** (mean of AIRS) and of the **shape** (each bin less the level) come from different
+# places.
 
 # %%
 with displaying("the reliability of sigma", "diagnose", out):
-    from kitlib.report import calibration_text
+    from kitlib.run import gallery
 
-    if data.truth is not None:
-        print(calibration_text(result["calibration"]))
-        display(figures.reliability_figure(data))
+    if data.truth is None:
+        print("The truth is not known: nothing to compare with.")
+    else:
+        display(figures.reliability_figure(data), Table(gallery.reliability_rows(result["calibration"])))
 
 # %% [markdown]
 # ## Where is the score lost?
-# Accuracy part: what the same errors would score if sigma were multiplied by the best factor, one a planet in AIRS.
+# The *accuracy part* is what the same errors would score if sigma had the best size, one factor a planet in AIRS. The
+# rest is lost by sigma. Some of that is luck alone: with a few planets even honest error bars look a little wrong.
 
 # %%
 with displaying("the score", "diagnose", out):
-    if data.truth is not None:
-        display(figures.score_figure(data))
+    if data.truth is None:
+        print("The truth is not known: no score.")
+    else:
+        display(figures.score_figure(data), Table(gallery.score_rows(result["calibration"])))
+
+# %% [markdown]
+# ## Which planets stand out?
+# The worst first, each with what its own numbers say.
+
+# %%
+with displaying("the planets that stand out", "diagnose", out):
+    from kitlib.report.diagnostics import rule_table, worst_planets
+
+    worst = [{"planet": one["planet_id"], "why": "; ".join(one["reasons"])} for one in worst_planets(data)]
+    display(Table(worst, "No planet stands out."))
 
 # %% [markdown]
 # ## Which rules fire where?
-# Violations in each rule's own units; the page lists the planets.
+# Rules say what spectra may look like, e.g. that depths are positive and spectra smooth. They are soft: a planet that
+# misses one is listed, not changed. Misses are in each rule's own units.
 
 # %%
 with displaying("the rules", "diagnose", out):
-    from kitlib.report.diagnostics import rule_table
-
-    for rule in rule_table(data):
-        print(f"{rule['rule']:<16}{len(rule['planets']):>4} planets, largest {rule['largest']:.2g}   {rule['text']}")
+    rules = [{"rule": rule["rule"], "planets": len(rule["planets"]), "median miss": rule["median"],
+              "largest miss": rule["largest"], "says": rule["text"]} for rule in rule_table(data)]  # fmt: skip
+    display(Table(rules, "This run has no rules."))
 
 # %% [markdown]
 # ## Residuals and latents
-# With `report.heavy` (off on Kaggle): Fourier power of the residuals, and the planets as the fusion model sees them.
+# What the fits leave, by frequency: a flat line at 1 is noise that knows nothing of itself. And the planets as the
+# fusion model sees them: neighbours are alike. Both only with `report.heavy`, which is off on Kaggle.
 
 # %%
 with displaying("residuals and latents", "diagnose", out):
-    for figure in (figures.power_figure(data), figures.latent_figure(data)):
-        if figure is not None:
-            display(figure)
+    heavy = [figure for figure in (figures.power_figure(data), figures.latent_figure(data)) if figure is not None]
+    if heavy:
+        display(*heavy)
+    else:
+        print("report.heavy is off: not computed.")

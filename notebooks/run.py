@@ -55,6 +55,7 @@ def main(overrides: list[str]) -> None:
                 progress_bar=False,  # the stages have their own
                 stderr_file=sys.stderr,  # the stages' bars and warnings
                 extra_arguments=QUIET_KERNEL,
+                iopub_timeout=300,  # seconds that a cell's output may be late on a machine that does much else
             )
         except PapermillExecutionError as error:
             raise ValueError(f"{source.stem}: {error.ename}: {error.evalue}\nup to there: {executed}") from error

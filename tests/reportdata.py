@@ -1,5 +1,6 @@
 """Products of a made-up run for the tests of the report: Gaussian errors with exactly the covariance claimed."""
 
+import base64
 from dataclasses import replace
 
 import numpy as np
@@ -23,11 +24,46 @@ def make_panel(planet: int, instrument: str, visit: int, depth: float, samples: 
     drift = 1 + 3e-4 * (time / 3.75 - 1) - 2e-4 * (time / 3.75 - 1) ** 2
     model = drift * (1 - depth * inside * limb)
     sigma = np.full(samples, 150e-6 if instrument == "FGS1" else 70e-6)
-    return LightCurveFit(planet, visit, instrument, time, model + sigma * rng.standard_normal(samples), model, sigma)
+    flux = model + sigma * rng.standard_normal(samples)
+    return LightCurveFit(planet, visit, instrument, time, flux, model, sigma, drift)
+
+
+def unpacked(payload: dict, packed: list) -> dict:
+    """The figure that charts.js makes of what `Packer.add` returned; missing values are NaN."""
+
+    def column(number: int) -> np.ndarray:
+        found = payload["columns"][number]
+        if isinstance(found, list):
+            return np.array([np.nan if value is None else value for value in found], float)
+        wide = "n" not in found
+        codes = np.frombuffer(base64.b64decode(found["b"]), "<u2" if wide else "u1")
+        values = np.where(codes == (65535 if wide else 255), np.nan, found["o"] + found["s"] * codes)
+        return values if wide else values.reshape(-1, found["n"])
+
+    def fill(part):
+        if isinstance(part, dict):
+            return column(packed[1][part["$"]]) if "$" in part else {key: fill(one) for key, one in part.items()}
+        return [fill(one) for one in part] if isinstance(part, list) else part
+
+    return fill(payload["skeletons"][packed[0]])
+
+
+def trace(figure, name: str, which: int = -1):
+    """Of the traces with a name, of plotly's figure or of a dictionary, the last one or another."""
+    found = figure["data"] if isinstance(figure, dict) else figure.data
+    return [one for one in found if (one.get("name") if isinstance(one, dict) else one.name) == name][which]
+
+
+def _measured(mu: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(P, 2, 48) points around a spectrum, of the second planet none."""
+    points = np.concatenate([mu[:, :1], mu[:, 1:].reshape(len(mu), -1, 6).mean(2)], axis=1)
+    found = np.stack([points + 1e-4 * rng.standard_normal(points.shape), np.full(points.shape, 1e-4)], axis=1)
+    found[1:2] = np.nan
+    return found
 
 
 def make_data(
-    planets: int = 12, detailed: int = 3, samples: int = 375, truth: bool = True, **other_fields
+    planets: int = 12, detailed: int = 3, samples: int = 187, truth: bool = True, **other_fields
 ) -> ReportData:
     """A run's worth of products whose errors are Gaussian with exactly the covariance claimed."""
     rng = np.random.default_rng(7)
@@ -52,6 +88,7 @@ def make_data(
     diagnostics["visits"] = 1.0 + (np.arange(planets) % 10 == 0)
     diagnostics["electrons"] = other.lognormal(16.6, 0.3, planets)
     diagnostics["masked_fraction"] = other.uniform(0.005, 0.05, planets)
+    diagnostics["duration_h"] = other.uniform(2, 4, planets)
     diagnostics["electrons"][1] = diagnostics["masked_fraction"][1] = np.nan  # not fitted
     panels = [
         make_panel(int(ids[i]), instrument, visit, float(depth[i, 0]), samples, rng)
@@ -95,6 +132,10 @@ def make_data(
         manifests=(manifest,),
         rules=from_config(LossConfig(rules={"deep_enough": "mu >= 5000 * ppm"})),
         heavy=True,
+        measured=_measured(mu, other),
+        prior_shape=np.stack([np.broadcast_to(feature - feature.mean(), mu.shape) * 1e-4, np.full(mu.shape, 2e-4)], 1),
+        residuals=np.where(np.arange(60)[:, None] > 1, other.standard_normal((planets, 1, 60, 47)), np.nan),
+        phases=np.linspace(-1, 1, 60),
         latents=np.concatenate([np.log(depth), np.log(amplitude), other.standard_normal((planets, 6))], axis=1),
     )
     return replace(data, **other_fields)

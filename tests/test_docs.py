@@ -1,8 +1,11 @@
 """The site: tutorials run as printed, every page is reachable, every module is in the API, the build is strict."""
 
+import hashlib
+import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from kitlib.base.schema import Config
+from kitlib.report.page import PLOTLY
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -62,19 +66,68 @@ def test_a_page_of_the_method_ends_with_files_and_keys_that_exist(path):
 
 
 def test_figures_are_small_used_and_drawn_by_a_script():
-    texts = "".join(path.read_text() for path in (ROOT / "README.md", *(DOCS / "method").glob("*.md")))
+    named = (ROOT / "README.md", ROOT / "EXPERIMENTS.md", *(DOCS / "method").glob("*.md"))
+    texts = "".join(path.read_text() for path in named)
     shown = set(re.findall(r"!\[[^\]]+\]\((?:docs|\.\.)/figures/(\w+)\.png\)", texts))
     assert shown == {path.stem for path in FIGURES} and all(path.suffix == ".png" for path in FIGURES)
     assert all(path.stat().st_size < 150_000 for path in FIGURES)
     command = [sys.executable, str(ROOT / "bench" / "figures.py"), "--help"]
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert shown <= set(re.findall(r"\w+", printed))
+    assert set(re.findall(r"\(figures/(\w+)\.png\)", (DOCS / "gallery.md").read_text())) == shown
 
 
-def test_the_api_page_names_every_module():
+def test_the_api_has_a_page_a_room_that_names_its_modules():
     modules = {".".join(p.relative_to(ROOT).with_suffix("").parts) for p in (ROOT / "kitlib").rglob("*.py")}
-    listed = set(re.findall(r"^::: (\S+)", (DOCS / "api.md").read_text(), re.M))
-    assert listed == {module.removesuffix(".__init__") for module in modules} - {"kitlib.__main__"}
+    listed = {page.stem: re.findall(r"^::: (\S+)", page.read_text(), re.M) for page in (DOCS / "api").glob("*.md")}
+    every = {module.removesuffix(".__init__") for module in modules} - {"kitlib.__main__"}
+    assert sorted(name for names in listed.values() for name in names) == sorted(every)
+    assert listed.pop("index") == ["kitlib", "kitlib.pipeline"]
+    for room, names in listed.items():
+        assert {name.split(".")[1] for name in names} == {room}
+
+
+PROSE = [ROOT / name for name in ("README.md", "EXPERIMENTS.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+
+
+@pytest.mark.parametrize("path", [*PROSE, *sorted(DOCS.rglob("*.md"))], ids=lambda path: str(path.relative_to(ROOT)))
+def test_numbers_have_a_digit_before_their_point(path):
+    """0.744, not .744; code is left alone."""
+    prose = re.sub(r"^```.*?^```|`[^`\n]*`", "", path.read_text(), flags=re.M | re.S)
+    assert not re.findall(r".*(?<![\w.)\]/])\.\d.*", prose)
+
+
+def test_the_check_of_numbers_sees_them():
+    assert re.findall(r"(?<![\w.)\]/])\.\d+", "a score of .744, -.9 (.5) in v1.2, 3.11 and 10.5") == [
+        ".744",
+        ".9",
+        ".5",
+    ]
+
+
+def test_badges_say_what_is_so():
+    """Drawn here: a badge from elsewhere would be asked for each time that the page is opened."""
+    badges = {path.stem.removeprefix("badge-"): path.read_text() for path in (DOCS / "assets").glob("badge-*.svg")}
+    said = {name: re.search(r"<title>(.*)</title>", text)[1] for name, text in badges.items()}
+    readme = (ROOT / "README.md").read_text()
+    assert all(f"docs/assets/badge-{name}.svg" in readme for name in said) and "shields" not in readme
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert said["python"] == f"python: {project['requires-python'].removeprefix('>=')}+"
+    assert said["licence"] == "licence: MIT" and (ROOT / "LICENSE").read_text().startswith("MIT")
+
+
+def test_what_is_not_ours_is_the_file_that_its_licence_names():
+    found = hashlib.sha256((DOCS / "assets" / "iframe-worker.js").read_bytes()).hexdigest()
+    assert found in (ROOT / "wheels" / "LICENCES.md").read_text()
+
+
+def test_the_examples_are_those_of_the_four_notebooks():
+    pages = {path.stem: path.read_text() for path in (DOCS / "examples").glob("*.html")}
+    assert sorted(pages) == sorted(path.stem for path in (ROOT / "notebooks").glob("0*.py"))
+    for page in pages.values():
+        assert len(page) < 500_000 and "cannot be shown" not in page
+        assert set(re.findall(r'(?:src|href)="((?!data:|#)[^"]*)"', page)) <= {PLOTLY.name}
+        assert "data:image/png" in page or PLOTLY.name in page
 
 
 def test_every_page_is_in_the_navigation():
@@ -87,15 +140,47 @@ def test_every_page_is_in_the_navigation():
     assert sorted(nav) == sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))
 
 
-def test_the_site_builds_strictly_and_asks_for_nothing_outside(tmp_path):
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site, built as `make docs` does."""
+    folder = tmp_path_factory.mktemp("docs") / "site"
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    quiet = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=quiet)
     assert result.returncode == 0, result.stdout + result.stderr
-    site = tmp_path / "site"
+    return folder
+
+
+def test_the_site_asks_for_nothing_outside_and_draws_formulae(site):
     pages = {str(path.relative_to(site)): path.read_text() for path in site.rglob("*.html")}
     assert "283 wavelength bins" in pages["index.html"]  # the README itself
     assert "(P, 283)" in pages["conventions.html"]
-    assert 'id="kitlib.pipeline.predict"' in pages["api.html"]
+    assert 'id="kitlib.pipeline.predict"' in pages["api/index.html"]
+    assert 'id="kitlib.sigma.metric.gll_per_bin"' in pages["api/sigma.html"]
+    for page in pages.values():
+        assert "arithmatex" not in page and not re.search(
+            r"\$\$|\\\(", re.sub(r"<(pre|code).*?</\1>", "", page, flags=re.S)
+        )
+    assert all(pages[f"method/{path.stem}.html"].count("<math") for path in METHOD if "$$" in path.read_text())
     loaded = r"<(?:script|link|img)[^>]*(?:src|href)=\"(https?:[^\"]+)\"[^>]*>"
     fetched = {url for page in pages.values() for url in re.findall(loaded, page)}
     assert not {url for url in fetched if "canonical" not in url}
+
+
+def test_the_site_works_from_disk_in_light_and_dark_and_on_a_phone(browser, site):
+    browser.screen(1280, 900)
+    browser.open(site / "method" / "08-score.html")
+    browser.wait("document.readyState === 'complete' && document.querySelector('math')")
+    light = browser.run("return getComputedStyle(document.body).backgroundColor")
+    assert browser.run("return document.querySelector('math[display=block]').getBoundingClientRect().height") > 30
+    browser.run("document.querySelector('.md-search__input').focus()")
+    browser.press(*"impact parameter")
+    browser.wait("document.querySelectorAll('.md-search-result__item a').length > 2")
+    found = browser.run("return [...document.querySelectorAll('.md-search-result__item a')].map(a => a.href)")
+    assert any("glossary.html" in link for link in found) and all(link.startswith("file://") for link in found)
+    browser.screen(390, 800, dark=True)
+    browser.open(site / "index.html")
+    browser.wait("document.readyState === 'complete'")
+    assert browser.run("return getComputedStyle(document.body).backgroundColor") != light
+    assert browser.run("return document.documentElement.scrollWidth") <= 390
+    assert not [url for url in browser.requests() if not url.startswith(("file://", "data:", "about:", "blob:"))]

@@ -31,16 +31,16 @@ ROOMS = {
     "detector": "frames axes parquet tables csvtable calibrate sky glitches profile neighbour cleaning extraction "
     "lightcurves",
     "transit": "flux limbdarkening priors series parameters channelmodel visitmodel gaussnewton gate dilution "
-    "transients whitefit grazing jointfit driftorder parts record fit",
+    "transients whitefit grazing jointfit driftorder measured parts record fit",
     "spectra": "kinds prior combination posterior",
     "fusion": "features ssm fused encoders model losses train ensemble",
     "sigma": "metric calibrator fit reliability decomposition",
     "rules": "grammar expression constraints",
     "submission": "writer validation",
     "inject": "signals frameinject recovery experiment",
-    "run": "stage inputs fits planets budget training pretraining diagnosis sweep verify notebook",
-    "report": "data bands diagnostics calibrationtable groups gatetable heavy injection injectiontable payload "
-    "figures page",
+    "run": "stage inputs fits planets budget training pretraining diagnosis sweep verify notebook gallery",
+    "report": "data bands diagnostics calibrationtable groups gatetable heavy comparison injection injectiontable "
+    "drawing planetcharts runcharts figures packing payload page",
     "simulate": "systems spectra visits optics worlds detector exposure observatory residue lightcurves",
     "base": "instruments products schema values keytable helptext config configfiles paths provenance "
     "execution guarded cluster folds compiled version",

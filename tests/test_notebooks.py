@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,12 @@ from pathlib import Path
 import nbformat
 import pytest
 from campaign import SIZES
+
+from kitlib import pipeline
+from kitlib.base.config import compose
+from kitlib.base.provenance import EventLog
+from kitlib.report.page import PLOTLY
+from kitlib.run.diagnosis import DiagnosisError
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 sys.path.insert(0, str(FOLDER))
@@ -97,11 +104,47 @@ def test_all_four_notebooks_show_figures_and_their_pages_ask_for_nothing(demonst
     for source in SOURCES:
         executed = nbformat.read(out / "notebooks" / source.with_suffix(".ipynb").name, as_version=4)
         shown = [o for cell in executed.cells for o in cell.get("outputs", [])]
-        assert any("image/png" in o.get("data", {}) for o in shown), f"{source.stem} shows no figure"
-        page = (out / "notebooks" / f"{source.stem}.html").read_text()
-        assert page.count("data:image/png") == sum("image/png" in o.get("data", {}) for o in shown)
-        assert "<script" not in page and not re.search(r'(src|href)="(?!data:|#)', page)
+        plotly = sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in shown)
+        pictures = sum("image/png" in o.get("data", {}) for o in shown)
+        assert plotly + pictures, f"{source.stem} shows no figure"
+        page = (out / "notebooks" / f"{source.stem}.html").read_text().replace(PLOTLY.read_text(encoding="utf-8"), "")
+        assert page.count("data:image/png") == pictures and page.count(' id="figure-') == plotly
+        assert page.count("<script") == (3 if plotly else 0) and not re.search(r'(src|href)="(?!data:|#)', page)
     assert (out / "submission.csv").is_file() and (out / "report.html").is_file()
-    printed = "".join(o.get("text", "") for o in shown)
-    assert all(word in printed for word in ("naive", "physics", "submission.csv", "report.html"))
-    assert all(word in printed for word in ("luck alone", "smoothness", "AIRS shape"))
+    assert all(word in page for word in ("naive", "physics", "submission.csv", "report.html"))
+    assert all(word in page for word in ("luck alone", "smoothness", "AIRS shape"))
+
+
+def test_what_they_show_can_be_read(demonstration):
+    """Rounded numbers, no raw JSON, no empty tables, nothing that could not be shown; formulae are drawn, not spelt."""
+    _, out = demonstration
+    figures = {}
+    for source in SOURCES:
+        executed = nbformat.read(out / "notebooks" / source.with_suffix(".ipynb").name, as_version=4)
+        shown = [o for cell in executed.cells for o in cell.get("outputs", [])]
+        drawn = [o for o in shown if {"image/png", "application/vnd.plotly.v1+json"} & set(o.get("data", {}))]
+        told = [o for o in shown if o not in drawn]
+        text = "".join(o.get("text", "") + o.get("data", {}).get("text/plain", "") for o in told)
+        assert not re.search(r"\d\.0*[1-9]\d{6,}|[{}]|shape: |cannot be shown|Error", text), source.stem
+        assert not any("<tbody></tbody>" in o.get("data", {}).get("text/html", "") for o in shown)
+        figures[source.stem] = len(drawn)
+        page = (out / "notebooks" / f"{source.stem}.html").read_text()
+        assert "$" not in re.sub(r"<(pre|script).*?</\1>", "", page, flags=re.S)
+    assert all(count >= 2 for count in figures.values()) and figures["03_infer"] >= 4, figures
+
+
+def test_diagnose_shows_a_run_that_kaggle_mounts(demonstration, campaign, tmp_path, monkeypatch):
+    """What the infer kernel leaves is read-only and lies elsewhere; a second mounted run is one too many."""
+    _, out = demonstration
+    left = tmp_path / "input" / "notebooks" / "jane-doe" / "spectramind-v50-infer"
+    shutil.copytree(out, left, ignore=shutil.ignore_patterns("notebooks", "report.html", "calibration.json", ".lock"))
+    monkeypatch.setenv("KITLIB_KAGGLE_INPUT", str(tmp_path / "input"))
+    words = ["env=ci", "data=sim_tiny", f"simulate.out={campaign}", "report.heavy=false"]
+    result = pipeline.diagnose(compose("diagnose", [*words, f"run.out={tmp_path / 'run'}"]))
+    assert result["report"] == tmp_path / "run" / "report.html" and result["report"].is_file()
+    assert result["scores"] == json.loads((out / "scores.json").read_text())
+    assert not (tmp_path / "run" / "products").exists() and not (left / "report.html").exists()
+    assert not [e for e in EventLog(tmp_path / "run" / "events.jsonl").read() if e["event"] == "mixed"]
+    shutil.copytree(left, left.with_name("another"))
+    with pytest.raises(DiagnosisError, match="several runs are mounted"):
+        pipeline.diagnose(compose("diagnose", [*words, f"run.out={tmp_path / 'second'}"]))

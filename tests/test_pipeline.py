@@ -282,8 +282,8 @@ def example_posterior(ids: list[int], **diagnostics) -> Posterior:
 
 def test_posterior_file_round_trip_and_damage(tmp_path):
     posterior = example_posterior([3, 5], fallback=np.array([0.0, 2.0]))
-    curve = LightCurveFit(5, 1, "AIRS-CH0", *(np.arange(4.0) + i for i in range(4)))
-    short = LightCurveFit(3, 0, "FGS1", *(np.arange(2.0) + i for i in range(4)))
+    curve = LightCurveFit(5, 1, "AIRS-CH0", *(np.arange(4.0) + i for i in range(5)))
+    short = LightCurveFit(3, 0, "FGS1", *(np.arange(2.0) + i for i in range(5)))
     path = write_posterior(tmp_path / "p.safetensors", posterior, [curve, short])
     again, curves = read_posterior(path)
     for name in ("planet_id", "mean", "cov"):
@@ -294,6 +294,7 @@ def test_posterior_file_round_trip_and_damage(tmp_path):
         (3, 0, "FGS1", 2),
     ]
     np.testing.assert_array_equal(curves[0].sigma, curve.sigma)
+    np.testing.assert_array_equal(curves[0].drift, curve.drift)
     write_posterior(tmp_path / "empty.safetensors", posterior, [])
     assert read_posterior(tmp_path / "empty.safetensors")[1] == []
     path.write_bytes(path.read_bytes()[:1000])

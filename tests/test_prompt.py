@@ -27,18 +27,21 @@ def test_light_curves_and_their_figure(answer):
     path = out / "products" / "lightcurves" / "test" / f"{found.planet_id[0]}.safetensors"
     curves = kitlib.read_lightcurves(path)
     figure = kitlib.plot_lightcurves(curves)
-    assert len(figure.axes) == 3 * len(curves.visits)
-    drawn = figure.axes[1].lines[0].get_xydata()
-    assert len(drawn) == len(curves.visits[0]["AIRS-CH0"].time_h)
-    assert np.nanmedian(drawn[:, 1]) == pytest.approx(1)
+    assert len(figure.data) == 3 * len(curves.visits)
+    time_h, flux = figure.data[1].x, figure.data[1].y
+    np.testing.assert_array_equal(time_h, curves.visits[0]["AIRS-CH0"].time_h)
+    assert np.nanmedian(flux) == pytest.approx(1)
 
 
 def test_spectrum_figure_has_the_answer_and_the_truth(few, answer):
     _, found = answer
     tables = few / "data" / "wavelengths.csv", few / "solution.csv"
     figure = kitlib.plot_spectrum(found, found.planet_id[1], *tables)
-    np.testing.assert_allclose(figure.axes[1].lines[0].get_ydata(), found.mu[1, 1:] * 1e6)
-    assert len(kitlib.plot_spectrum(found, found.planet_id[1], tables[0]).axes) == 2
+    drawn = {trace.name: trace for trace in figure.data}  # FGS1's points stand before the lines of AIRS
+    np.testing.assert_allclose(drawn["recovered"].y, found.mu[1, 1:] * 1e6)
+    assert "true" in drawn
+    without = kitlib.plot_spectrum(found, found.planet_id[1], tables[0])
+    assert "true" not in [trace.name for trace in without.data]
     with pytest.raises(KeyError, match="planet 7 is not among the 2"):
         kitlib.plot_spectrum(found, 7, tables[0])
 

@@ -1,4 +1,4 @@
-"""The README tells the truth: its file tree, its stages, its commands."""
+"""README and docs tell the truth: file tree, stages, commands; README leads to all of it, and is short."""
 
 import re
 import shlex
@@ -7,17 +7,20 @@ from pathlib import Path
 import pytest
 import yaml
 
+from kernelkit.kernels import KINDS
 from kitlib.base.config import compose, sweep_overrides
 from kitlib.base.schema import STAGES
 from kitlib.pipeline import DIAGNOSES
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
+COMMANDS = (ROOT / "docs" / "commands.md").read_text()
+LAYOUT = (ROOT / "docs" / "layout.md").read_text()
 
 
 def tree() -> list[Path]:
     """Paths of the commented file tree; indented lines are inside the last folder."""
-    block = re.search(r"## What is where\n\n```\n(.*?)```", README, re.S).group(1)
+    block = re.search(r"# What is where\n\n```\n(.*?)```", LAYOUT, re.S).group(1)
     found, folder = [], Path()
     for line in block.splitlines():
         name = line.split()[0]
@@ -42,8 +45,8 @@ def test_the_tree_names_every_module():
 
 
 def commands() -> list[str]:
-    """Stage commands of the README's shell blocks, continuation lines joined, comments removed."""
-    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", README, re.S)).replace("\\\n", " ")
+    """Stage commands in shell blocks of README and docs, continuation lines joined, comments removed."""
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", README + COMMANDS, re.S)).replace("\\\n", " ")
     return [line.split("#")[0].strip() for line in blocks.splitlines() if line.startswith("spectramind")]
 
 
@@ -67,12 +70,12 @@ def test_the_program_is_called_by_one_name():
 
 def make_lines() -> list[str]:
     """`make ...` as README and CONTRIBUTING give it, in blocks and in tables, with its overrides."""
-    text = README + (ROOT / "CONTRIBUTING.md").read_text()
+    text = README + COMMANDS + (ROOT / "docs" / "kaggle.md").read_text() + (ROOT / "CONTRIBUTING.md").read_text()
     return re.findall(r"(?:^|`)(make [a-z][^`#\n]*)", text, re.M)
 
 
 def test_every_stage_and_make_target_is_explained():
-    assert all(f"| `{stage}` |" in README for stage in (*STAGES, "score"))
+    assert all(f"| `{stage}` |" in COMMANDS for stage in (*STAGES, "score"))
     makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
     targets = set(re.search(r"^\.PHONY: (.*)", makefile, re.M).group(1).split())
     assert all(re.search(rf"^{target}:", makefile, re.M) for target in targets)
@@ -98,11 +101,31 @@ def test_words_of_the_table_of_changes_compose():
 
 
 def test_files_that_the_texts_name_exist():
-    for text in (README, *((ROOT / name).read_text() for name in ("CONTRIBUTING.md", "docs/trust.md"))):
+    named = ("CONTRIBUTING.md", "docs/trust.md", "docs/kaggle.md")
+    for text in (README, COMMANDS, LAYOUT, *((ROOT / name).read_text() for name in named)):
         for name in re.findall(r"`((?:kitlib|configs|docs|tests|wheels|bench|kernelkit|notebooks)/[\w./]*)`", text):
             assert (ROOT / name).exists(), name
         for name in re.findall(r"`(\w+\.(?:md|py|txt|toml))`", text):
             assert list(ROOT.glob(name)) or list(ROOT.glob(f"[a-z]*/{name}")), name
+
+
+def test_links_of_the_readme_lead_somewhere_and_its_contents_name_every_part():
+    for link in re.findall(r"\]\(((?!https?:|#)[^)]+)\)", README):
+        path, _, anchor = link.partition("#")
+        assert (ROOT / path).exists(), link
+        if anchor:
+            heads = re.findall(r"^#+ (.*)", (ROOT / path).read_text(), re.M)
+            assert anchor in {head.lower().replace(" ", "-") for head in heads}, link
+    contents = re.search(r"\*\*Contents:\*\*(.*?)\n\n", README, re.S)[1]
+    heads = [head.lower().replace(" ", "-") for head in re.findall(r"^## (.*)", README, re.M)]
+    assert re.findall(r"\(#([\w-]+)\)", contents) == heads
+    assert len(README.splitlines()) < 200  # the rest is in docs/
+
+
+def test_every_kernel_is_named_where_kaggle_is_explained():
+    steps = (ROOT / "docs" / "kaggle.md").read_text()
+    for kind in KINDS:
+        assert f"`{kind}`" in README and f"the {kind} kernel" in steps.lower()
 
 
 def test_ci_lints_and_tests():

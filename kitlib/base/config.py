@@ -39,7 +39,7 @@ def compose(stage: str, overrides: Sequence[str] = (), folder: Path | None = Non
     Raises:
         ConfigError: unknown stage, key, group or option, or a value of the wrong type or out of the schema's range.
     """
-    # Imported here: layers above need the schema alone, and hydra takes .2 s to load.
+    # Imported here: layers above need the schema alone, and hydra takes 0.2 s to load.
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException

@@ -89,7 +89,7 @@ class Posterior:
     mean: Array  # (P, 283)
     cov: Array  # (P, 283, 283) float32, symmetric positive definite
     diagnostics: dict[str, Array]  # name -> (P,): chi2, fallback level, visits, missing egress, ...
-    inputs: dict[str, Array] = field(default_factory=dict)  # name -> (P, ...): what the fusion model sees, `features`
+    inputs: dict[str, Array] = field(default_factory=dict)  # name -> (P, ...): `fits.with_inputs`
 
     def take(self, index: NDArray[np.bool_] | NDArray[np.integer] | slice) -> "Posterior":
         """The same for a subset of planets, in the order of `index`."""
@@ -124,13 +124,14 @@ class LightCurveFit:
     flux: Array  # (T,) normalised; not used where sigma is inf or flux NaN
     model: Array  # (T,) fitted star x drift x transit
     sigma: Array  # (T,) standard deviation of `flux`; inf where there is no sample
+    drift: Array  # (T,) the model without its transit
 
     def __post_init__(self) -> None:
-        shapes = {name: np.shape(getattr(self, name)) for name in ("time_h", "flux", "model", "sigma")}
+        shapes = {name: np.shape(getattr(self, name)) for name in ("time_h", "flux", "model", "sigma", "drift")}
         if len(set(shapes.values())) != 1 or len(shapes["time_h"]) != 1:
             raise ValueError(
-                f"light curve of planet {self.planet_id}, visit {self.visit}, {self.instrument}: time_h, flux, model "
-                f"and sigma must be 1-d arrays of one length, got {shapes}"
+                f"light curve of planet {self.planet_id}, visit {self.visit}, {self.instrument}: time_h, flux, model, "
+                f"sigma and drift must be 1-d arrays of one length, got {shapes}"
             )
 
 

@@ -95,7 +95,7 @@ def _spikes(series: Array, floor: Array) -> NDArray[np.bool_]:
 def outlying_samples(flux: Array, expected: Array) -> NDArray[np.bool_]:
     """Isolated outliers (W, n) of binned light curves (W, n), e- per pair, with `expected` variance (W, n).
 
-    First whole samples, by the median over wavelengths (and by more than .5 %, since an ingress may be steep); then
+    First whole samples, by the median over wavelengths (and by more than 0.5 %, since an ingress may be steep); then
     single wavelengths, with that median curve, transit included, taken out, and by more than 5 expected sigmas.
     """
     level = median(flux)[:, None]

@@ -21,8 +21,8 @@ from .parquet import parquet_errors, read_parquet, scan_parquet
 
 _INDEX = re.compile(r"__index_level_[0-9]+__")  # what pandas adds to the columns of a table whose rows have names
 _NUMBERED = re.compile(r"(.*?)([0-9]{1,9})")
-# A pixel outside of these limits is unusable. Real detectors hold dark -.024..12 e-/s, live flats down to .57, read
-# noise 12..153 e- and corrections of .88..1.2 at 30 ke-, but for single pixels (one of the real FGS1) that are broken.
+# A pixel outside of these limits is unusable. Real detectors hold dark -0.024..12 e-/s, live flats down to 0.57, read
+# noise 12..153 e- and corrections of 0.88..1.2 at 30 ke-, but for single pixels (one of the real FGS1) that are broken.
 DARK_LIMIT_E_PER_S = 1e4
 FLAT_LIMITS = (0.2, 5.0)
 READ_LIMITS_E = (1.0, 1e4)

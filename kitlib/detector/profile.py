@@ -25,7 +25,7 @@ _WING_POWER = {FGS1.name: 3.0, AIRS.name: 2.0}
 _WING_START_PX = {FGS1.name: 12.0, AIRS.name: 8.5}
 _WING_COLUMNS = 10  # AIRS: sigma of the spread of the wings along the dispersion, pixels
 _PROFILE_COLUMNS = 7  # AIRS: half width of the window of columns that share one profile
-# Strength of the jitter terms: rms shift, and rms change of the squared width. Real shifts: .10 and .013 px [M]. FGS1's
+# Strength of the jitter terms: rms shift, and rms change of the squared width. Real shifts: 0.10, 0.013 px [M]. FGS1's
 # terms are weaker because its light curve is decorrelated afterwards, and an undersampled image has rough gradients.
 _JITTER_PX = {FGS1.name: 0.05, AIRS.name: 0.03}
 _WIDTH_PX2 = {FGS1.name: 0.006, AIRS.name: 0.005}
@@ -56,7 +56,7 @@ class Extraction:
 
 
 def good_pixels(maps: CalibrationMaps, mean: Array, noise: Array, saturated: Array) -> NDArray[np.bool_]:
-    """(rows, cols): neither dead, hot, saturated in over .1 % of the pairs, unread, nor with unexplained noise.
+    """(rows, cols): neither dead, hot, saturated in over 0.1 % of the pairs, unread, nor with unexplained noise.
 
     Noise is unexplained above 10 x the photon and read noise, in pixels fainter than 2,000 e-: in brighter ones jitter
     explains it.

@@ -20,11 +20,11 @@ from scipy.interpolate import BSpline
 from ..base.instruments import Instrument
 from ..base.products import Array
 
-LIT_ROWS = slice(10, 22)  # AIRS: 97 % of the light; with the rows beyond, noise falls by .3 %, the white light's rises
+LIT_ROWS = slice(10, 22)  # AIRS: 97 % of the light; with the rows beyond, noise falls by 0.3 %, the white light's rises
 _SKY_ROWS = 5  # AIRS, at each edge of the detector
-_FGS1_STAR_PX = 8.3  # 97 % of the light; with the pixels beyond, the noise would fall by .1 %
+_FGS1_STAR_PX = 8.3  # 97 % of the light; with the pixels beyond, the noise would fall by 0.1 %
 _FGS1_SKY_PX = 12.0
-_FGS1_SKY_STEP = 3  # every third pixel beyond: all of them would lower the noise by .7 %
+_FGS1_SKY_STEP = 3  # every third pixel beyond: all of them would lower the noise by 0.7 %
 _LIT_EDGE, _LEAST_EDGE_E = 1.5, 5.0  # brightness over the other edge's; electrons per pair below which none counts
 _COURSES = (8, 4)  # cubic B-splines along the spectrum: of the sky's own light, and times the star's spectrum
 

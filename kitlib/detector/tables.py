@@ -15,7 +15,7 @@ from ..base.products import Array, Catalogue, Spectra
 from .csvtable import CsvTable, FrameError, read_csv
 
 PLANET_ID = re.compile(r"([0-9]{1,18})(\.0*)?")  # `1103775` or `1103775.0`, read as text: above 2^53 no digit is lost
-MAX_DEPTH = 0.3  # of a true spectrum; real ones are below .08, and one in percent is above .37
+MAX_DEPTH = 0.3  # of a true spectrum; real ones are below 0.08, and one in percent is above 0.37
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class _Quantity:
     others: dict[str, float]  # unit -> the same value in that unit over the value in ours
 
 
-# The 1,100 real systems hold Rs .65-2.9, Ms .60-1.8, Ts 4236-6979, Mp .05-25, P 2.8-7.6, sma 4.2-21, i 85.6-90. The
+# The 1,100 real systems hold Rs 0.65-2.9, Ms 0.60-1.8, Ts 4236-6979, Mp 0.05-25, P 2.8-7.6, sma 4.2-21, i 85.6-90. The
 # ranges leave them a factor of 2 to 6 for other surveys (Ts 1.4) and end before the same systems in another unit begin:
-# 67 hours, .036 AU, 6.5 Jupiter radii, 628 Jupiter masses, 4.2 kK, 1.5 radians.
+# 67 hours, 0.036 AU, 6.5 Jupiter radii, 628 Jupiter masses, 4.2 kK, 1.5 radians.
 _CATALOGUE = {
     "Rs": _Quantity(
         0.1, 6.0, "solar radii", {"Jupiter radii": 9.95, "Earth radii": 109.1, "km": 6.957e5, "m": 6.957e8}

@@ -6,7 +6,7 @@ encoders (FGS1, AIRS, wavelength graph), model (late fusion), losses, train, ens
 """
 
 from .ensemble import matched, out_of_fold
-from .features import Features, features_of, fit_inputs, make_shards, no_inputs, read_shards, write_set
+from .features import Features, airs_residuals, features_of, fit_inputs, make_shards, no_inputs, read_shards, write_set
 from .losses import Loss
 from .model import Fusion, load_model, predict
 from .train import TrainError, train_folds, train_one
@@ -16,6 +16,7 @@ __all__ = [
     "Fusion",
     "Loss",
     "TrainError",
+    "airs_residuals",
     "features_of",
     "fit_inputs",
     "load_model",

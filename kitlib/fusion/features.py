@@ -93,6 +93,16 @@ def no_inputs() -> dict[str, Array]:
     return fit_inputs((), 4.0, np.zeros(N_BINS), np.full(N_BINS, np.nan), np.full(N_BINS, np.nan))
 
 
+def airs_residuals(inputs: dict[str, Array]) -> tuple[Array, Array]:
+    """What the fits of P planets leave of AIRS, (P, V, F, K) in sigma, NaN where there are no samples; phases (F,).
+
+    `inputs`: `fit_inputs` of each planet, stacked.
+    """
+    residual, information = np.moveaxis(np.asarray(inputs["airs"], np.float32), 2, 0)
+    phases = PHASE_LIMIT * (2 * (np.arange(AIRS_PHASES) + 0.5) / AIRS_PHASES - 1)
+    return np.where(information > 0, residual, np.nan), phases
+
+
 def _phase_sums(one: FittedSeries, duration_h: float, phases: int) -> Callable[[Array], Array]:
     """A function that adds up (T, W) arrays by phase, giving (phases, W)."""
     phase = (one.time_h - one.t0_h) / duration_h

@@ -15,6 +15,14 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
+class OtherRun:
+    """A run that this one is held against."""
+
+    name: str
+    prediction: Prediction  # its planets may be others; those of both are compared
+
+
+@dataclass(frozen=True)
 class ReportData:
     """Everything that a report shows.
 
@@ -36,6 +44,11 @@ class ReportData:
     injection: Mapping[str, Any] | None = None  # content of OUT/inject.json
     catalogue: Catalogue | None = None  # of the planets, in the prediction's order
     limb: Array | None = None  # (P, 2) limb darkening u1, u2: medians of the AIRS bins
+    measured: Array | None = None  # (P, 2, 48) depths by the light curves alone, and their sd; NaN where not known
+    prior_shape: Array | None = None  # (P, 2, 283) bins less the AIRS level as the prior expects them, and their sd
+    residuals: Array | None = None  # (P, V, F, K) AIRS residuals / sigma by visit, phase and bins; NaN: no samples
+    phases: Array | None = None  # (F,) of these: (t - mid-transit) / T14
+    against: OtherRun | None = None
     about: str = ""  # which run it is, and what answered
     heavy: bool = False  # whether the expensive figures are wanted: spectra of residuals
     latents: Array | None = None  # (P, n) what the fusion model makes of each planet, for its map
@@ -63,7 +76,9 @@ class ReportData:
             raise ValueError(
                 "report: truth needs `naive` (mean and sigma of all training targets) to be scored against"
             )
-        for name in ("catalogue", "limb"):
+        if (self.residuals is None) != (self.phases is None):
+            raise ValueError("report: residuals and phases come together")
+        for name in ("catalogue", "limb", "measured", "prior_shape", "residuals"):
             if (found := getattr(self, name)) is not None and len(found) != len(ids):
                 raise ValueError(f"report: {name} of {len(found)} planets, {len(ids)} were predicted")
         if self.latents is not None and len(self.latents) != len(ids):

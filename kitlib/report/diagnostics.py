@@ -73,6 +73,14 @@ def level_sigma(data: ReportData) -> Array | None:
     return np.sqrt(level_moments(data.posterior.cov)[0])
 
 
+def level_errors(data: ReportData) -> dict[str, tuple[Array, Array]]:
+    """Sigma and error (P,) each of FGS1's depth and, with a posterior, of the AIRS level; needs the truth."""
+    truth, _ = data.judge()
+    error, level = data.prediction.mu - truth, level_sigma(data)
+    found: dict[str, tuple[Array, Array]] = {"FGS1": (data.prediction.sigma[:, 0], error[:, 0])}
+    return found if level is None else found | {"AIRS level": (level, error[:, 1:].mean(1))}
+
+
 def part_reliability(name: str, z: Array) -> PartReliability:
     """Summary of one part's z-scores, shape (P, n)."""
     size, finite = np.abs(z), np.isfinite(z)

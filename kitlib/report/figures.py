@@ -1,90 +1,69 @@
-"""Figures of the report for notebooks (matplotlib): the numbers of the page, from the same functions."""
+"""The report's figures for notebooks, as plotly figures: the same definitions that the page draws, with titles."""
 
-import io
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from ..base.instruments import AIRS, FGS1, MOLECULAR_BANDS_UM, PPM, bin_weights
+from ..base.instruments import AIRS, FGS1, bin_weights
 from ..base.products import Array, PlanetLightCurves
-from ..sigma import PIT_CELLS
-from .bands import pit_band, quantile_band
+from . import planetcharts, runcharts
+from .bands import pit_band
 from .calibrationtable import by_bin, cells
+from .comparison import differences, other_spectrum
 from .data import ReportData
-from .diagnostics import CURVE_LEVELS, all_parts, panel_statistics, planet_scores, usable
+from .diagnostics import all_parts, level_errors, panel_statistics, planet_scores, usable
+from .drawing import Spec, grid, template
 from .heavy import latent_map, residual_powers
+from .planetcharts import Beside
 
-# Okabe & Ito's palette: told apart by colour-blind readers and in grey
-_ESTIMATE, _TRUTH, _POINTS = "#0072B2", "#D55E00", "#7f8c9b"
-_PARTS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
-
-
-class NotebookFigure(Figure):
-    """A figure that a notebook shows without pyplot, so that drawing leaves no global state behind."""
-
-    def _repr_png_(self) -> bytes:
-        buffer = io.BytesIO()
-        self.savefig(buffer, format="png", dpi=80)
-        return buffer.getvalue()
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
 
 
-def spectrum_figure(data: ReportData, planet_id: int) -> Figure:
-    """Recovered spectrum with its 1 sigma band, the truth where known, and the molecules' bands.
+def shown(figure: Spec, title: str = "", height: int = 420) -> "Figure":
+    """A figure of `planetcharts` or `runcharts` as plotly's own, which a notebook shows; `height` in pixels."""
+    from plotly.graph_objects import Figure  # alone here: the page is made without plotly's Python package
 
-    FGS1 has a narrow panel of its own on the left; with truth, a second row shows error over sigma.
+    layout = figure["layout"] | {"template": template(), "height": height, "title": {"text": title, "y": 0.98}}
+    titled = bool(layout.get("annotations"))  # figures side by side: the legend stands above their titles
+    layout["margin"] = {"t": 34 + (40 if title else 0) + (20 if titled else 0)}
+    layout["legend"] = {"y": 1 + (24 / (height - 120) if titled else 0)}
+    return Figure({"data": figure["data"], "layout": layout})
+
+
+def spectrum_figure(data: ReportData, planet_id: int) -> "Figure":
+    """Recovered spectrum with its error bars, the measured points, the prior, and the truth where it is known.
 
     Raises:
         KeyError: the planet was not predicted.
     """
     row = data.index(planet_id)
-    truth = None if data.truth is None else data.truth[row]
-    wavelength = np.asarray(data.wavelengths_um)
-    return answer_figure(f"Planet {planet_id}", wavelength, data.prediction.mu[row], data.prediction.sigma[row], truth)
+    mu, sigma = data.prediction.mu[row], data.prediction.sigma[row]
+    figure = planetcharts.spectrum(data.wavelengths_um, mu, sigma, beside(data, row))
+    return shown(figure, f"Planet {planet_id}", 420 if data.truth is None else 520)
 
 
-def answer_figure(title: str, wavelength: Array, mu: Array, sigma: Array, truth: Array | None = None) -> Figure:
+def beside(data: ReportData, row: int) -> Beside:
+    """What the spectrum of a row of the prediction is drawn beside."""
+    measured = None if data.measured is None else np.asarray(data.measured[row], float)
+    prior = None if data.prior_shape is None else np.asarray(data.prior_shape[row], float)
+    other = other_spectrum(data, int(data.prediction.planet_id[row]))
+    return Beside(
+        truth=None if data.truth is None else data.truth[row],
+        measured=measured if measured is not None and np.isfinite(measured).any() else None,
+        prior_shape=prior if prior is not None and np.isfinite(prior).all() else None,
+        other=None if other is None or data.against is None else (data.against.name, other),
+    )
+
+
+def answer_figure(title: str, wavelength: Array, mu: Array, sigma: Array, truth: Array | None = None) -> "Figure":
     """`spectrum_figure` of arrays: wavelengths in um, depths and their sigma as pure numbers, (283,) each."""
-    mu, sigma, truth = mu / PPM, sigma / PPM, None if truth is None else truth / PPM
-    figure = NotebookFigure(figsize=(10, 4.2 if truth is None else 5.2), layout="constrained")
-    grid = {"width_ratios": [1, 12], "height_ratios": [1] if truth is None else [3, 1]}
-    axes = figure.subplots(len(grid["height_ratios"]), 2, sharex="col", sharey="row", gridspec_kw=grid, squeeze=False)
-    fgs1, airs = axes[0]
-    fgs1.errorbar(wavelength[:1], mu[:1], sigma[:1], fmt="o", color=_ESTIMATE)
-    airs.fill_between(wavelength[1:], (mu - sigma)[1:], (mu + sigma)[1:], color=_ESTIMATE, alpha=0.25, lw=0)
-    airs.plot(wavelength[1:], mu[1:], color=_ESTIMATE, label="recovered, ±1 sigma")
-    if truth is not None:
-        fgs1.plot(wavelength[:1], truth[:1], "o", ms=9, mfc="none", color=_TRUTH)
-        airs.plot(wavelength[1:], truth[1:], color=_TRUTH, label="true")
-        for axis, part in zip(axes[1], (slice(0, 1), slice(1, None)), strict=True):
-            axis.axhspan(-1, 1, color="0.5", alpha=0.15, lw=0)
-            axis.axhline(0, color="0.5", lw=0.8)
-            axis.plot(wavelength[part], ((mu - truth) / sigma)[part], ".", color=_POINTS)
-        axes[1, 0].set_ylabel("error / sigma")
-    _mark_molecules(airs)
-    fgs1.set_ylabel("depth, ppm")
-    fgs1.set_xticks(wavelength[:1], [f"{wavelength[0]:.1f}"])
-    axes[-1, 1].set_xlabel("wavelength, um")
-    figure.legend(loc="upper right", frameon=False, ncols=2)  # beside the title: the spectrum may go anywhere
-    figure.suptitle(title)
-    return figure
+    figure = planetcharts.spectrum(wavelength, mu, sigma, Beside(truth=truth))
+    return shown(figure, title, 420 if truth is None else 520)
 
 
-def _mark_molecules(axis: Axes) -> None:
-    """One thin row of bars a molecule along the top of the axes, in axes units vertically."""
-    transform = axis.get_xaxis_transform()
-    low, high = axis.get_xlim()
-    for i, (name, bands) in enumerate(MOLECULAR_BANDS_UM.items()):
-        height = 1.03 + 0.05 * i
-        for start, stop in bands:
-            span = [max(start, low), min(stop, high)]
-            axis.plot(span, [height] * 2, transform=transform, color="0.6", lw=4, clip_on=False, solid_capstyle="butt")
-        axis.text(low, height, f"{name} ", transform=transform, ha="right", va="center", fontsize=7)
-    axis.set_xlim(low, high)
-
-
-def light_curve_figure(data: ReportData, planet_id: int) -> Figure:
-    """White light curves of one planet with their fit and residuals, one column a light curve.
+def light_curve_figure(data: ReportData, planet_id: int) -> "Figure":
+    """White light curves of one planet, a row a visit: with fit and drift, with the transit alone, and what is left.
 
     Raises:
         KeyError: the planet was not predicted.
@@ -94,26 +73,40 @@ def light_curve_figure(data: ReportData, planet_id: int) -> Figure:
     panels = [panel for panel in data.panels_of(planet_id) if usable(panel).any()]
     if not panels:
         raise ValueError(f"no light curve of planet {planet_id} came with this report: raise report.planets")
-    figure = NotebookFigure(figsize=(5 * len(panels), 4.6), layout="constrained")
-    axes = figure.subplots(2, len(panels), sharex="col", gridspec_kw={"height_ratios": [3, 1]}, squeeze=False)
-    for (top, bottom), panel in zip(axes.T, panels, strict=True):
-        good = usable(panel)
-        time, flux, model = (np.asarray(v, float)[good] for v in (panel.time_h, panel.flux, panel.model))
-        statistics = panel_statistics(panel)
-        top.plot(time, 100 * flux, ".", ms=2.5, color=_POINTS)
-        top.plot(time, 100 * model, color=_TRUTH)
-        top.set_title(f"{panel.instrument}, visit {panel.visit}", fontsize=10)
-        bottom.plot(time, (flux - model) / PPM, ".", ms=2.5, color=_POINTS)
-        bottom.axhline(0, color=_TRUTH)
-        words = f"time, h\nresiduals {statistics['rms_ppm']:.0f} ppm rms, expected {statistics['sigma_ppm']:.0f}"
-        bottom.set_xlabel(f"{words}; chi2 per sample {statistics['chi2']:.2f}", fontsize=9)
-    axes[0, 0].set_ylabel("flux, % of the star")
-    axes[1, 0].set_ylabel("residuals, ppm")
-    figure.suptitle(f"Planet {planet_id}")
-    return figure
+    rows: dict[int, list[Spec]] = {}
+    for panel in panels:
+        found, figure = panel_statistics(panel), planetcharts.light_curve(panel)
+        rows.setdefault(panel.visit, []).append(figure)
+        words = f"{panel.instrument}, visit {panel.visit}: residuals {found['rms_ppm']:.0f} ppm rms"
+        figure["layout"]["title"] = {"text": f"{words}, expected {found['sigma_ppm']:.0f}"}
+    return shown(grid(list(rows.values())), f"Planet {planet_id}", 90 + 470 * len(rows))
 
 
-def measured_figure(curves: PlanetLightCurves) -> Figure:
+def residual_figure(data: ReportData, planet_id: int) -> "Figure | None":
+    """What the fit leaves of AIRS by time and wavelength, a column a visit; None where the run kept none.
+
+    Raises:
+        KeyError: the planet was not predicted.
+    """
+    figures = residual_maps(data, data.index(planet_id))
+    for visit, figure in figures.items():
+        figure["layout"]["title"] = {"text": f"AIRS-CH0, visit {visit}"}
+    return shown(grid([list(figures.values())]), f"Planet {planet_id}: residuals") if figures else None
+
+
+def residual_maps(data: ReportData, row: int) -> dict[int, Spec]:
+    """The map of each visit of a planet that has one."""
+    if data.residuals is None or data.phases is None:
+        return {}
+    duration = float(data.diagnostic("duration_h")[row])
+    return {
+        visit: planetcharts.residual_map(np.asarray(one, float), data.phases, duration, data.wavelengths_um)
+        for visit, one in enumerate(data.residuals[row])
+        if np.isfinite(one).any() and np.isfinite(duration)
+    }
+
+
+def measured_figure(curves: PlanetLightCurves) -> "Figure":
     """Light curves as they were extracted, a row a visit: FGS1, AIRS white, and the AIRS map, each over its median.
 
     Raises:
@@ -121,28 +114,15 @@ def measured_figure(curves: PlanetLightCurves) -> Figure:
     """
     if not curves.visits:
         raise ValueError(f"planet {curves.planet_id} has no light curves")
-    figure = NotebookFigure(figsize=(12, 3 * len(curves.visits)), layout="constrained")
-    for row, visit in zip(figure.subplots(len(curves.visits), 3, squeeze=False), curves.visits, strict=True):
-        for axis, name in zip(row, (FGS1.name, AIRS.name), strict=False):
-            if name in visit:
-                white = np.nansum(visit[name].flux_e.astype(np.float64), axis=1)
-                axis.plot(visit[name].time_h, white / np.median(white), ".", ms=2, color=_POINTS)
-            axis.set_title(f"{name}, white" if name in visit else f"{name}: none")
-        if AIRS.name in visit:
-            flux = visit[AIRS.name].flux_e
-            extent = (visit[AIRS.name].time_h[0], visit[AIRS.name].time_h[-1], 1, flux.shape[1])
-            image = (flux / np.nanmedian(flux, axis=0)).T
-            low, high = np.nanpercentile(image, (1, 99))
-            row[2].imshow(image, aspect="auto", origin="lower", extent=extent, vmin=low, vmax=high)
-            row[2].set(title="AIRS-CH0, over each bin's median", ylabel="bin")
-        row[0].set_ylabel("flux over its median")
-        for axis in row:
-            axis.set_xlabel("hours since the visit's start")
-    figure.suptitle(f"Planet {curves.planet_id}")
-    return figure
+    rows = []
+    for visit in curves.visits:
+        row = [planetcharts.extracted(visit[name]) for name in (FGS1.name, AIRS.name) if name in visit]
+        row += [planetcharts.extracted_map(visit[AIRS.name])] if AIRS.name in visit else []
+        rows.append(row)
+    return shown(grid(rows), f"Planet {curves.planet_id}", 340 * len(rows))
 
 
-def reliability_figure(data: ReportData) -> Figure:
+def reliability_figure(data: ReportData) -> "Figure":
     """Coverage and quantiles of all parts, and the probability integral transform of each.
 
     Raises:
@@ -150,88 +130,68 @@ def reliability_figure(data: ReportData) -> Figure:
     """
     _need_truth(data)
     parts = all_parts(data)
-    planets = len(parts[0].z)
-    figure = NotebookFigure(figsize=(11, 6), layout="constrained")
-    grid = figure.add_gridspec(2, 1)
-    upper, lower = (figure.add_subfigure(part) for part in (grid[0], grid[1]))
-    coverage, quantiles = upper.subplots(1, 2)
-    coverage.plot([0, 100], [0, 100], "--", color="0.5")
-    widest = max((part.quantiles[0] for part in parts), key=len)
-    quantiles.fill_between(widest, *quantile_band(widest, planets), color="0.5", alpha=0.2, lw=0)
-    quantiles.plot(widest[[0, -1]], widest[[0, -1]], "--", color="0.5")
-    for part, colour in zip(parts, _PARTS, strict=False):
-        coverage.plot(100 * CURVE_LEVELS, 100 * part.observed, color=colour, label=part.name)
-        quantiles.plot(*part.quantiles, color=colour)
-    coverage.set(xlabel="expected, %", ylabel="observed, %", title="coverage")
-    coverage.legend(frameon=False, fontsize=8)
-    quantiles.set(
-        xlabel="unit Gaussian", ylabel="error over sigma", title="quantiles, 95 % of honest lines lie in the band"
-    )
-    for part, axis, colour in zip(parts, lower.subplots(1, len(parts), sharey=True), _PARTS, strict=False):
-        axis.stairs(100 * part.pit, np.linspace(0, 1, PIT_CELLS + 1), fill=True, color=colour, alpha=0.6)
-        for limit in pit_band(planets):
-            axis.axhline(100 * limit, ls=":", color="0.5")
-        axis.set_title(f"{part.name}: mean {part.summary['mean']:+.2f}, spread {part.summary['std']:.2f}", fontsize=9)
-        axis.set_xlabel("predicted probability below the truth", fontsize=8)
-    lower.axes[0].set_ylabel("share, %")
-    return figure
+    limits = pit_band(planets := len(parts[0].z))
+    lower = [runcharts.pit(part, i, limits) for i, part in enumerate(parts)]
+    return shown(grid([[runcharts.coverage(parts), runcharts.quantiles(parts, planets)], lower]), height=680)
 
 
-def score_figure(data: ReportData) -> Figure:
+def score_figure(data: ReportData) -> "Figure":
     """Score and accuracy part by bin with the best factor on sigma, and the score of every planet and bin.
 
     Raises:
         ValueError: the truth is not known.
     """
     _need_truth(data)
-    columns, score = by_bin(data), cells(data)["score"]
-    figure = NotebookFigure(figsize=(11, 7), layout="constrained")
-    lines, factor, rows = figure.subplots(3, 1, height_ratios=[3, 1.5, 4])
-    wavelength = columns["wavelength_um"][1:]
-    lines.plot(wavelength, columns["score"][1:], color=_ESTIMATE, label="score")
-    lines.plot(wavelength, columns["accuracy"][1:], color=_TRUTH, label="accuracy part")
-    lines.legend(frameon=False)
-    lines.set_ylabel("score")
-    factor.axhline(1, ls="--", color="0.5")
-    factor.plot(wavelength, columns["factor"][1:], color=_POINTS)
-    factor.set(ylabel="best factor\non sigma", ylim=(0, None), xlabel="wavelength, um")
+    score = cells(data)["score"]
     order = np.argsort(score @ bin_weights())
-    low = min(np.quantile(score, 0.02), 0.5)
-    image = rows.imshow(score[order], aspect="auto", cmap="cividis", vmin=low, vmax=1, interpolation="none")
-    rows.set(xlabel="bin (0: FGS1)", ylabel="planets, the worst on top", yticks=[])
-    figure.colorbar(image, ax=rows, label="score")
-    return figure
+    planets = [str(data.prediction.planet_id[row]) for row in order]
+    heat = runcharts.cells(score[order], planets, "score", data.wavelengths_um)
+    return shown(grid([[runcharts.by_bin(by_bin(data))], [heat]]), height=760)
 
 
-def power_figure(data: ReportData) -> Figure | None:
+def sigma_error_figure(data: ReportData) -> "Figure":
+    """Error of each planet's FGS1 depth and AIRS level against its sigma.
+
+    Raises:
+        ValueError: the truth is not known.
+    """
+    _need_truth(data)
+    return shown(grid([sigma_errors(data)]))
+
+
+def sigma_errors(data: ReportData) -> list[Spec]:
+    """The figures of `sigma_error_figure`, one a part."""
+    planets = [str(planet) for planet in data.prediction.planet_id]
+    found = level_errors(data)
+    return [runcharts.sigma_error(*pair, part, i, planets) for i, (part, pair) in enumerate(found.items())]
+
+
+def two_runs_figure(data: ReportData) -> "Figure | None":
+    """What changed against another run, planet by planet; None without `report.against`."""
+    found = differences(data)
+    return None if data.against is None or not found else shown(runcharts.two_runs(found, data.against.name))
+
+
+def power_figure(data: ReportData) -> "Figure | None":
     """Fourier power of the white residuals; None unless `report.heavy`."""
     found = residual_powers(data)
-    if not found:
-        return None
-    figure = NotebookFigure(figsize=(9, 3.6), layout="constrained")
-    axis = figure.subplots()
-    for one, colour in zip(found, _PARTS, strict=False):
-        axis.fill_between(one.per_hour, one.low, one.high, color=colour, alpha=0.2, lw=0)
-        axis.plot(one.per_hour, one.median, color=colour, label=f"{one.instrument}, {one.curves} light curves")
-    axis.axhline(1, ls="--", color="0.5")
-    axis.set(xscale="log", yscale="log", xlabel="frequency, cycles per hour", ylabel="power / white noise")
-    axis.legend(frameon=False)
-    return figure
+    return shown(runcharts.powers(found)) if found else None
 
 
-def latent_figure(data: ReportData) -> Figure | None:
+def latent_figure(data: ReportData) -> "Figure | None":
     """The planets in the plane of the fusion model's latents, coloured by score or depth; None without latents."""
-    found = latent_map(data)
+    figure = latents_chart(data)
+    return None if figure is None else shown(figure, "Latents of the fusion model")
+
+
+def latents_chart(data: ReportData) -> Spec | None:
+    """The figure of `latent_figure`."""
+    found, scores = latent_map(data), planet_scores(data)
     if found is None:
         return None
-    scores = planet_scores(data)
-    colour, words = (scores[:, 0], "score") if scores is not None else (data.prediction.mu[:, 1:].mean(1), "mean depth")
-    figure = NotebookFigure(figsize=(6, 4.5), layout="constrained")
-    axis = figure.subplots()
-    points = axis.scatter(found.places[:, 0], found.places[:, 1], c=colour, cmap="cividis", edgecolors="0.4")
-    figure.colorbar(points, ax=axis, label=words)
-    axis.set(xticks=[], yticks=[], title=f"latents of the fusion model: {found.method}")
-    return figure
+    depth = 1e6 * data.prediction.mu[:, 1:].mean(1)
+    colour, words = (depth, "mean depth, ppm") if scores is None else (scores[:, 0], "score")
+    return runcharts.latents(found, colour, words, [str(planet) for planet in data.prediction.planet_id])
 
 
 def _need_truth(data: ReportData) -> None:

@@ -89,29 +89,58 @@ def fit_facts(data: ReportData) -> list[list[list[str]]]:
 
 
 def _facts(data: ReportData, row: int, level_sigma_of: float | None) -> list[list[str]]:
-    def of(name: str, digits: int, unit: str = "") -> str:
-        return _number(data.diagnostic(name)[row], digits, unit)
+    def known(name: str) -> float:
+        return float(data.diagnostic(name)[row])
+
+    def of(name: str, digits: int, unit: str = "", error: str = "") -> str:
+        return _with_error(known(name), known(error) if error else np.nan, digits, unit)
 
     listed = _catalogued(data, row)
-    level = _number(data.prediction.mu[row, 1:].mean() / PPM, 0, " ppm")
-    level += "" if level_sigma_of is None else f" ± {level_sigma_of / PPM:.0f}"
+    level = data.prediction.mu[row, 1:].mean() / PPM
+    level_error = np.nan if level_sigma_of is None else level_sigma_of / PPM
+    fgs1, fgs1_error = data.prediction.mu[row, 0] / PPM, data.prediction.sigma[row, 0] / PPM
     facts = [
         ["Star's temperature", "", listed.get("temperature", "")],
         ["Star's radius and mass", "", listed.get("star", "")],
         ["Planet's mass", "", listed.get("mass", "")],
         ["Period P", "", listed.get("period", "")],
-        ["a / Rs", of("a_over_rs", 2), listed.get("a", "")],
-        ["Impact parameter b", of("impact_param", 2), listed.get("b", "")],
-        ["Mid-transit t0 of the first visit", of("t0_h", 3, " h"), ""],
+        ["a / Rs", of("a_over_rs", 2, "", "a_over_rs_sd"), listed.get("a", "")],
+        ["Impact parameter b", of("impact_param", 2, "", "impact_param_sd"), listed.get("b", "")],
+        ["Mid-transit t0 of the first visit", of("t0_h", 4, " h", "t0_sd_h"), ""],
         ["Duration T14", of("duration_h", 2, " h"), ""],
-        ["Depth, AIRS mean", level, ""],
+        ["Depth, FGS1", _with_error(fgs1, fgs1_error, 0, " ppm"), ""],
+        ["Depth, AIRS mean", _with_error(level, level_error, 0, " ppm"), ""],
         ["Limb darkening u1, u2", _limb(data, row), ""],
-        ["Starlight, AIRS", of("electrons", 0, " e⁻ a sample"), ""],
-        ["Pixels masked", _number(100 * data.diagnostic("masked_fraction")[row], 1, " %"), ""],
+        ["Drift, FGS1", _orders(known("fgs1_drift_order")), ""],
+        ["Drift, AIRS", _airs_drift(*map(known, ("airs_drift_order", "airs_colour_order", "airs_second_term"))), ""],
+        ["Kind of spectrum, weight", _kind(*map(known, ("kind", "kinds", "kind_weight"))), ""],
         ["Unfamiliar spectrum, weight", of("unfamiliar", 2), ""],
+        ["Starlight, AIRS", of("electrons", 0, " e⁻ a sample"), ""],
+        ["Pixels masked", _number(100 * known("masked_fraction"), 1, " %"), ""],
         ["Visits", of("visits", 0), ""],
     ]
     return [fact for fact in facts if fact[1] or fact[2]]
+
+
+def _with_error(value: float, error: float, digits: int, unit: str) -> str:
+    """ "11.52 ± 0.08"; an error that rounds to nothing was held, or is not known, and is left out."""
+    shown = _number(error, digits, "") if error > 0.5 * 10**-digits else ""
+    return _number(value, digits, f" ± {shown}{unit}" if shown else unit)
+
+
+def _orders(order: float) -> str:
+    return f"order {order:.0f} in time" if order > 0 else ""
+
+
+def _airs_drift(order: float, colour: float, second: float) -> str:
+    words = _orders(order)
+    if words:
+        words += f", {colour:.0f} in colour" + (", second term" if second > 0 else "")
+    return words
+
+
+def _kind(kind: float, kinds: float, weight: float) -> str:
+    return f"{kind:.0f} of {kinds:.0f}, {weight:.2f}" if np.isfinite(kind) and np.isfinite(weight) else ""
 
 
 def _catalogued(data: ReportData, row: int) -> dict[str, str]:
@@ -132,7 +161,8 @@ def _catalogued(data: ReportData, row: int) -> dict[str, str]:
 def _limb(data: ReportData, row: int) -> str:
     if data.limb is None or not np.isfinite(data.limb[row]).all():
         return ""
-    return "{:.3f}, {:.3f}".format(*data.limb[row])
+    errors = [float(data.diagnostic(name)[row]) for name in ("u1_sd", "u2_sd")]
+    return ", ".join(_with_error(float(u), error, 3, "") for u, error in zip(data.limb[row], errors, strict=True))
 
 
 def _number(value: float | Array, digits: int, unit: str) -> str:

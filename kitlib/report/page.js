@@ -1,12 +1,11 @@
 "use strict";
 // The page's life: which planet and which group are shown, links, tables that sort. Charts: charts.js.
 (() => {
-  const data = JSON.parse(document.getElementById("payload").textContent);
+  const data = charts.payload;
   const byId = (id) => document.getElementById(id);
   const wavelength = data.wavelength_um;
   const fixed = (v, digits) => (v === null || !Number.isFinite(v) ? "unknown" : v.toFixed(digits));
   const group = (v) => Math.round(v).toString().replace(/\B(?=(\d{3})+$)/g, "\u202f");
-  const sum = (steps, scale) => { let total = 0; return steps.map((v) => (total += v) / scale); };
   const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 
   function list(element, lines) {
@@ -21,29 +20,33 @@
   const chooser = byId("planet"), slider = byId("bin"), details = byId("spectrum-details");
   const order = Array.from(chooser.options, (option) => option.value);
   const planets = new Map(data.planets.map((planet) => [planet.id, planet]));
-  let shown = null; // the chosen planet with its numbers decoded, ppm
+  let shown = null; // the chosen planet
+  let numbers = null; // its spectrum, bin by bin: depth, sigma, and with a truth that and the error in sigma
 
-  function decode(planet) {
-    const steps = data.spectrum_steps;
-    const mu = sum(planet.mu, steps), sigma = planet.sigma.map((v) => v / steps);
-    const truth = planet.truth && sum(planet.truth, steps);
-    return { ...planet, mu, sigma, truth, pull: truth && mu.map((v, i) => (v - truth[i]) / sigma[i]) };
+  // What the drawn spectrum holds under a name, FGS1's point first.
+  const drawn = (name, field) => byId("spectrum").data.filter((trace) => trace.name === name).flatMap((trace) => trace[field]);
+
+  function drawSpectrum() {
+    charts.draw(byId("spectrum"), shown.spectrum);
+    numbers = { mu: drawn("recovered", "y"), sigma: drawn("recovered", "customdata"), truth: drawn("true", "y"), pull: drawn("error / σ", "y") };
+    readBin();
   }
 
   function readBin() {
-    const i = Number(slider.value);
-    let text = `${wavelength[i].toFixed(3)} µm: ${group(shown.mu[i])} ± ${fixed(shown.sigma[i], 1)} ppm`;
-    if (shown.truth) text += `; true ${group(shown.truth[i])} (error ${fixed(shown.pull[i], 1)} sigma)`;
+    const i = Number(slider.value), { mu, sigma, truth, pull } = numbers;
+    let text = `${wavelength[i].toFixed(3)} µm: ${group(mu[i])} ± ${fixed(sigma[i], 1)} ppm`;
+    if (truth.length) text += `; true ${group(truth[i])} (error ${fixed(pull[i], 1)} sigma)`;
     byId("bin-text").textContent = text;
     slider.setAttribute("aria-valuetext", text);
-    charts.mark(byId("spectrum"), i, wavelength);
+    charts.mark(byId("spectrum"), i ? wavelength[i] : 0, i === 0);
   }
 
   function fillTable() {
     if (!details.open) return;
     byId("spectrum-rows").replaceChildren(...wavelength.map((um, i) => {
-      const row = document.createElement("tr"), values = [um.toFixed(3), group(shown.mu[i]), fixed(shown.sigma[i], 1)];
-      if (shown.truth) values.push(group(shown.truth[i]), fixed(shown.pull[i], 2));
+      const row = document.createElement("tr"), { mu, sigma, truth, pull } = numbers;
+      const values = [um.toFixed(3), group(mu[i]), fixed(sigma[i], 1)];
+      if (truth.length) values.push(group(truth[i]), fixed(pull[i], 2));
       values.forEach((value) => { const cell = row.insertCell(); cell.className = "number"; cell.textContent = value; });
       return row;
     }));
@@ -55,40 +58,62 @@
       (averaged > 1 ? `, drawn as means of ${averaged}.` : ".");
   }
 
-  function showCurves() {
-    const holder = byId("curves");
-    holder.querySelectorAll(".chart").forEach((chart) => Plotly.purge(chart));
-    holder.replaceChildren();
-    if (!shown.curves.length) {
-      const note = document.createElement("p");
-      note.textContent = "This page carries no light curves of this planet.";
-      holder.append(note);
-    }
-    for (const curve of shown.curves) {
-      const figure = document.createElement("figure"), chart = document.createElement("div"), caption = document.createElement("figcaption");
-      caption.textContent = captionOf(curve);
-      chart.className = "chart curve";
-      chart.setAttribute("role", "img");
-      chart.setAttribute("aria-label", `White light curve with fit. ${caption.textContent}`);
-      figure.append(chart, caption);
-      holder.append(figure);
-    }
-    drawCurves();
+  function figureOf(kind, label, words) {
+    const figure = document.createElement("figure"), chart = document.createElement("div"), caption = document.createElement("figcaption");
+    caption.textContent = words;
+    chart.className = `chart ${kind}`;
+    chart.setAttribute("role", "img");
+    chart.setAttribute("aria-label", `${label}. ${words}`);
+    figure.append(chart, caption);
+    return figure;
   }
 
-  // After every figure is in the grid: a figure's width depends on how many there are.
-  function drawCurves() {
-    byId("curves").querySelectorAll(".chart").forEach((chart, i) => {
-      const { time, model, residual } = shown.curves[i];
-      charts.curve(chart, sum(time, data.time_steps), sum(model, 1), residual);
+  // Fill a grid with the planet's figures of one kind; drawn once all are there: a width depends on how many there are.
+  function fillGrid(holder, entries, none) {
+    holder.querySelectorAll(".chart").forEach((chart) => Plotly.purge(chart));
+    holder.replaceChildren(...entries.map(([figure]) => figure));
+    if (!entries.length) {
+      const note = document.createElement("p");
+      note.textContent = none;
+      holder.append(note);
+    }
+    entries.forEach(([figure, packed, name]) => {
+      charts.draw(figure.querySelector(".chart"), packed);
+      addTools(figure, name);
     });
+  }
+
+  function showCurves() {
+    const visits = shown.curves.map((curve) => [figureOf("curve", "White light curve with fit", captionOf(curve)), curve.figure, `${shown.id}_${curve.instrument}_visit_${curve.visit}`]);
+    fillGrid(byId("curves"), visits, "This page carries no light curves of this planet.");
+    const words = "what the fit leaves, over its sigma; dotted: first and last contact. Noise without structure if the fit is right.";
+    const maps = shown.maps.map(({ visit, figure }) => [figureOf("map", "Map of residuals", `AIRS-CH0, visit ${visit}: ${words}`), figure, `${shown.id}_residuals_visit_${visit}`]);
+    fillGrid(byId("maps"), maps, "This page carries no map of this planet.");
+  }
+
+  // --- saving a figure or its data -------------------------------------------------------------------------------
+  function addTools(figure, name) {
+    const chart = figure.querySelector(".chart"), row = document.createElement("p");
+    row.className = "tools";
+    for (const kind of ["png", "svg", "csv"]) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = kind.toUpperCase();
+      button.title = kind === "csv" ? "Save the data" : "Save the figure";
+      button.setAttribute("aria-label", `Save ${name || chart.id} as ${kind.toUpperCase()}`);
+      button.addEventListener("click", () => charts.save(chart, kind, name || (figure.closest(".one-planet") ? `${shown.id}_${chart.id}` : chart.id)));
+      row.append(button);
+    }
+    figure.append(row);
   }
 
   function show(id) {
     if (!planets.has(id)) return;
-    shown = decode(planets.get(id));
+    shown = planets.get(id);
     chooser.value = id;
-    let text = `Planet ${id}: FGS1 depth ${group(shown.mu[0])} ± ${fixed(shown.sigma[0], 0)} ppm, AIRS mean ${group(mean(shown.mu.slice(1)))}${shown.level_sigma === null ? "" : ` ± ${fixed(shown.level_sigma, 0)}`} ppm.`;
+    drawSpectrum();
+    const { mu, sigma } = numbers;
+    let text = `Planet ${id}: FGS1 depth ${group(mu[0])} ± ${fixed(sigma[0], 0)} ppm, AIRS mean ${group(mean(mu.slice(1)))}${shown.level_sigma === null ? "" : ` ± ${fixed(shown.level_sigma, 0)}`} ppm.`;
     if (shown.score) text += ` Score ${fixed(shown.score[0], 3)} (FGS1 ${fixed(shown.score[1], 3)}, AIRS ${fixed(shown.score[2], 3)}).`;
     byId("summary").textContent = text;
     byId("spectrum-text").textContent = `Spectrum of planet ${id}.`;
@@ -104,8 +129,6 @@
     }));
     const events = shown.events.map((parts) => parts.filter(Boolean).join(": "));
     list(byId("planet-events"), shown.more_events ? [...events, `and ${shown.more_events} more`] : events);
-    charts.spectrum(byId("spectrum"), shown, wavelength, data.bands);
-    readBin();
     fillTable();
     showCurves();
   }
@@ -125,15 +148,11 @@
   function drawGroup() {
     const select = byId("group");
     if (!select) return;
-    const { name, planets: count, pit_band: band, parts } = data.groups[Number(select.value)];
-    const told = parts.map((one) => `${one.name} ${fixed(one.spread, 2)} (${fixed(100 * one.coverage, 0)} %)`);
-    byId("group-text").textContent = `${name}, ${count}: spread (and coverage of the 68 % interval) ${told.join(", ")}.`;
-    charts.coverage(byId("coverage"), parts, data.curve_levels);
-    charts.quantiles(byId("quantiles"), parts);
-    document.querySelectorAll(".pit").forEach((chart) => charts.pit(chart, parts[Number(chart.dataset.part)], Number(chart.dataset.part), band));
+    const { text, figures } = data.groups[Number(select.value)];
+    byId("group-text").textContent = text;
+    for (const [name, figure] of Object.entries(figures)) charts.draw(byId(name), figure);
   }
 
-  const worstFirst = data.planets.map((planet, row) => row).sort((a, b) => (data.planets[a].score || [0])[0] - (data.planets[b].score || [0])[0]);
   const meaning = {
     score: "Score of each bin: 1 is perfect, dark is low (-1 and below alike).",
     pull: "Recovered minus true over sigma: red too deep, blue too shallow.",
@@ -143,22 +162,16 @@
   function drawCells() {
     const select = byId("cells-of");
     if (!select) return;
-    const kind = select.value, of = (row) => (kind === "pull" ? decode(data.planets[row]).pull : data.cells[kind][row].map((v) => v / data.cell_steps));
-    byId("cells-text").textContent = meaning[kind];
-    charts.cells(byId("cells"), worstFirst.map(of), worstFirst.map((row) => data.planets[row].id), kind, wavelength);
+    byId("cells-text").textContent = meaning[select.value];
+    charts.draw(byId("cells"), data.figures[`cells-${select.value}`]);
   }
 
   function drawRest() {
-    if (byId("by-bin")) charts.byBin(byId("by-bin"), data.by_bin, wavelength);
-    if (byId("powers")) charts.powers(byId("powers"), data.powers);
-    if (byId("latents")) {
-      const depth = (planet) => mean(decode(planet).mu.slice(1)), scored = Boolean(data.planets[0].score);
-      charts.latents(byId("latents"), data.map.places, data.planets.map((planet) => (scored ? planet.score[0] : depth(planet))), data.planets.map((planet) => planet.id), scored ? "score" : "depth, ppm");
-    }
+    for (const [name, figure] of Object.entries(data.figures)) if (byId(name)) charts.draw(byId(name), figure);
   }
 
   function drawAll() {
-    if (shown) { charts.spectrum(byId("spectrum"), shown, wavelength, data.bands); readBin(); drawCurves(); }
+    if (shown) { drawSpectrum(); showCurves(); }
     drawGroup();
     drawCells();
     drawRest();
@@ -187,6 +200,8 @@
     slider.value = String(away.indexOf(Math.min(...away)));
     readBin();
   };
+  // A point is a row of a heat map, or one of a list of planets.
+  const planetAt = (chart, { data: trace, y, pointIndex }) => chart.layout.meta.planets[trace.z ? y : pointIndex];
   details.addEventListener("toggle", fillTable);
   // A link to the planet that the address already names fires no hashchange: follow the click itself.
   document.addEventListener("click", (event) => {
@@ -206,7 +221,9 @@
   drawCells();
   drawRest();
   byId("spectrum").on("plotly_click", readAt);
-  if (byId("cells")) byId("cells").on("plotly_click", (event) => jump(event.points[0].customdata));
-  if (byId("latents")) byId("latents").on("plotly_click", (event) => jump(event.points[0].text));
+  for (const chart of document.querySelectorAll(".chart")) {
+    if (chart.layout.meta) chart.on("plotly_click", (event) => jump(planetAt(chart, event.points[0])));
+    if (!chart.closest("#curves, #maps")) addTools(chart.closest("figure"), "");
+  }
   document.documentElement.dataset.drawn = "yes";
 })();

@@ -18,6 +18,7 @@ from ..base.instruments import PPM
 from ..base.products import Array
 from ..base.provenance import write_atomic
 from .calibrationtable import by_range, calibration, loss_of_planets
+from .comparison import differences, total_scores
 from .data import ReportData
 from .diagnostics import (
     MAX_WORST,
@@ -28,8 +29,10 @@ from .diagnostics import (
     rule_table,
     worst_planets,
 )
+from .drawing import DARK, LIGHT
 from .gatetable import figure_names, gate_counts, gate_rows, striking_rows
 from .groups import judged_groups
+from .heavy import latent_map, residual_powers
 from .injectiontable import injection_tables
 from .payload import payload
 
@@ -67,7 +70,7 @@ def render(data: ReportData) -> str:
         lstrip_blocks=True,
     )
     environment.filters["ppm"] = lambda depth: f"{depth / PPM:,.0f}".replace(",", "\u202f")
-    style = (_FOLDER / "page.css").read_text(encoding="utf-8")
+    style = _colours() + (_FOLDER / "page.css").read_text(encoding="utf-8")
     scripts = [(_FOLDER / name).read_text(encoding="utf-8") for name in _SCRIPTS]
     scores = planet_scores(data)
     rows = _planet_rows(data, scores)
@@ -93,33 +96,45 @@ def render(data: ReportData) -> str:
         figure_names=figure_names(),
         rules=rule_table(data),
         injection=injection_tables(data.injection),
-        powers=numbers["powers"],
-        map=numbers["map"],
+        powers=residual_powers(data),
+        map=latent_map(data),
+        differences=differences(data),
+        both=total_scores(data),
+        figures=numbers["figures"],
         named=len(events_by_planet(data).keys() - {None}),
         style=style,
         plotly_style=_PLOTLY_STYLE,
         scripts=scripts,
         policy=_policy(style, scripts),
-        payload=_script_safe(numbers),
+        payload=script_safe(numbers),
     )
+
+
+def _colours() -> str:
+    """The palette as variables of the style sheet, light and dark."""
+    light, dark = (" ".join(f"--{name}: {value};" for name, value in one.items()) for one in (LIGHT, DARK))
+    night = f"@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}"
+    return f":root {{ color-scheme: light dark; {light} }}\n{night}\n"
 
 
 def _policy(style: str, scripts: list[str]) -> str:
     """Content-security policy: nothing from anywhere, and of what stands in the page only what was put there."""
-    run = " ".join(map(_csp_hash, scripts))
-    drawn = " ".join(map(_csp_hash, _PLOTLY_ATTRIBUTES))
+    run = " ".join(map(csp_hash, scripts))
+    drawn = " ".join(map(csp_hash, _PLOTLY_ATTRIBUTES))
     return (
-        f"default-src 'none'; style-src {_csp_hash(style)} {_csp_hash(_PLOTLY_STYLE)}; "
-        f"style-src-attr 'unsafe-hashes' {drawn}; script-src {run}; img-src data:; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; style-src {csp_hash(style)} {csp_hash(_PLOTLY_STYLE)}; "
+        f"style-src-attr 'unsafe-hashes' {drawn}; script-src {run}; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
     )
 
 
-def _csp_hash(text: str) -> str:
+def csp_hash(text: str) -> str:
+    """How a content-security policy names a script or a style that may be in the page."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _script_safe(value: Any) -> str:
-    """JSON that no `</script>`, comment or line separator inside a string can break out of."""
+def script_safe(value: Any) -> str:
+    """A value as JSON that no `</script>`, comment or line separator inside a string can break out of."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)  # ASCII: U+2028 and such are escaped already
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 

@@ -1,6 +1,7 @@
 """From a run's products to its scores and its report: reads what `predict` left."""
 
 import json
+import shutil
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,12 +10,13 @@ from typing import Any
 import numpy as np
 import yaml
 
-from ..base.paths import looked_for
+from ..base.paths import ensure_writable, looked_for, mounted_folders
 from ..base.products import Posterior, Prediction
 from ..base.provenance import EventLog
 from ..base.schema import Config
 from ..detector import read_spectra_csv, read_wavelengths, short_reason
-from ..report import ReportData
+from ..fusion import airs_residuals
+from ..report import OtherRun, ReportData
 from ..rules import from_config
 from ..sigma import Calibrator, Score, apply, calibrated_covariance, gll_score, naive_statistics
 from ..spectra import read_posterior
@@ -27,8 +29,42 @@ SPLITS = {"test": "test", "train": "training"}
 ROUTINE = ("start", "end", "pace", "computed")  # events that say nothing of a planet or of what went wrong
 
 
+ANSWERED = (
+    "submission.csv",
+    "posterior.safetensors",
+    "physics.safetensors",
+)  # what every `predict` that ended has left
+_BROUGHT = (".csv", ".json", ".jsonl", ".safetensors", ".yaml")
+
+
 class DiagnosisError(ValueError):
     """Products that do not belong together; the message names the file."""
+
+
+def bring_run(named: str) -> Path | None:
+    """Where the run's folder has no submission, copy the run that Kaggle mounts into it; returns where that lies.
+
+    What an infer kernel has left is read-only, and a diagnosis is written beside what it looks at. Light curves of the
+    planets stay where they are. None: nothing had to be brought, or nothing is mounted. Raises DiagnosisError where
+    several runs are.
+    """
+    out = Path(named).expanduser()
+    if (out / ANSWERED[0]).is_file():
+        return None
+    whole = [folder for folder in mounted_folders() if all((folder / name).is_file() for name in ANSWERED)]
+    found = list({folder.resolve(): folder for folder in whole}.values())
+    if len(found) > 1:
+        raise DiagnosisError(
+            f"several runs are mounted: {', '.join(map(str, found))}. Mount one infer kernel's output."
+        )
+    for folder in found:
+        out = ensure_writable(named)
+        for path in sorted(folder.rglob("*")):
+            inside = path.relative_to(folder)
+            if path.is_file() and path.suffix in _BROUGHT and inside.parts[0] not in ("products", "bundle"):
+                (out / inside).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, out / inside)
+    return found[0] if found else None
 
 
 def gathered(stage: Stage, root: Path, heavy: bool = False) -> tuple[ReportData, dict[str, dict[str, float]]]:
@@ -63,6 +99,7 @@ def gathered(stage: Stage, root: Path, heavy: bool = False) -> tuple[ReportData,
         lacking = f"{root}/train.csv" if naive is None else "the truth (data.solution)"
         events.emit(stage.name, "not_scored", reason=f"no scores without {lacking}")
     rows, _ = match(catalogue_of(root, config.data.split, {}), prediction.planet_id)
+    residuals, phases = airs_residuals(physics.inputs)
     latest, injection = latest_events(out), out / "inject.json"
     for event in latest:
         if event["event"] == "in_sample":
@@ -85,6 +122,11 @@ def gathered(stage: Stage, root: Path, heavy: bool = False) -> tuple[ReportData,
         latents=latents_of(models, physics, rows) if heavy else None,
         catalogue=rows,
         limb=_limb_darkening(physics),
+        measured=physics.inputs["measured"],
+        prior_shape=physics.inputs["prior_shape"],
+        residuals=residuals,
+        phases=phases,
+        against=_other_run(config.report.against),
     )
     return data, scores
 
@@ -98,7 +140,7 @@ def _check_predicted(config: Config, out: Path, used: Sequence[Path]) -> str:
     then = content_of(snapshot, "model")["kind"] if snapshot.is_file() else kind
     if then != kind:
         raise DiagnosisError(f"model.kind={kind}: {snapshot} says {then}. Give that, or predict anew.")
-    products = [out / name for name in ("submission.csv", "posterior.safetensors", "physics.safetensors")]
+    products = [out / name for name in ANSWERED]
     try:
         check_stage(out, "predict", products, used)
     except VerifyError as error:
@@ -187,6 +229,19 @@ def _truth(config: Config, root: Path, prediction: Prediction) -> np.ndarray | N
     if absent:
         raise DiagnosisError(f"{path} lacks planet {absent[0]} and {len(absent) - 1} others of the submission")
     return spectra.depth[[row[int(planet)] for planet in prediction.planet_id]]
+
+
+def _other_run(named: str) -> OtherRun | None:
+    """The run that `report.against` names; None for "". Raises DiagnosisError where it has no submission."""
+    if not named:
+        return None
+    folder = Path(named).expanduser()
+    if not (folder / "submission.csv").is_file():
+        raise DiagnosisError(
+            f"report.against={named}{looked_for(named)} has no submission.csv: give the folder (run.out) of a run that "
+            "`predict` has answered"
+        )
+    return OtherRun(folder.resolve().name, read_submission(folder / "submission.csv"))
 
 
 def _naive(root: Path) -> tuple[float, float] | None:

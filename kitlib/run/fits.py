@@ -15,18 +15,18 @@ from ..transit import LIMITS, Details, Measured, PlanetFit, Priors, detailed_fit
 
 @dataclass(frozen=True)
 class Fitted:
-    """One planet's fit, and the fusion model's inputs that were made of it."""
+    """One planet's fit, the fusion model's inputs that were made of it, and what the report shows of it."""
 
     fit: PlanetFit
-    inputs: dict[str, Array]  # `features.fit_inputs`
+    inputs: dict[str, Array]  # `features.fit_inputs`, and `PlanetFit.shown`
 
 
 def with_inputs(fit: PlanetFit, details: Details | None) -> Fitted:
     """A fit with the inputs of the fusion model; of a planet without any fit nothing is present."""
     if details is None:
-        return Fitted(fit, no_inputs())
+        return Fitted(fit, no_inputs() | fit.shown)
     known = (fit.diagnostics["duration_h"], fit.mean, fit.prior_mean, fit.prior_sd)
-    return Fitted(fit, fit_inputs(details.series, *known))
+    return Fitted(fit, fit_inputs(details.series, *known) | fit.shown)
 
 
 def fit_one(planet: PlanetLightCurves, row: Catalogue, priors: Priors, config: PhysfitConfig) -> Fitted:

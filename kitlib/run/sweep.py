@@ -54,7 +54,7 @@ def sweep(
     Raises:
         ConfigError: a stage without a score, an unknown key, or a folder that holds another sweep.
     """
-    import hydra  # .3 s that other commands need not wait for
+    import hydra  # 0.3 s that other commands need not wait for
 
     if stage not in scored:
         raise ConfigError(f"{stage} has no score to compare: sweep one of {', '.join(scored)}")

@@ -29,7 +29,7 @@ from ..spectra import airs_variances
 
 VERSION = 2
 MIN_SIGMA = 1e-8  # far below any real sigma (> 1e-6); keeps rounding of a float32 covariance from reaching zero
-MIN_DEPTH = 1e-6  # the score refuses negative depths; real ones are above .003
+MIN_DEPTH = 1e-6  # the score refuses negative depths; real ones are above 0.003
 LN_CHI2_RANGE = 2.0  # |ln(chi2 / reference)| is cut here: a wild fit is not extrapolated without end
 QUALITY = ("chi2_white", "visits", "missing_contact")  # the diagnostics that a calibrator may use
 

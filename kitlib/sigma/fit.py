@@ -45,10 +45,11 @@ def fit_calibrator(
     The posteriors must be out of fold: their priors learnt from other planets. Maximised is the score (and the
     tie-breaker) minus 1 / (2 P) * sum over parameters of nat_i ((theta_i - theta0_i) / tau_i)^2, where nat_i is the
     score that one unit of log-likelihood of the parts that it acts on is worth: the prior of each parameter weighs as
-    much as one Gaussian measurement of width tau_i beside P planets. tau: .25 for ln of the factors of FGS1 and level
-    (narrower ones turn errors that are far too small into floors), .5 for that of the shape and for the chi2 exponent,
-    .3 for ln of the other factors, 30 ppm for floors, .002 for those relative to the depth, .001 for the scales of FGS1
-    and level, .1 for that of the shape. theta0 are the values of `around`: a calibrator of few planets leans on it.
+    much as one Gaussian measurement of width tau_i beside P planets. tau: 0.25 for ln of the factors of FGS1 and
+    level (narrower ones turn errors that are far too small into floors), 0.5 for that of the shape and for the chi2
+    exponent, 0.3 for ln of the other factors, 30 ppm for floors, 0.002 for those relative to the depth, 0.001 for the
+    scales of FGS1 and level, 0.1 for that of the shape. theta0 are the values of `around`: a calibrator of few
+    planets leans on it.
 
     Args:
         posterior: of P planets, uncalibrated; diagnostics `chi2_white`, `visits`, `missing_contact` are used where

@@ -1,7 +1,7 @@
 """Detectors: calibration maps as they are and as their files tell them, and the way from electrons to ADU.
 
 Distributions measured on the calibration frames of two real detector pairs; the degraded ones follow what the
-competition's hidden test set is known to hold (dead up to 1.1 %, hot up to 1.7 %, flat down to .57).
+competition's hidden test set is known to hold (dead up to 1.1 %, hot up to 1.7 %, flat down to 0.57).
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ FLAT_MEAN, FLAT_SD = (0.97, 1.03), (0.0115, 0.0135)
 LOW_FLAT = {False: (0.0003, 0.86), True: (0.003, 0.57)}  # share of weak live pixels, lowest response
 FLAT_ERROR = 0.005  # the flat in the file against the response of the science frames [M]
 READ_NOISE_E, READ_NOISE_SCATTER = 12.9, 0.045
-NOISY_FRACTION, NOISY_POWER, READ_NOISE_MAX_E = 0.06, 2.1, 150.0  # Pareto tail: .35 % of the pixels exceed 50 e-
+NOISY_FRACTION, NOISY_POWER, READ_NOISE_MAX_E = 0.06, 2.1, 150.0  # Pareto tail: 0.35 % of the pixels exceed 50 e-
 LINEARITY = {  # medians of `linear_corr`, ascending powers of electrons [M]
     AIRS.name: (0.14, 1.0, 0.0, 1.15e-11, -5.9e-17, 1.3e-22),
     FGS1.name: (0.26, 1.0, 0.0, 8.6e-12, -3.65e-17, 6.7e-23),
@@ -100,7 +100,7 @@ def detect(
         full_well_e: where a pixel is full, in electrons as they are read.
 
     Returns:
-        (2 n, pixels) uint16, first and last read of each pair in turn, ADU = floor((e- + 1000) x .4369).
+        (2 n, pixels) uint16, first and last read of each pair in turn, ADU = floor((e- + 1000) x 0.4369).
     """
     files = detector.files
     noise = rng.standard_normal((4, *first_e.shape), dtype=np.float32)

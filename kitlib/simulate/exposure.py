@@ -15,8 +15,8 @@ from .visits import JITTER_PX, PX_PER_FGS1_PX, Visit, autoregressive, pair_times
 from .worlds import OWN, Neighbour, WorldDraw
 
 CHUNK_PIXELS = 1_000_000  # pixels x pairs that are simulated at once
-FGS1_JITTER_WITHIN_PAIR, FGS1_JITTER_NEXT_PAIR = 0.9, 0.3  # correlation after .1 s and .4 s [M]
-COSMIC_RAYS_PER_PIXEL_S = 6e-7  # none among the 25 real pairs of AIRS frames, where .8 are expected
+FGS1_JITTER_WITHIN_PAIR, FGS1_JITTER_NEXT_PAIR = 0.9, 0.3  # correlation after 0.1 s and 0.4 s [M]
+COSMIC_RAYS_PER_PIXEL_S = 6e-7  # none among the 25 real pairs of AIRS frames, where 0.8 are expected
 COSMIC_RAY_LN_E = (7.3, 1.3)  # mean and sd of ln electrons
 FOREGROUND_FRACTION = 0.005
 FOREGROUND_FLUX = (0.003, 0.05)  # relative to the star, log-uniform

@@ -21,9 +21,9 @@ from .systems import Systems, limb_darkening
 from .visits import JITTER_PX, PX_PER_FGS1_PX, Visit, autoregressive, draw_visits, pair_times_h
 from .worlds import OWN, WorldDraw
 
-BATMAN_STEP = 0.008  # batman's integration step factor: .1 ppm of the whole, two discs of five being integrated
+BATMAN_STEP = 0.008  # batman's integration step factor: 0.1 ppm of the whole, two discs of five being integrated
 # Discs that shine as mu^(m/2), m = 0..4, in batman's laws. Its quadratic law is a closed formula, 40 times as fast as
-# the integrated one and good to .1 ppm, unless separation and radius agree to 1e-11 (160 ppm), which no node will.
+# the integrated one and good to 0.1 ppm, unless separation and radius agree to 1e-11 (160 ppm), which no node will.
 BASIS_DISCS: tuple[tuple[str, list[float]], ...] = (
     ("quadratic", [0.0, 0.0]),
     ("nonlinear", [1.0, 0.0, 0.0, 0.0]),

@@ -206,7 +206,7 @@ def _axis_info(pairs: dict[str, int]) -> pa.Table:
 
 
 def _stamps_h(instrument: Instrument, pairs: int) -> Array:
-    """Two stamps a pair, .1 s apart, the first .1 s after the pair's slot begins, (2 x pairs,)."""
+    """Two stamps a pair, 0.1 s apart, the first 0.1 s after the pair's slot begins, (2 x pairs,)."""
     slots = kept_pairs(instrument, pairs) * instrument.cadence_s
     return (slots[:, None] + np.array([0.1, 0.2])).ravel() / 3600
 

@@ -18,7 +18,7 @@ REFERENCE_FGS1_E = 2.25e5  # its FGS1 electrons per CDS pair
 _HC_OVER_K_UM_K = 14387.77  # second radiation constant
 
 # Reference spectrum: knots (detector column, thousand electrons per CDS pair) of a cubic spline in ln flux over column.
-# 63 knots follow the mean of the two measured spectra to 1.6 % at worst (.4 % rms) inside the crop.
+# 63 knots follow the mean of the two measured spectra to 1.6 % at worst (0.4 % rms) inside the crop.
 _SPECTRUM_KNOTS = np.array([
     (0, 0.1006), (10, 0.1262), (20, 0.3961), (23, 0.654), (25, 1.003), (27, 1.285), (30, 1.989),
     (32, 2.468), (33, 2.938), (35, 3.671), (39, 5.476), (41, 6.464), (49, 10.8), (54, 13.25),
@@ -58,7 +58,7 @@ _WAVELENGTHS_UM = np.append(FGS1_WAVELENGTH_UM, column_wavelengths_um()[slice(*A
 
 
 def wavelengths_um() -> Array:
-    """The 283 wavelengths of `wavelengths.csv`: .7 um for FGS1, then the AIRS crop in ascending order."""
+    """The 283 wavelengths of `wavelengths.csv`: 0.7 um for FGS1, then the AIRS crop in ascending order."""
     return _WAVELENGTHS_UM.copy()
 
 

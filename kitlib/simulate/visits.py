@@ -17,7 +17,7 @@ MID_TRANSIT_H = (3.0, 4.5)
 MAX_TIMING_OFFSET_H = 0.015  # FGS1 against AIRS
 PARTIAL_TRANSITS = 0.008  # visits moved so that ingress or egress is lost; long transits lose one anyway: 2 % in all
 EXCURSIONS = 0.03  # visits with a late pointing excursion
-JITTER_PX = {AIRS.name: (0.013, 0.007), FGS1.name: (0.1, 0.1)}  # rms of 4.5 and .1 s exposures: rows, columns [M]
+JITTER_PX = {AIRS.name: (0.013, 0.007), FGS1.name: (0.1, 0.1)}  # rms of 4.5 and 0.1 s exposures: rows, columns [M]
 GAP_LIGHT = {"dark": 0.0, "half": 0.5}
 GAP_KINDS = (*GAP_LIGHT, "frozen")
 PX_PER_FGS1_PX = {AIRS.name: 0.1, FGS1.name: 1.0}  # a slow slip of the telescope, in pixels of each
@@ -153,7 +153,7 @@ def kept_pairs(instrument: Instrument, pairs: int) -> NDArray[np.int64]:
 
 def pair_times_h(instrument: Instrument, pairs: int) -> Array:
     """Middle of the exposure between the two reads of each kept pair, hours since the visit's start, (pairs,)."""
-    # Stamps are starts of sub-exposures: first read .1 s after the pair's slot begins, second .1 s later.
+    # Stamps are starts of sub-exposures: first read 0.1 s after the pair's slot begins, second 0.1 s later.
     seconds = kept_pairs(instrument, pairs) * instrument.cadence_s + 0.2 + instrument.cds_s / 2
     return seconds / 3600
 

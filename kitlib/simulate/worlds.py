@@ -194,7 +194,7 @@ OWN = draw_world(WorldConfig(), np.random.default_rng(0))
 
 
 def with_grazing(systems: Systems, worlds: Sequence[WorldDraw]) -> Systems:
-    """The systems, those on grazing orbits as their worlds say: impact parameters from .85 towards 1 + k."""
+    """The systems, those on grazing orbits as their worlds say: impact parameters from 0.85 towards 1 + k."""
     impact = systems.impact.copy()
     for i, world in enumerate(worlds):
         if world.graze is not None:

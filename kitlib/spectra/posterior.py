@@ -11,7 +11,7 @@ from ..base.products import Array, LightCurveFit, Posterior
 from ..base.provenance import write_atomic
 
 Value = TypeVar("Value")
-_SERIES = ("time_h", "flux", "model", "sigma")
+_SERIES = ("time_h", "flux", "model", "sigma", "drift")
 _NAMES = [instrument.name for instrument in INSTRUMENTS]
 
 

@@ -21,9 +21,9 @@ from ..base.instruments import N_BINS, submission_columns
 from ..base.products import Array, Prediction
 
 MAX_FINDINGS = 100  # kept of a kind of trouble; a report of 600,000 lines helps no one
-DEPTH_RANGE = (0.0005, 0.2)  # legal outside, but real depths run from .0037 to .080
+DEPTH_RANGE = (0.0005, 0.2)  # legal outside, but real depths run from 0.0037 to 0.080
 MAX_DEPTH = 1.0  # no planet hides more than its star: what is above is an error
-SIGMA_RANGE = (1e-6, 0.02)  # legal outside; the naive sigma is .0106
+SIGMA_RANGE = (1e-6, 0.02)  # legal outside; the naive sigma is 0.0106
 _COLUMNS = submission_columns()
 _PLAIN = re.compile(r"[0-9eE+.,-]*")  # all that a row of numbers can hold
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")

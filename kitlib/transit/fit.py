@@ -25,6 +25,8 @@ from .gate import complaints, covered, instrument_errors, noisier
 from .gaussnewton import Fit, FitError
 from .grazing import grazes, profile
 from .jointfit import joint_fit
+from .measured import drift_orders, nothing_shown, orbit_errors, shown
+from .parameters import Layout
 from .parts import parts, without_transients
 from .priors import Priors
 from .record import diagnostics_of, fitted_series, white_curves
@@ -55,6 +57,7 @@ class PlanetFit:
     curves: list[LightCurveFit]
     prior_mean: Array  # (283,) of the learnt part of its spectral prior
     prior_sd: Array  # (283,)
+    shown: dict[str, Array]  # what the report shows beside the posterior, `measured.shown`
     reason: str = ""  # why it fell back; "" when it did not
     misfit: str = ""  # what the gate found, and how the planet was answered all the same; "" for a sound fit
 
@@ -125,7 +128,7 @@ def _tried(planet: PlanetLightCurves, row: Catalogue, priors: Priors, config: Ph
                 white = graze.white
             fit, layout = joint_fit(planet, row, priors, config, white, chosen, graze.impact if graze else None)
             details = Details(fitted_series(fit, float(row.period_days[0])), averaged(fit, layout))
-            answer = _combined(planet, row, priors, white, fit, details)
+            answer = _combined(planet, row, priors, white, fit, layout, details)
             if graze is not None:
                 mean, cov = graze.widened(answer.mean, answer.cov)
                 answer = replace(answer, mean=mean, cov=cov)
@@ -276,6 +279,7 @@ def _combined(
     priors: Priors,
     white: Fit,
     fit: Fit,
+    layout: Layout,
     details: Details,
 ) -> PlanetFit:
     """Likelihood and spectral prior meet."""
@@ -287,13 +291,17 @@ def _combined(
         raise FitError("the posterior is not finite")
     diagnostics = diagnostics_of(planet, row, white, fit) | {"gate": SOUND}
     diagnostics["unfamiliar"] = float(weights[prior.learnt_components :].sum())
+    kinds = weights[: prior.learnt_components].reshape(len(prior.kinds.weight), -1).sum(1)
+    diagnostics |= {"kind": float(kinds.argmax() + 1), "kind_weight": float(kinds.max()), "kinds": float(len(kinds))}
+    diagnostics |= orbit_errors(fit) | drift_orders(fit, layout)
     expected, scatter = moments(components[: prior.learnt_components])
     curves = white_curves(planet, white, row)
-    return PlanetFit(mean, cov, diagnostics, curves, expected, np.sqrt(np.diag(scatter)))
+    beside = shown(details.likelihood, expected, scatter)
+    return PlanetFit(mean, cov, diagnostics, curves, expected, np.sqrt(np.diag(scatter)), beside)
 
 
 def _population(planet: PlanetLightCurves, priors: Priors, reason: str) -> PlanetFit:
     mean, cov = priors.spectrum.population()
     diagnostics = {"fallback": float(POPULATION), "visits": float(len(planet.visits))}
     unknown = np.full_like(mean, np.nan)
-    return PlanetFit(mean, cov, diagnostics, [], unknown, unknown, reason)
+    return PlanetFit(mean, cov, diagnostics, [], unknown, unknown, nothing_shown(), reason)

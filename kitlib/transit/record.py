@@ -75,6 +75,7 @@ def white_curves(planet: PlanetLightCurves, white: Fit, row: Catalogue) -> list[
         model = fitted(one, white.layout, white.state, float(row.period_days[0]))
         weight, star = one.weight[:, 0], max(float(model.star[0]), 1e-30)
         sigma = np.where(weight > 0, 1 / np.sqrt(np.maximum(weight, 1e-30)), np.inf)
-        values = (array / star for array in (one.flux[:, 0], (model.gain * model.transit)[:, 0], sigma))
+        gain = model.gain[:, 0]
+        values = (array / star for array in (one.flux[:, 0], gain * model.transit[:, 0], sigma, gain))
         curves.append(LightCurveFit(planet.planet_id, one.visit, one.instrument, one.time_h, *values))
     return curves

@@ -177,22 +177,30 @@ def test_gpu_quota_is_spent_on_training_alone():
     """`predict` loads its models on the CPU, and its fits are numba's and numpy's."""
     found = {kind: of_kernel(kind, "jane-doe") for kind in kernels.KINDS}
     machines = {kind: (metadata["machine_shape"], metadata["enable_gpu"]) for kind, metadata in found.items()}
-    assert machines == {"train": ("NvidiaTeslaT4", True), "infer": ("None", False)}
+    assert machines == {"train": ("NvidiaTeslaT4", True), "infer": ("None", False), "diagnose": ("None", False)}
 
 
-def test_infer_may_mount_what_train_has_learnt_and_train_mounts_nothing(checkout, tmp_path):
-    train = "jane-doe/spectramind-v50-train"
+def test_infer_may_mount_what_train_has_learnt_diagnose_what_infer_has_made_and_train_mounts_nothing(
+    checkout, tmp_path
+):
+    train, infer = "jane-doe/spectramind-v50-train", "jane-doe/spectramind-v50-infer"
+    alone = {kind: of_kernel(kind, "jane-doe")["kernel_sources"] for kind in kernels.KINDS}
+    assert alone == {"train": [], "infer": [], "diagnose": [infer]}
+    expected = {"train": [], "infer": [train], "diagnose": [infer, train]}
     folders = {kind: tmp_path / "out" / kind for kind in kernels.KINDS}
     built = {kind: kernels.build(kind, folders[kind], "jane-doe", "b" * 64, trained=True) for kind in kernels.KINDS}
-    assert {kind: metadata["kernel_sources"] for kind, metadata in built.items()} == {"train": [], "infer": [train]}
+    assert {kind: metadata["kernel_sources"] for kind, metadata in built.items()} == expected
     assert problems({**built["train"], "kernel_sources": [train]}, "jane-doe") == [
         f"kernel_sources is ['{train}'], must be []"
+    ]
+    assert problems({**built["diagnose"], "kernel_sources": []}, "jane-doe") == [
+        f"kernel_sources is [], must be ['{infer}'] or ['{infer}', '{train}']"
     ]
     top = json.loads((checkout / "kernel-metadata.json").read_text())
     top["kernel_sources"] = ["USER/spectramind-v50-train"]  # for good
     (checkout / "kernel-metadata.json").write_text(json.dumps(top))
     built = {kind: of_kernel(kind, "jane-doe", checkout / "kernel-metadata.json") for kind in kernels.KINDS}
-    assert {kind: metadata["kernel_sources"] for kind, metadata in built.items()} == {"train": [], "infer": [train]}
+    assert {kind: metadata["kernel_sources"] for kind, metadata in built.items()} == expected
 
 
 def test_train_leaves_its_results_where_kaggle_keeps_a_kernels_output():
@@ -238,7 +246,8 @@ def test_steps_build_a_dataset_and_kernels_that_belong_together(tmp_path, capsys
         == 0
     )
     hashed = bundle.read_manifest(tmp_path / "dataset")["bundle"]
-    assert hashed in (tmp_path / "kernels" / "infer" / "03_infer.ipynb").read_text()
+    for notebook in ("train/02_train.ipynb", "infer/03_infer.ipynb", "diagnose/04_diagnose.ipynb"):
+        assert hashed in (tmp_path / "kernels" / notebook).read_text()
     assert json.loads((tmp_path / "dataset" / "dataset-metadata.json").read_text())["id"] == f"jane-doe/{DATASET}"
     described = tmp_path / "kernels" / "infer" / "kernel-metadata.json"
     assert json.loads(described.read_text())["kernel_sources"] == []

@@ -445,6 +445,29 @@ def test_trained_asks_to_wait_for_a_train_kernel_that_runs(kaggle, person):
     assert kaggle.calls == ["GetKernelSessionStatus"]
 
 
+def test_diagnose_mounts_what_infer_has_made_and_waits_for_it(kaggle, person):
+    kaggle.elsewhere, kaggle.running = {KERNEL}, 1
+    code, said = person.does("push", "--kernel", "diagnose")
+    assert code == 1 and f"--kernel diagnose: kernel {KERNEL} is running: wait until" in said
+    assert kaggle.calls == ["GetKernelSessionStatus"]
+    code, said = person.does("push", "--kernel", "diagnose")
+    assert code == 0, said
+    (diagnose,) = kaggle.kernels
+    assert (diagnose["slug"], diagnose["kernelDataSources"]) == (f"{USER}/spectramind-v50-diagnose", [KERNEL])
+
+
+def test_diagnose_of_a_trained_run_mounts_both(kaggle, person):
+    kaggle.elsewhere = {KERNEL, TRAIN}
+    code, said = person.does("push", "--kernel", "diagnose", "--trained")
+    assert code == 0, said
+    assert kaggle.kernels[0]["kernelDataSources"] == [KERNEL, TRAIN]
+
+
+def test_diagnose_without_an_infer_kernel_says_what_to_run(kaggle, person):
+    code, said = person.does("push", "--kernel", "diagnose")
+    assert code == 1 and f"Run `python build_kernel.py push --kernel infer --user {USER}`" in said
+
+
 def test_train_does_not_mount_itself(kaggle, person):
     code, said = person.does("push", "--kernel", "train", "--trained")
     assert code == 1 and "--trained is for the infer kernel" in said and not kaggle.calls

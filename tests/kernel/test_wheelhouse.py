@@ -49,12 +49,12 @@ def imported(path: Path) -> set[str]:
 
 
 def at_inference() -> list[Path]:
-    """Everything that a kernel may import: kitlib without the simulator, the first cell's module, two notebooks."""
+    """Everything that a kernel may import: kitlib without the simulator, the first cell's module, three notebooks."""
     files = [path for path in (ROOT / "kitlib").rglob("*.py") if "simulate" not in path.parts]
     return [
         *files,
         ROOT / "kernelkit" / "start.py",
-        *(ROOT / "notebooks" / f"{n}.py" for n in ("02_train", "03_infer")),
+        *(ROOT / "notebooks" / f"{n}.py" for n in ("02_train", "03_infer", "04_diagnose")),
     ]
 
 

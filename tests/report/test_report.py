@@ -10,12 +10,14 @@ from urllib.parse import urlparse
 
 import numpy as np
 import pytest
-from reportdata import NAIVE, make_data, make_panel
+from reportdata import NAIVE, make_data, make_panel, trace, unpacked
 
 from kitlib.base.products import Catalogue, LightCurveFit, Prediction
-from kitlib.report import ReportData, write_report
+from kitlib.report import OtherRun, ReportData, write_report
+from kitlib.report.comparison import differences, total_scores
 from kitlib.report.diagnostics import level_sigma, rule_table, worst_planets
 from kitlib.report.gatetable import gate_counts, striking_rows
+from kitlib.report.packing import Packer
 from kitlib.report.page import PLOTLY, render
 from kitlib.rules import RuleSet, parse, slack
 from kitlib.sigma.metric import gll_score
@@ -131,16 +133,50 @@ def test_every_planet_is_in_chooser_table_and_payload(data, page):
 def test_payload_decodes_to_the_products(data, page):
     payload = payload_of(page)
     planet = payload["planets"][0]
-    np.testing.assert_allclose(np.cumsum(planet["mu"]) / 1e7, data.prediction.mu[0], atol=0.051e-6)
-    np.testing.assert_allclose(np.cumsum(planet["truth"]) / 1e7, data.truth[0], atol=0.051e-6)
-    np.testing.assert_allclose(np.array(planet["sigma"]) / 1e7, data.prediction.sigma[0], atol=0.051e-6)
+    drawn = unpacked(payload, planet["spectrum"])
+    both = {name: [trace(drawn, name, which) for which in (0, 1)] for name in ("recovered", "true", "error / σ")}
+    whole = {name: np.concatenate([one["y"] for one in found]) for name, found in both.items()}
+    sigma = np.concatenate([one["customdata"] for one in both["recovered"]])
+    np.testing.assert_allclose(whole["recovered"] / 1e6, data.prediction.mu[0], atol=0.051e-6)
+    np.testing.assert_allclose(whole["true"] / 1e6, data.truth[0], atol=0.051e-6)
+    np.testing.assert_allclose(sigma / 1e6, data.prediction.sigma[0], atol=0.051e-6)
+    pull = (data.prediction.mu[0] - data.truth[0]) / data.prediction.sigma[0]
+    np.testing.assert_allclose(whole["error / σ"], pull, atol=1e-3)
+    points = trace(drawn, "measured, light curves alone")
+    np.testing.assert_allclose(points["y"] / 1e6, data.measured[0, 0, 1:], atol=0.051e-6)
+    np.testing.assert_allclose(points["error_y"]["array"] / 1e6, data.measured[0, 1, 1:], atol=0.051e-6)
+    assert not [one for one in unpacked(payload, payload["planets"][1]["spectrum"])["data"] if one.get("error_y") and
+                "measured" in one["name"]]  # fmt: skip
     curve = planet["curves"][0]
     panel = next(p for p in data.panels if p.planet_id == int(planet["id"]) and p.instrument == "FGS1" and p.visit == 0)
     assert (curve["instrument"], curve["visit"]) == ("FGS1", 0)
-    model = 1 + np.cumsum(curve["model"]) / 1e6
-    np.testing.assert_allclose(np.cumsum(curve["time"]) / payload["time_steps"], panel.time_h, atol=2e-5)
-    np.testing.assert_allclose(model, panel.model, atol=0.51e-6)
-    np.testing.assert_allclose(model + np.array(curve["residual"]) / 1e6, panel.flux, atol=1.1e-6)
+    drawn = unpacked(payload, curve["figure"])
+    for name, values in {
+        "light": panel.flux,
+        "fit": panel.model,
+        "drift alone": panel.drift,
+        "light over drift": panel.flux / panel.drift,
+        "transit alone": panel.model / panel.drift,
+        "residual": (panel.flux - panel.model) * 1e4,
+    }.items():
+        np.testing.assert_allclose(trace(drawn, name)["x"], panel.time_h, atol=1e-4)
+        np.testing.assert_allclose(trace(drawn, name)["y"] / 100, values, atol=1e-6 if name != "residual" else 1e-3)
+    residual = unpacked(payload, planet["maps"][0]["figure"])["data"][0]
+    np.testing.assert_allclose(residual["z"], data.residuals[0, 0, 2:].T, atol=0.02)
+    duration = data.posterior.diagnostics["duration_h"][0]
+    np.testing.assert_allclose(residual["x"], data.phases[2:] * duration, atol=1e-4)
+
+
+def test_planets_share_their_skeletons_and_equal_columns_are_written_once():
+    packer = Packer()
+    one, other = ({"data": [{"x": np.arange(40.0), "y": values}], "layout": {"range": [0, 1]}} for values in
+                  (np.arange(40.0), np.linspace(-3e-5, 7e-5, 40)))  # fmt: skip
+    other["data"][0]["y"][3] = np.nan
+    packed = [packer.add(one), packer.add(other)]
+    assert [skeleton for skeleton, _ in packed] == [0, 0] and len(packer.columns) == 3
+    again = unpacked({"skeletons": packer.skeletons, "columns": packer.columns}, packed[1])
+    np.testing.assert_allclose(again["data"][0]["y"], other["data"][0]["y"], atol=1e-4 / 65_000)
+    assert again["layout"]["range"].tolist() == [0, 1]
 
 
 def test_long_light_curves_are_averaged_and_bad_samples_left_out(data):
@@ -150,21 +186,23 @@ def test_long_light_curves_are_averaged_and_bad_samples_left_out(data):
     flux, sigma = long.flux.copy(), long.sigma.copy()
     flux[10:40], sigma[50:60] = np.nan, np.inf
     page = render(replace(data, panels=(replace(long, flux=flux, sigma=sigma),)))
-    curve = payload_of(page)["planets"][0]["curves"][0]
-    assert curve["averaged"] == 14 and len(curve["time"]) == -(-5585 // 14)
+    payload = payload_of(page)
+    curve = payload["planets"][0]["curves"][0]
+    residual = trace(unpacked(payload, curve["figure"]), "residual")["y"]
+    assert curve["averaged"] == 28 and len(residual) == -(-5585 // 28)
     assert curve["statistics"]["samples"] == 5585
-    assert np.std(curve["residual"]) == pytest.approx(70 / np.sqrt(14), rel=0.15)
+    assert np.std(residual) == pytest.approx(70 / np.sqrt(28), rel=0.15)
     assert curve["statistics"]["rms_ppm"] == pytest.approx(70, rel=0.05)
 
 
 def test_one_hundred_planets_with_all_light_curves_stay_below_5_mb(tmp_path):
-    path = write_report(tmp_path / "report.html", make_data(planets=100, detailed=100))
+    path = write_report(tmp_path / "report.html", make_data(planets=100, detailed=100, samples=375))
     assert path.stat().st_size < 5_000_000
 
 
 PRODUCTS = (
     *("mu", "sigma", "truth", "scores", "panels", "events", "manifests", "posterior"),
-    *("rules", "injection", "heavy", "latents"),
+    *("rules", "injection", "heavy", "latents", "measured", "prior_shape", "residuals", "against"),
 )
 
 
@@ -188,6 +226,8 @@ def test_page_follows_each_product(data, page, change):
         scores = (("physics", 0.1234, 0.2, 0.3),)
         new = {"scores": scores, "events": data.events[:1], "manifests": ({"stage": "other"},)}
         new |= {"rules": None, "heavy": False, "injection": {"bands": [{"signal": "CO"}]}, "latents": data.latents**2}
+        new |= {name: 1.1 * getattr(data, name) for name in ("measured", "prior_shape", "residuals")}
+        new |= {"against": OtherRun("other", data.prediction)}
         changed = replace(data, **{change: new[change]})
     assert render(changed) != page
 
@@ -207,7 +247,8 @@ def test_without_truth_the_page_says_so_and_shows_no_score():
     assert "are not known to this run" in words and "Planets to look at first" in words
     assert "Reliability of sigma" not in words and "(score" not in words
     payload = payload_of(page)
-    assert payload["planets"][0]["truth"] is None and payload["groups"] == [] and payload["cells"] == {}
+    assert payload["groups"] == [] and sorted(payload["figures"]) == ["latents", "powers"]
+    assert "true" not in [one.get("name") for one in unpacked(payload, payload["planets"][0]["spectrum"])["data"]]
     assert "Where the score is lost" not in words and "Residuals and latents" in words
     first = [planet["planet_id"] for planet in worst_planets(data)[:2]]
     assert set(first) == set(data.prediction.planet_id[1:3])  # the two that events name
@@ -256,7 +297,7 @@ def test_covariance_of_another_prediction_is_refused(data):
 
 def test_light_curve_of_unequal_lengths_is_refused():
     with pytest.raises(ValueError, match="planet 3, visit 1, FGS1"):
-        LightCurveFit(3, 1, "FGS1", np.arange(4), np.ones(4), np.ones(3), np.ones(4))
+        LightCurveFit(3, 1, "FGS1", np.arange(4), np.ones(4), np.ones(3), np.ones(4), np.ones(4))
 
 
 def test_rules_are_told_with_their_planets(data, page):
@@ -295,6 +336,10 @@ def gated(data: ReportData) -> ReportData:
     known |= {"gate": np.zeros(planets), "red_noise": np.ones(planets), "wide_geometry": np.zeros(planets)}
     known["gate"][[1, 3, 4]] = np.nan, 1, 2
     known["red_noise"][4], known["wide_geometry"][5] = 9.5, 1
+    known |= {"a_over_rs_sd": 0.25 * np.ones(planets), "u1_sd": 0.02 * np.ones(planets), "u2_sd": np.zeros(planets)}
+    known |= {"fgs1_drift_order": 2 * np.ones(planets), "airs_drift_order": 3 * np.ones(planets)}
+    known |= {"airs_colour_order": np.ones(planets), "airs_second_term": np.arange(planets) % 2}
+    known |= {"kind": 4 * np.ones(planets), "kinds": 13 * np.ones(planets), "kind_weight": 0.625 * np.ones(planets)}
     ids = [int(planet) for planet in data.prediction.planet_id]
     misfit = {"stage": "physfit", "event": "misfit", "planet_id": ids[4], "reason": "red over half hours. Covered."}
     near = {"stage": "physfit", "event": "neighbour", "planet_id": ids[6], "reason": "another star in the field"}
@@ -324,11 +369,49 @@ def test_what_the_gate_found_is_told_across_planets_and_with_each(data):
     assert any("sigma covers the misfit" in line for line in planets[4]["gate"])
     assert "red over half hours. Covered." in planets[4]["gate"] and "red noise 9.50" in " ".join(planets[4]["gate"])
     fit = {name: values for name, *values in planets[0]["fit"]}
-    assert fit["a / Rs"] == ["5.00", "8.00"] and fit["Star's temperature"] == ["", "5\u202f001 K"]
+    assert fit["a / Rs"] == ["5.00 ± 0.25", "8.00"] and fit["Star's temperature"] == ["", "5\u202f001 K"]
     assert fit["Impact parameter b"] == ["", f"{8 * np.sin(np.radians(1)):.2f}"]
-    assert fit["Limb darkening u1, u2"] == ["0.123, 0.200", ""]
+    assert fit["Limb darkening u1, u2"] == ["0.123 ± 0.020, 0.200", ""]  # an error of 0: it was held
+    assert fit["Drift, FGS1"] == ["order 2 in time", ""] and fit["Drift, AIRS"][0] == "order 3 in time, 1 in colour"
+    assert fit["Kind of spectrum, weight"] == ["4 of 13, 0.62", ""]
+    second = {name: values for name, *values in planets[1]["fit"]}
+    assert second["Drift, AIRS"][0].endswith("second term")
     assert planets[0]["level_sigma"] == pytest.approx(level_sigma(data)[0] * 1e6, abs=0.06)
     assert "Nothing was found" in render(replace(data, posterior=None, events=()))
+
+
+def test_two_runs_are_compared_planet_by_planet(data):
+    ids, mu, sigma = data.prediction.planet_id, data.prediction.mu.copy(), data.prediction.sigma.copy()
+    mu[2, 0] -= 3 * sigma[2, 0]
+    mu[4, 1:] += 2 * level_sigma(data)[4]
+    sigma[5, 1:] *= 4
+    fewer = Prediction(np.append(ids[2:], 5), np.append(mu[2:], mu[:1], 0), np.append(sigma[2:], sigma[:1], 0))
+    both = replace(data, against=OtherRun(HOSTILE, fewer))
+    found = {one.planet_id: one for one in differences(both)}
+    assert sorted(found) == sorted(ids[2:].tolist())
+    assert found[ids[2]].fgs1 == pytest.approx(3) and found[ids[2]].level == pytest.approx(0, abs=1e-9)
+    assert found[ids[4]].level == pytest.approx(-2) and found[ids[4]].shape == pytest.approx(0, abs=1e-9)
+    assert found[ids[5]].sigma == pytest.approx(0.25) and found[ids[5]].gain > 0
+    assert found[ids[6]] == replace(found[ids[6]], fgs1=0.0, level=0.0, shape=0.0, sigma=1.0, gain=0.0)
+    assert abs(differences(both)[0].gain) == max(abs(one.gain) for one in found.values())
+    own, other = total_scores(both)
+    theirs = gll_score(mu[2:], sigma[2:], data.truth[2:], *NAIVE)
+    assert other == theirs and own.total > other.total
+    page = render(both)
+    words = " ".join(" ".join(_Page(page).text).split())
+    assert (
+        f"{own.total - other.total:+.4f}" in words and f"{other.total:.4f}" in words and "10 planets of both" in words
+    )
+    payload = payload_of(page)
+    drawn = trace(unpacked(payload, payload["planets"][2]["spectrum"]), HOSTILE, 0)
+    assert drawn["y"][0] == pytest.approx(mu[2, 0] * 1e6, rel=1e-6)
+    names = [one.get("name") for one in unpacked(payload, payload["planets"][0]["spectrum"])["data"]]
+    assert HOSTILE not in names and "two-runs" in payload["figures"]
+    without = replace(both, truth=None, posterior=None)
+    assert total_scores(without) is None and differences(without)[0].gain is None
+    assert "unknown" in render(without) and "no planet in common" in render(
+        replace(data, against=OtherRun("other", replace(fewer, planet_id=fewer.planet_id + 1)))
+    )
 
 
 def test_injection_is_shown_row_by_row_whatever_its_columns(data):

@@ -1,7 +1,9 @@
 """Pages in a real headless Chromium: no error, no request, keyboard, colours, widths, and the offline notebooks."""
 
 import base64
+import csv
 import io
+import json
 import sys
 from pathlib import Path
 
@@ -12,6 +14,8 @@ import pytest
 from reportdata import make_data
 
 from kitlib.report import ReportData, write_report
+from kitlib.report.drawing import DARK, LIGHT
+from kitlib.report.figures import spectrum_figure
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "notebooks"))
 from offline import offline_html  # noqa: E402
@@ -51,20 +55,28 @@ def drawn(opened, data):
     opened.run(f"document.querySelector('#planets a[href=\"#planet-{data.prediction.planet_id[0]}\"]').click()")
     yield opened
     assert opened.console() == []
-    assert [url for url in opened.requests() if not url.startswith("data:")] == []
+    # blob: is what the page itself has made, a figure on its way to a file
+    assert [url for url in opened.requests() if not url.startswith(("data:", "blob:"))] == []
 
 
 def traces(browser, chart: str) -> list[dict]:
     """What plotly.js has drawn in a chart."""
-    return browser.run(f"return document.getElementById('{chart}').data.map(t => ({{x: t.x, y: t.y, z: t.z}}))")
+    of = "({name: t.name, x: t.x, y: t.y, z: t.z, line: t.line})"
+    return browser.run(f"return document.getElementById('{chart}').data.map(t => {of})")
+
+
+def recovered(browser) -> list[float]:
+    """The AIRS bins that the chart of the spectrum shows, ppm."""
+    return [trace["y"] for trace in traces(browser, "spectrum") if trace["name"] == "recovered"][1]
 
 
 def test_every_chart_is_drawn_from_the_products(drawn, data):
     charts = drawn.run("return Array.from(document.querySelectorAll('.chart'), c => c.querySelectorAll('svg').length)")
-    assert len(charts) == 1 + 4 + 2 + 4 + 2 + 2 and min(charts) > 0  # the first planet has two visits
+    # spectrum; four light curves, since the first planet has two visits; one map; the rest across planets
+    assert len(charts) == 1 + 4 + 1 + (2 + 4 + 2) + 2 + 2 and min(charts) > 0
     shown = int(drawn.run("return document.getElementById('planet').value"))
     row = data.index(shown)
-    np.testing.assert_allclose(traces(drawn, "spectrum")[2]["y"], data.prediction.mu[row, 1:] * 1e6, atol=0.06)
+    np.testing.assert_allclose(recovered(drawn), data.prediction.mu[row, 1:] * 1e6, atol=0.06)
     cells = np.array(traces(drawn, "cells")[1]["z"])
     assert cells.shape == (6, 282) and cells.mean(1).argmin() in (0, 1)  # the worst planet on top
     assert "NaN" not in drawn.run("return document.querySelector('main').innerHTML")
@@ -79,7 +91,7 @@ def test_the_planet_is_chosen_by_keyboard_alone(drawn, data):
         "return document.querySelector('#summary[aria-live=polite]').textContent"
     )
     mean = data.prediction.mu[data.index(int(second)), 1:] * 1e6
-    np.testing.assert_allclose(traces(drawn, "spectrum")[2]["y"], mean, atol=0.06)
+    np.testing.assert_allclose(recovered(drawn), mean, atol=0.06)
     drawn.press("tab", "tab", "enter")  # to the button for the next planet
     assert drawn.run("return document.activeElement.id") == "next"
     assert drawn.run("return document.getElementById('planet').value") not in (first, second)
@@ -93,7 +105,8 @@ def test_links_groups_colours_and_tables_work(drawn, data):
         str(last),
         "planet",
     ]
-    assert drawn.run("return document.querySelectorAll('#curves p').length") == 1  # it came without light curves
+    notes = "return document.querySelectorAll('#curves > p, #maps > p').length"
+    assert drawn.run(notes) == 2  # it came without light curves
     change = "const s = document.getElementById('{}'); s.value = {!r}; s.dispatchEvent(new Event('change'))"
     before = traces(drawn, "coverage")
     drawn.run(change.format("group", "1"))
@@ -106,6 +119,43 @@ def test_links_groups_colours_and_tables_work(drawn, data):
     drawn.wait("document.querySelectorAll('#spectrum-rows tr').length === 283")
     drawn.run("document.querySelectorAll('#planets th button')[1].click()")
     assert drawn.run("return document.querySelector('#planets th[aria-sort]').textContent") == "Score"
+
+
+def test_figures_and_data_are_saved_from_the_browser(drawn, data):
+    """What a button hands over for saving, caught where it becomes a download."""
+    caught = """
+    window.saved = []; const make = URL.createObjectURL;
+    URL.createObjectURL = (blob) => { window.saved.push(blob); return make.call(URL, blob); };
+    HTMLAnchorElement.prototype.click = function () { window.saved.push(this.download); };"""
+    drawn.run(caught)
+    press = "document.querySelector('#spectrum').closest('figure').querySelectorAll('.tools button')[{}].click()"
+    drawn.run(press.format(2))
+    name = f"{data.prediction.planet_id[0]}_spectrum"
+    drawn.wait(f"window.saved.includes('{name}.csv')")
+    drawn.run("window.saved[0].text().then((text) => { window.text = text; })")
+    drawn.wait("window.text")
+    rows = list(csv.reader(drawn.run("return window.text").splitlines()))
+    assert rows[0] == ["series", "x", "y", "error", "z"]
+    mine = np.array([row[2:4] for row in rows if row[0] == "recovered"], float)
+    np.testing.assert_allclose(mine[:, 0], data.prediction.mu[0] * 1e6, atol=0.06)
+    np.testing.assert_allclose(mine[:, 1], data.prediction.sigma[0] * 1e6, atol=0.06)
+    assert {row[0] for row in rows[1:]} >= {"true", "error / σ", "measured, light curves alone"}
+    for button, kind in ((0, "png"), (1, "svg")):
+        drawn.run("window.saved.length = 0")
+        drawn.run(press.format(button))
+        drawn.wait(f"window.saved.includes('{name}.{kind}')")
+    cells = drawn.run("return charts.table(document.getElementById('cells')).split('\\r\\n').length")
+    assert cells == 1 + 6 * 283 + 1
+
+
+def test_a_click_on_a_row_of_the_heat_map_shows_that_planet(drawn):
+    click = "const c = document.getElementById('{}'); c.emit('plotly_click', {{points: [{{data: c.data[{}], {}}}]}})"
+    planets = drawn.run("return document.getElementById('cells').layout.meta.planets")
+    drawn.run(click.format("cells", 1, "y: 2, x: 3, pointIndex: [2, 0]"))
+    assert drawn.run("return document.getElementById('planet').value") == planets[2]
+    drawn.run(click.format("sigma-error-0", 2, "y: 2, x: 3, pointIndex: 4"))
+    there = drawn.run("return document.getElementById('sigma-error-0').layout.meta.planets")
+    assert drawn.run("return document.getElementById('planet').value") == there[4]
 
 
 def test_readable_on_a_phone_and_in_the_dark(drawn, tmp_path):
@@ -122,6 +172,8 @@ def test_readable_on_a_phone_and_in_the_dark(drawn, tmp_path):
         image = pixels(drawn.screenshot(tmp_path / f"{width}_{dark}.png"))
         assert image.shape[1] == width and image[..., :3].std() > 15
         assert (image[..., :3].mean() < 100) == dark
+        line = [one["line"] for one in traces(drawn, "spectrum") if one["name"] == "recovered"][1]
+        assert line["color"] == (DARK if dark else LIGHT)["estimate"]
 
 
 def test_a_screen_reader_finds_names_headings_and_landmarks(drawn):
@@ -163,6 +215,24 @@ def test_an_executed_notebook_becomes_a_page_without_requests(browser, tmp_path)
     assert [url for url in browser.requests() if not url.startswith("data:")] == [path.as_uri()]
     assert browser.run("return [document.scripts.length, document.images[0].naturalWidth]") == [0, 4]
     assert "printed <script>" in browser.run("return document.body.textContent")
+
+
+def test_a_notebook_s_figures_are_drawn_without_requests_light_and_dark(browser, data, tmp_path):
+    figure = json.loads(spectrum_figure(data, int(data.prediction.planet_id[0])).to_json())
+    output = nbformat.v4.new_output("display_data", {"application/vnd.plotly.v1+json": figure})
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("figure", execution_count=1)])
+    notebook.cells[0].outputs = [output, output]
+    nbformat.write(notebook, tmp_path / "n.ipynb")
+    path = offline_html(tmp_path / "n.ipynb")
+    for dark, colours in ((False, LIGHT), (True, DARK)):
+        browser.screen(900, 800, dark)
+        browser.open(path)
+        browser.wait("document.querySelectorAll('#figure-1 svg.main-svg').length")
+        assert browser.console() == []
+        assert [url for url in browser.requests() if not url.startswith("data:")] == [path.as_uri()]
+        drawn = [one for one in traces(browser, "figure-1") if one["name"] == "recovered"][1]
+        assert drawn["line"]["color"] == colours["estimate"]
+    browser.screen(1200, 900)
 
 
 def contrast(one: str, other: str) -> float:

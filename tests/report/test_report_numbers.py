@@ -1,14 +1,15 @@
 """The report's numbers against analytic cases, and the notebook figures that show them."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from reportdata import FGS1_SIGMA, NAIVE, make_data
+from reportdata import FGS1_SIGMA, NAIVE, make_data, trace
 from scipy.stats import norm
 
 from kitlib.base.products import LightCurveFit
-from kitlib.report import ReportData
+from kitlib.report import OtherRun, ReportData
 from kitlib.report.bands import pit_band, quantile_band
 from kitlib.report.calibrationtable import by_bin
 from kitlib.report.diagnostics import (
@@ -22,13 +23,17 @@ from kitlib.report.diagnostics import (
     worst_planets,
     z_scores,
 )
+from kitlib.report.drawing import DARK, LIGHT, axis, grid, line
 from kitlib.report.figures import (
     latent_figure,
     light_curve_figure,
     power_figure,
     reliability_figure,
+    residual_figure,
     score_figure,
+    sigma_error_figure,
     spectrum_figure,
+    two_runs_figure,
 )
 from kitlib.report.heavy import latent_map, residual_powers
 from kitlib.sigma.metric import gll_score
@@ -158,7 +163,7 @@ def test_events_are_counted_by_kind_and_reason(data):
 def test_panel_statistics_of_a_known_series():
     n = 4
     panel = LightCurveFit(1, 0, "FGS1", np.arange(n), np.array([1, 1, 1, np.nan]), 1 - np.array([1, -1, 2, 0]) * 1e-4,
-                            np.full(n, 2e-4))  # fmt: skip
+                            np.full(n, 2e-4), np.ones(n))  # fmt: skip
     found = panel_statistics(panel)
     assert (
         found["samples"] == 3
@@ -171,25 +176,55 @@ def test_panel_statistics_of_a_known_series():
 def test_figures_draw_the_products(data):
     planet = int(data.prediction.planet_id[0])
     spectrum = spectrum_figure(data, planet)
-    lines = spectrum.axes[1].get_lines()
-    np.testing.assert_allclose(lines[0].get_ydata(), data.prediction.mu[0, 1:] * 1e6)
-    np.testing.assert_allclose(lines[1].get_ydata(), data.truth[0, 1:] * 1e6)
+    np.testing.assert_allclose(trace(spectrum, "recovered").y, data.prediction.mu[0, 1:] * 1e6)
+    np.testing.assert_allclose(trace(spectrum, "true").y, data.truth[0, 1:] * 1e6)
     curves = light_curve_figure(data, planet)
-    assert len(curves.axes) == 2 * 4  # two visits, two instruments, residuals below each
-    np.testing.assert_allclose(curves.axes[0].get_lines()[1].get_ydata(), 100 * data.panels_of(planet)[0].model)
-    coverage = reliability_figure(data)
+    axes = [name for name in curves.layout.to_plotly_json() if name.startswith("yaxis")]
+    assert len(axes) == 3 * 4  # two visits, two instruments, three rows
+    np.testing.assert_allclose(trace(curves, "fit", 0).y, 100 * data.panels_of(planet)[0].model)
+    np.testing.assert_allclose(trace(curves, "drift alone", 3).y, 100 * data.panels_of(planet)[3].drift)
+    reliability = reliability_figure(data)
     observed = part_reliability("FGS1", z_scores(data)["FGS1"]).observed
-    np.testing.assert_allclose(coverage.axes[0].get_lines()[1].get_ydata(), 100 * observed)
+    np.testing.assert_allclose(trace(reliability, "FGS1", 0).y, 100 * observed)
     score = score_figure(data)
-    np.testing.assert_allclose(score.axes[0].get_lines()[0].get_ydata(), by_bin(data)["score"][1:])
-    assert score.axes[2].get_images()[0].get_array().shape == (12, 283)
+    np.testing.assert_allclose(trace(score, "score", 0).y, by_bin(data)["score"][1:])
+    assert trace(score, "score").z.shape == (12, 282)
     power = power_figure(data)
-    np.testing.assert_allclose(power.axes[0].get_lines()[0].get_ydata(), residual_powers(data)[0].median)
+    np.testing.assert_allclose(trace(power, "FGS1, 4 light curves").y, residual_powers(data)[0].median)
     latents = latent_figure(data)
-    np.testing.assert_allclose(latents.axes[0].collections[0].get_offsets(), latent_map(data).places)
-    for figure in (spectrum, curves, coverage, score, power, latents):
-        png = figure._repr_png_()  # what a notebook shows
-        assert png.startswith(b"\x89PNG") and len(png) > 10_000
+    np.testing.assert_allclose(np.transpose([latents.data[0].x, latents.data[0].y]), latent_map(data).places)
+    errors = sigma_error_figure(data)
+    np.testing.assert_allclose(trace(errors, "AIRS level").x, 1e6 * level_sigma(data))
+    error = 1e6 * np.abs((data.prediction.mu - data.truth)[:, 1:].mean(1))
+    np.testing.assert_allclose(trace(errors, "AIRS level").y, np.maximum(error, 0.1))
+    residuals = residual_figure(data, planet)
+    np.testing.assert_allclose(residuals.data[0].z, data.residuals[0, 0, 2:].T)
+    assert two_runs_figure(data) is None
+    against = two_runs_figure(replace(data, against=OtherRun("other", data.prediction)))
+    assert not np.any(trace(against, "FGS1").y)
+    for figure in (spectrum, curves, reliability, score, power, latents, errors, residuals, against):
+        assert not figure.layout.to_plotly_json().keys() & {"xaxis0", "yaxis0"}
+        used = {f"{a}axis{name[1:]}" for one in figure.data for a in "xy" for name in [getattr(one, f"{a}axis") or a]}
+        assert used <= {name for name in figure.layout.to_plotly_json() if "axis" in name}
+        content = json.loads(figure.to_json())  # what a notebook keeps
+        assert content["layout"]["template"]["layout"]["paper_bgcolor"] == LIGHT["panel"]
+
+
+def test_the_palette_can_be_exchanged_colour_by_colour():
+    assert LIGHT.keys() == DARK.keys() and len(set(LIGHT.values())) == len(LIGHT)
+
+
+def test_figures_side_by_side_keep_their_axes_apart():
+    left = {"data": [line([0], [0], "points", yaxis="y2")], "layout": {"xaxis": axis(anchor="y2"), "yaxis2": axis(
+        domain=[0, 0.5])}}  # fmt: skip
+    right = {"data": [line([1], [1], "points", name="b")], "layout": {"xaxis": axis(), "yaxis": axis("flux")}}
+    both = grid([[left, right]])
+    assert [(one["xaxis"], one["yaxis"]) for one in both["data"]] == [("x", "y2"), ("x3", "y3")]
+    layout = both["layout"]
+    assert (
+        layout["xaxis"]["anchor"] == "y2" and layout["yaxis3"]["anchor"] == "x3" and layout["xaxis3"]["anchor"] == "y3"
+    )
+    assert layout["xaxis"]["domain"][1] < layout["xaxis3"]["domain"][0] and layout["yaxis2"]["domain"] == [0, 0.5]
 
 
 def test_figures_name_what_is_missing(data):
@@ -197,7 +232,7 @@ def test_figures_name_what_is_missing(data):
         spectrum_figure(data, 1)
     with pytest.raises(ValueError, match="no light curve of planet"):
         light_curve_figure(data, int(data.prediction.planet_id[-1]))
-    for figure in (reliability_figure, score_figure):
+    for figure in (reliability_figure, score_figure, sigma_error_figure):
         with pytest.raises(ValueError, match="true spectra"):
             figure(make_data(truth=False))
     assert power_figure(replace(data, heavy=False)) is None and latent_figure(replace(data, latents=None)) is None

@@ -11,7 +11,7 @@ import pytest
 from kitlib import pipeline
 from kitlib.base.config import ConfigError, compose
 from kitlib.base.provenance import EventLog
-from kitlib.run.notebook import displaying, words_of
+from kitlib.run.notebook import Table, displaying, words_of
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("0*.ipynb"))
 
@@ -51,6 +51,19 @@ def test_what_cannot_be_shown_is_said_and_logged(tmp_path):
     assert event["event"] == "not_shown" and event["stage"] == "predict"
     with pytest.raises(KeyboardInterrupt), displaying("the table", "predict", tmp_path):
         raise KeyboardInterrupt
+
+
+def test_a_table_rounds_leaves_the_unknown_empty_and_can_be_wider_than_the_page():
+    table = Table([{"planet": 123456789, "depth": 0.74131234, "count": 12345.6}, {"planet": 7, "why": "<b> & more"}])
+    assert [line.split() for line in repr(table).splitlines()] == [
+        ["planet", "depth", "count", "why"],
+        ["123456789", "0.7413", "12346"],
+        ["7", "<b>", "&", "more"],
+    ]
+    page = table._repr_html_()
+    assert "overflow-x:auto" in page and "&lt;b&gt; &amp; more" in page and page.count("<td></td>") == 3
+    assert repr(Table([{"z": float("nan")}])).split() == ["z"]
+    assert repr(Table([], "No planet.")) == "No planet." and Table([], "a < b")._repr_html_() == "<p>a &lt; b</p>"
 
 
 def cells(path: Path) -> list[str]:
