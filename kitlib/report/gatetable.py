@@ -24,6 +24,7 @@ _SHORT = {  # names of `LIMITS`' figures for a table's head
     "chi2_joint": "joint χ²",
     "autocorrelation": "autocorrelation",
     "red_noise": "red noise",
+    "transient": "transient",
     "rejected": "left out",
 }
 
