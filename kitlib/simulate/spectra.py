@@ -3,8 +3,8 @@
     depth(lambda) = level + 2 k H / Rs (ln kappa(lambda) - <ln kappa>),    kappa = sum_molecules X sigma + haze + cloud
     (Lecavelier des Etangs et al. 2008, A&A 481, L83)
 
-The cross-sections are those of `opacities`. Half of the atmospheres show one molecule, the others a mixture. The spectra
-are held to the statistics of real targets: spread, roughness, correlation over wavelength, number of principal
+The cross-sections are those of `opacities`. Half of the atmospheres show one molecule, the others a mixture. The
+spectra are held to the statistics of real targets: spread, roughness, correlation over wavelength, number of principal
 components, offset of FGS1.
 """
 
@@ -15,7 +15,8 @@ import numpy as np
 
 from ..base.instruments import N_BINS
 from ..base.products import Array
-from .opacities import MOLECULES, OTHERS, Band, Drawn, Molecule, Rotor, cross_section, hydrogen
+from .molecules import MOLECULES, OTHERS, Band, Drawn, Molecule, Rotor
+from .opacities import cross_section, hydrogen
 from .optics import wavelengths_um
 from .systems import Systems
 
@@ -64,7 +65,9 @@ TRAINING = Chemistry(
 
 def other_draws(molecules: Mapping[str, Molecule], rng: np.random.Generator) -> dict[str, Molecule]:
     """The same molecules with another draw of what is drawn: the lines of those that no formula gives."""
-    redrawn = {n: replace(m, number=int(rng.integers(100, 2**31))) for n, m in molecules.items() if isinstance(m, Drawn)}
+    redrawn = {
+        n: replace(m, number=int(rng.integers(100, 2**31))) for n, m in molecules.items() if isinstance(m, Drawn)
+    }
     return dict(molecules) | redrawn
 
 
@@ -125,14 +128,17 @@ def random_chemistry(rng: np.random.Generator) -> Chemistry:
 def _invented(rng: np.random.Generator) -> Molecule:
     count, number = int(rng.integers(1, 5)), int(rng.integers(100, 2**31))
     if rng.random() < 0.5:
-        bands = (
-            (rng.uniform(1.9, 4.0), rng.uniform(-21.5, -19), *rng.uniform(0.015, 0.12, 2)) for _ in range(count)
-        )
+        bands = ((rng.uniform(1.9, 4.0), rng.uniform(-21.5, -19), *rng.uniform(0.015, 0.12, 2)) for _ in range(count))
         return Drawn(tuple(bands), rng.uniform(0.1, 0.5), number)
     b = float(np.exp(rng.uniform(np.log(0.2), np.log(12))))
     kinds = ("parallel", "perpendicular", "spherical")
     made = (
-        Band(1e4 / rng.uniform(1.9, 4.0), 10 ** rng.uniform(-20, -17.5), -b * rng.uniform(0, 0.02), str(rng.choice(kinds)))
+        Band(
+            1e4 / rng.uniform(1.9, 4.0),
+            10 ** rng.uniform(-20, -17.5),
+            -b * rng.uniform(0, 0.02),
+            str(rng.choice(kinds)),
+        )
         for _ in range(count)
     )
     return Rotor(b, tuple(made))
