@@ -2,14 +2,14 @@
 # make test   all tests but three that take minutes (make bench-long)
 # make dev    .venv, and the git hook that runs `make lint` on what is committed
 # make lint   style and types; make docs the site, strictly; make figures its pictures; make clean removes results
-# make bench  bench-score, -speed, -scale, -train and -twin; by name only: bench-worlds, -sky, -inject, -ablation, -dvc, -long
+# make bench  bench-score, -speed, -scale, -train, -twin; by name only: -worlds, -spectra, -sky, -inject, -ablation, -dvc, -long
 # Everything needs python3 alone: the first target that is asked for builds .venv from requirements-dev.txt, each package
 # but torch checked against its hash in requirements-dev.lock (make lock writes it anew).
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .PHONY: run test dev lint docs figures notebooks lock sbom clean bench bench-score bench-speed bench-scale bench-train \
-  bench-inject bench-sky bench-worlds \
+  bench-inject bench-sky bench-worlds bench-spectra \
   bench-ablation bench-twin bench-dvc bench-long
 
 PYTHON ?= python3
@@ -71,6 +71,9 @@ bench-scale: $(STAMP)
 
 bench-worlds: $(STAMP)
 	$(BIN)/python bench/worlds.py
+
+bench-spectra: $(STAMP)
+	$(BIN)/python bench/spectra.py
 
 bench-sky: $(STAMP)
 	$(BIN)/python bench/sky.py
