@@ -151,11 +151,13 @@ def mixtures(prior: SpectralPrior, known: Known) -> list[list[Component]]:
 
 def ln_density(components: list[Component], depth: Array) -> float:
     """ln p of a spectrum (283,) under a mixture."""
-    roots = {id(one.kernel): np.linalg.cholesky(sound(one.kernel)) for one in components}
+    kernels = {id(one.kernel): one.kernel for one in components}
+    roots = {key: np.linalg.cholesky(sound(kernel)) for key, kernel in kernels.items()}
+    whitening = {key: np.linalg.inv(root) for key, root in roots.items()}
     found = []
     for one in components:
         root = roots[id(one.kernel)]
-        both = np.linalg.solve(root, np.column_stack([depth - one.mean, one.loadings])) / one.scale
+        both = whitening[id(one.kernel)] @ np.column_stack([depth - one.mean, one.loadings]) / one.scale
         away, loadings = both[:, 0], both[:, 1:]
         inner = np.eye(loadings.shape[1]) + loadings.T @ loadings
         towards = loadings.T @ away
