@@ -8,8 +8,8 @@ from depths with the noise of real stars while nothing else is unknown: error of
 prior's open part, ln p of the true spectra. Third: each of the six real spectra, with the percentile of its ln p among
 shifted simulated spectra of the same spread. Real spectra are a benchmark alone: nothing is learnt from them.
 
---ship first learns the shipped spectral prior anew from simulated spectra (`shipped_spectra`, bench/population.py); limb
-darkening stays as it is in the file. bench/calibrators.py --ship has to follow.
+--ship first learns the shipped spectral prior anew from simulated spectra (`shipped_spectra`, bench/population.py);
+limb darkening stays as it is in the file. bench/calibrators.py --ship has to follow.
 """
 
 import argparse

@@ -42,7 +42,8 @@ ROOMS = {
     "run": "stage inputs fits planets budget training pretraining diagnosis sweep verify notebook",
     "report": "data bands diagnostics calibrationtable groups gatetable heavy injection injectiontable payload "
     "figures page",
-    "simulate": "systems optics molecules opacities spectra visits worlds detector exposure observatory residue lightcurves",
+    "simulate": "systems optics molecules opacities spectra visits worlds detector exposure observatory residue "
+    "lightcurves",
     "base": "instruments products schema values keytable helptext config configfiles paths provenance "
     "execution guarded cluster folds compiled version",
 }
