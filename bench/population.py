@@ -1,6 +1,6 @@
 """Simulated planets at light-curve level, for the score benchmark: what a solver may know, and what only judges may."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,13 @@ from kitlib.simulate.lightcurves import Truth, simulate_with_truth
 from kitlib.simulate.spectra import SHIFTED, TRAINING, draw_spectra, random_chemistry
 from kitlib.simulate.systems import Systems, draw_systems, observed_catalogue
 from kitlib.simulate.worlds import catalogue_factors, draw_worlds, with_grazing
-from kitlib.spectra.prior import Shapes, learn_prior
+from kitlib.spectra.prior import Shapes, SpectralPrior, learn_prior
 
 UNFAMILIAR_COMPONENTS = 50  # molecular shapes kept of atmospheres of any composition
+SHIPPED_SPECTRA = 3000  # of the own family, and as many of any composition, in the prior that the package ships
+SHIPPED_PRIOR = PriorConfig(components=25, kinds=25, factors=12)
+SHIPPED_SEEDS = {"own": 101, "any chemistry": 102, "unfamiliar": 707}
+UNFAMILIAR_SPECTRA = 4_000
 
 
 @dataclass(frozen=True)
@@ -80,15 +84,34 @@ def _simulated(
     return simulate_with_truth(system, depth, rng, **options)
 
 
-def unfamiliar_shapes(planets: int, seed: int) -> Shapes:
-    """Normalised shapes of atmospheres of any composition, each planet's drawn from a family of its own."""
+def any_chemistry(planets: int, seed: int) -> tuple[Array, Catalogue]:
+    """Spectra (planets, 283) of atmospheres of any composition, each of a family of its own, and their catalogue."""
     rng = np.random.default_rng(seed)
     systems = draw_systems(planets, rng)
+    systems = systems.take(rng.permutation(planets))
     rows = (systems.take(np.array([i])) for i in range(planets))
     depth = np.concatenate([draw_spectra(one, rng, random_chemistry(rng)) for one in rows])
+    return depth, observed_catalogue(systems, rng)
+
+
+def unfamiliar_shapes(planets: int, seed: int) -> Shapes:
+    """Normalised shapes of atmospheres of any composition."""
     config = PriorConfig(components=UNFAMILIAR_COMPONENTS, kinds=1)
-    learnt = learn_prior(depth, observed_catalogue(systems, rng), config)
+    learnt = learn_prior(*any_chemistry(planets, seed), config)
     return Shapes(learnt.shape_mean, learnt.shape_cov)
+
+
+def shipped_spectra() -> SpectralPrior:
+    """The spectral prior that the package ships: of the own family beside atmospheres of any composition.
+
+    Half of the spectra have lines of their own draw: a prior of the own family alone is too sure of its lines.
+    """
+    own = draw(SHIPPED_SPECTRA, 0, SHIPPED_SEEDS["own"], 1)
+    wild, rows = any_chemistry(SHIPPED_SPECTRA, SHIPPED_SEEDS["any chemistry"])
+    names = [item.name for item in fields(Catalogue)]
+    both = Catalogue(*(np.concatenate([getattr(one, name) for one in (own.catalogue, rows)]) for name in names))
+    learnt = learn_prior(np.concatenate([own.truth.depth, wild]), both, SHIPPED_PRIOR)
+    return replace(learnt, unfamiliar=unfamiliar_shapes(UNFAMILIAR_SPECTRA, SHIPPED_SEEDS["unfamiliar"]))
 
 
 def first(population: Population, count: int) -> tuple[Systems, Catalogue, Spectra]:

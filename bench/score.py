@@ -9,8 +9,8 @@ another family, degraded detectors, twice the drift). Light curves are simulated
 
 The workers of a cluster (--scheduler) find this folder by PYTHONPATH=bench.
 
---ship writes the training population's priors into kitlib/data: this is how the shipped ones are made. The shipped
-calibrators, which have seen more worlds than this one, are made by bench/calibrators.py afterwards.
+The fit's prior is learnt from the training population, as `train` would; the shipped one has seen more
+(`bench/spectra.py --ship`). --ship writes the limb darkening of the training population into the shipped file.
 """
 
 import argparse
@@ -28,7 +28,14 @@ sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
 from independent import independent_bins  # noqa: E402
 from oracle import oracle  # noqa: E402
-from population import Population, absolute_errors_ppm, draw, first, unfamiliar_shapes  # noqa: E402
+from population import (  # noqa: E402
+    UNFAMILIAR_SPECTRA,
+    Population,
+    absolute_errors_ppm,
+    draw,
+    first,
+    unfamiliar_shapes,
+)
 
 from kitlib.base.execution import in_processes, running_on  # noqa: E402
 from kitlib.base.products import Array, Spectra  # noqa: E402
@@ -44,12 +51,12 @@ from kitlib.sigma.metric import gll_score, naive_statistics  # noqa: E402
 from kitlib.sigma.reliability import reliability_by_part  # noqa: E402
 from kitlib.spectra.posterior import join  # noqa: E402
 from kitlib.spectra.prior import Shapes, SpectralPrior, learn_prior  # noqa: E402
-from kitlib.transit.priors import Priors  # noqa: E402
+from kitlib.transit.priors import Priors, shipped_priors  # noqa: E402
 
 SEEDS = {"train": 101, "held-out": 606, "shifted": 303, "oracle prior": 404, "unfamiliar": 707, "any chemistry": 808}
 TRAIN_SPECTRA, CALIBRATION_PLANETS, FOLDS = 1100, 800, 4
 CALIBRATION_UNFAMILIAR = 200  # planets beside those, of random chemistry, detectors and drifts
-ORACLE_SPECTRA, UNFAMILIAR_SPECTRA = 20_000, 4_000
+ORACLE_SPECTRA = 20_000
 ORACLE_PRIOR = PriorConfig(components=25, kinds=40)
 SHIPPED = ROOT / "kitlib" / "data"
 
@@ -163,7 +170,7 @@ def main() -> None:
     parser.add_argument("--scheduler", default="", help="tcp://HOST:PORT of a dask cluster that computes the planets")
     parser.add_argument("--out", type=Path, help="write all figures to this JSON file")
     parser.add_argument("--model", type=Path, default=SHIPPED_MODEL, help="fusion model of the v50 rows")
-    parser.add_argument("--ship", action="store_true", help="write the priors into kitlib/data")
+    parser.add_argument("--ship", action="store_true", help="write the limb darkening into kitlib/data")
     given = parser.parse_args()
     if given.scheduler:
         given.workers = 0  # as many as the cluster has
@@ -179,7 +186,7 @@ def measure(given: argparse.Namespace) -> None:
     unfamiliar = unfamiliar_shapes(UNFAMILIAR_SPECTRA, SEEDS["unfamiliar"])
     priors, calibrators = trained_on(train, unfamiliar, models, given.workers)
     if given.ship:
-        priors.save(SHIPPED / "prior.safetensors")
+        replace(shipped_priors(), limb=priors.limb).save(SHIPPED / "prior.safetensors")
     results = {}
     for name, shift in (("held-out", False), ("shifted", True)):
         held_out = draw(given.planets, given.planets, SEEDS[name], given.workers, shift)

@@ -51,6 +51,18 @@ def exosim_dir() -> Path:
     return _shared("ARIEL_EXOSIM_DIR", "exosim")
 
 
+@pytest.fixture(scope="session")
+def opacities_dir() -> Path:
+    """Measured cross-sections on AIRS' grid (never part of this repository)."""
+    return _shared("ARIEL_OPACITIES_DIR", "opacities")
+
+
+@pytest.fixture(scope="session")
+def spectra2024_dir() -> Path:
+    """Real spectra of the 2024 challenge (never part of this repository)."""
+    return _shared("ARIEL_SPECTRA2024_DIR", "spectra2024")
+
+
 def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
     """A folder that the first of all test processes makes; the others wait for it."""
     base = factory.getbasetemp()

