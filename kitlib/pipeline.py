@@ -47,6 +47,7 @@ from .run.inputs import (
     learnt,
     match,
     population,
+    report_forms,
     report_rows,
     require_planets,
     rows_of,
@@ -93,6 +94,7 @@ def calibrate(config: Config) -> list[Path]:
     with running("calibrate", config) as stage:
         check_choices(config)
         root = find_data_root(config.data.root)
+        report_forms(root, stage.name, stage.events)
         catalogue = usable_catalogue(root, config.data.split, stage.name, stage.events)
         stage.record["inputs"] += tables(root, config.data.split)
         paths = list(_calibrated(stage, root, config.data.split, catalogue).values())
@@ -137,6 +139,7 @@ def train(config: Config) -> Path:
     with running("train", config) as stage:
         check_choices(config)
         root = find_data_root(config.data.root)
+        report_forms(root, stage.name, stage.events)
         catalogue, truth = training_set(root, stage.name, stage.events)
         require_planets(len(catalogue), "have a spectrum in train.csv and a row that can be used", root, stage.events)
         folders = [(root / "train" / str(planet)).is_dir() for planet in catalogue.planet_id.tolist()]
@@ -198,6 +201,7 @@ def predict(config: Config) -> Path:
         submission = stage.out / "submission.csv"
         # before anything else that may be damaged is read
         write_submission(submission, population(shipped_priors(), expected), expected)
+        report_forms(root, stage.name, stage.events)
         damaged: dict[int, str] = {}
         doubtful: dict[int, str] = {}
         catalogue, strangers = match(catalogue_of(root, split, damaged, doubtful), expected)
