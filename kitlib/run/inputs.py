@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -17,7 +16,6 @@ from ..base.products import Catalogue, Posterior, Prediction, Spectra
 from ..base.provenance import EventLog
 from ..base.schema import Config, ModelConfig, PriorConfig
 from ..detector import read_catalogue, read_spectra_csv
-from ..detector.csvtable import FrameError, read_csv
 from ..fusion import Fusion, features_of, load_model, matched, predict
 from ..sigma import Calibrator
 from ..spectra import learn_prior
@@ -29,7 +27,6 @@ _SHIPPED = Path(str(resources.files("kitlib") / "data"))
 SHIPPED_MODEL = _SHIPPED / "fusion.safetensors"
 MIN_TRAIN = 10  # planets: below, twelve calibration numbers would say nothing
 SAMPLE = ID_FILES[1]
-_CSV = (*ID_FILES, "train_star_info.csv", "train.csv", "adc_info.csv", "wavelengths.csv")
 TRAINED = ("prior.safetensors", "calibrator_physics.json")  # what every `train` that ended has left
 
 
@@ -97,19 +94,6 @@ def report_rows(damaged: dict[int, str], doubtful: dict[int, str], stage: str, e
         events.emit(stage, "planet_left_out", planet_id=planet, reason=reason)
     for planet, reason in doubtful.items():
         events.emit(stage, "row_doubtful", planet_id=planet, reason=reason)
-
-
-def report_forms(root: Path, stage: str, events: EventLog) -> None:
-    """Log tables of a root with commas at their line ends, and warn: they are read without, and nothing is lost.
-
-    Tables that cannot be read are left to whoever needs them.
-    """
-    for path in (root / name for name in _CSV if (root / name).is_file()):
-        with suppress(FrameError):
-            if read_csv(path).commas:
-                reason = f"{path} has commas at its line ends; read without them"
-                events.emit(stage, "table_form", reason=reason)
-                warnings.warn(reason, stacklevel=3)
 
 
 def expected_planets(root: Path, split: str, stage: str, events: EventLog) -> np.ndarray:
