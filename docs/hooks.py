@@ -13,7 +13,13 @@ from typing import Any
 from latex2mathml.converter import convert
 
 ROOT = Path(__file__).resolve().parent.parent
-ABOVE = {"index.md": "README.md", "experiments.md": "EXPERIMENTS.md", "changelog.md": "CHANGELOG.md"}
+ABOVE = {
+    "index.md": "README.md",
+    "experiments.md": "EXPERIMENTS.md",
+    "changelog.md": "CHANGELOG.md",
+    "model-card.md": "MODEL_CARD.md",
+    "data-card.md": "DATA_CARD.md",
+}
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.S)
 
 
@@ -22,6 +28,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     if page.file.src_uri not in ABOVE:
         return markdown
     text = (ROOT / ABOVE[page.file.src_uri]).read_text()
+    for page_name, above in ABOVE.items():
+        text = re.sub(rf"\]\({re.escape(above)}(?=[)#])", f"]({page_name}", text)
     return re.sub(r"\]\((pyproject\.toml|LICENSE)\)", "](layout.md)", text.replace("](docs/", "]("))
 
 

@@ -49,7 +49,7 @@ def bring(files: dict[str, str], log: str, log_name: str, out: Path, called: Cal
         KernelError: a file cannot be had, is cut, has a name that leads out of `out`, or is no valid submission.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".fetch.", suffix=PART) as scratch:
+    with tempfile.TemporaryDirectory(dir=out, prefix=".fetch.", suffix=PART, ignore_cleanup_errors=True) as scratch:
         stage, names = Path(scratch), []
         for name, url in files.items():
             target = (stage / name).resolve()

@@ -25,7 +25,7 @@ import numpy as np
 from . import rules
 from .base.execution import at_once
 from .base.folds import fold_of
-from .base.paths import ensure_writable, find_data_root
+from .base.paths import ensure_writable
 from .base.products import Catalogue, Posterior, Spectra
 from .base.provenance import write_atomic
 from .base.schema import Config
@@ -57,6 +57,7 @@ from .run.inputs import (
     with_limb_darkening,
 )
 from .run.planets import computed, fitted_planets, improved, planet_work
+from .run.root import opened_root
 from .run.stage import Stage, running
 from .run.training import fine_tuned, measured_stars, starting_model
 from .run.verify import check_stage
@@ -92,7 +93,7 @@ def calibrate(config: Config) -> list[Path]:
     """Frames to light curves of `data.split`: product files, one a planet. Raises PipelineError where there is none."""
     with running("calibrate", config) as stage:
         check_choices(config)
-        root = find_data_root(config.data.root)
+        root = opened_root(stage)
         catalogue = usable_catalogue(root, config.data.split, stage.name, stage.events)
         stage.record["inputs"] += tables(root, config.data.split)
         paths = list(_calibrated(stage, root, config.data.split, catalogue).values())
@@ -136,7 +137,7 @@ def train(config: Config) -> Path:
     """
     with running("train", config) as stage:
         check_choices(config)
-        root = find_data_root(config.data.root)
+        root = opened_root(stage)
         catalogue, truth = training_set(root, stage.name, stage.events)
         require_planets(len(catalogue), "have a spectrum in train.csv and a row that can be used", root, stage.events)
         folders = [(root / "train" / str(planet)).is_dir() for planet in catalogue.planet_id.tolist()]
@@ -193,7 +194,7 @@ def predict(config: Config) -> Path:
         settings = settings_of(config)
         guard = Guard(tuple(settings), limits_of(config.budget), at_once(stage.workers))
         check_choices(config)
-        root, split = find_data_root(config.data.root), config.data.split
+        root, split = opened_root(stage), config.data.split
         expected = expected_planets(root, split, stage.name, stage.events)
         submission = stage.out / "submission.csv"
         # before anything else that may be damaged is read
@@ -254,7 +255,7 @@ def diagnose(config: Config, what: str = "") -> dict[str, Any]:
 
     bring_run(config.run.out)
     with running(f"diagnose_{what}" if what else "diagnose", config) as stage:
-        root, submission = find_data_root(config.data.root), _require_submission(stage)
+        root, submission = opened_root(stage), _require_submission(stage)
         heavy = config.report.heavy and what != "calibration"
         data, scores = gathered(stage, root, heavy)
         stage.record["inputs"] += [submission, stage.out / "posterior.safetensors"]
@@ -278,7 +279,7 @@ def inject(config: Config) -> dict[str, Any]:
     from .report.injection import plot
 
     with running("inject", config) as stage:
-        result = injected(config, stage, find_data_root(config.data.root))
+        result = injected(config, stage, opened_root(stage))
         table = write_atomic(stage.out / "inject.json", json.dumps(result, indent=1) + "\n")
         stage.record["outputs"] += [table, plot(result, stage.out / "inject.png")]
         return result
@@ -302,7 +303,7 @@ DIAGNOSES: dict[str, Callable[[Config], dict[str, Any]]] = {
 def submit(config: Config) -> Path:
     """Validate the submission and package it with configuration and checksums; returns the bundle's folder."""
     with running("submit", config) as stage:
-        root, submission = find_data_root(config.data.root), _require_submission(stage)
+        root, submission = opened_root(stage), _require_submission(stage)
         snapshot = stage.out / "configs" / "predict.yaml"
         check_stage(stage.out, "predict", outputs=[submission, snapshot])
         expected = expected_planets(root, config.data.split, stage.name, stage.events)

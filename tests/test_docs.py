@@ -1,6 +1,7 @@
 """The site: tutorials run as printed, every page is reachable, every module is in the API, the build is strict."""
 
 import hashlib
+import json
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from omegaconf import OmegaConf
+from safetensors import safe_open
 
 from kitlib.base.schema import Config
 from kitlib.report.page import PLOTLY
@@ -87,7 +89,10 @@ def test_the_api_has_a_page_a_room_that_names_its_modules():
         assert {name.split(".")[1] for name in names} == {room}
 
 
-PROSE = [ROOT / name for name in ("README.md", "EXPERIMENTS.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PROSE = [
+    ROOT / name
+    for name in ("README.md", "EXPERIMENTS.md", "CONTRIBUTING.md", "CHANGELOG.md", "MODEL_CARD.md", "DATA_CARD.md")
+]
 
 
 @pytest.mark.parametrize("path", [*PROSE, *sorted(DOCS.rglob("*.md"))], ids=lambda path: str(path.relative_to(ROOT)))
@@ -128,6 +133,48 @@ def test_the_examples_are_those_of_the_four_notebooks():
         assert len(page) < 500_000 and "cannot be shown" not in page
         assert set(re.findall(r'(?:src|href)="((?!data:|#)[^"]*)"', page)) <= {PLOTLY.name}
         assert "data:image/png" in page or PLOTLY.name in page
+
+
+def test_the_model_card_names_every_shipped_file_and_what_it_was_learnt_from(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "bench")
+    import population
+
+    card = (ROOT / "MODEL_CARD.md").read_text()
+    files = {path.name for path in (ROOT / "kitlib" / "data").iterdir() if path.is_file()}
+    table = card.partition("| file in `kitlib/data` |")[2].partition("\n\n")[0]
+    rows = [line.split("|")[1:-1] for line in table.splitlines() if line.startswith("| `")]
+    assert files == {name for row in rows for name in re.findall(r"`([\w]+\.\w+)`", row[0])}
+    scripts = re.findall(r"`python (bench/\w+\.py) --ship`", table)
+    assert len(scripts) == 3 and all('"--ship"' in (ROOT / script).read_text() for script in scripts)
+    told = {int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", rows[0][2])}
+    assert told == {population.SHIPPED_SPECTRA, population.UNFAMILIAR_SPECTRA, *population.SHIPPED_SEEDS.values()}
+    with safe_open(ROOT / "kitlib" / "data" / "fusion.safetensors", "np") as file:
+        about = json.loads(file.metadata()["about"])
+    learnt = round(about["planets"] / 0.9)  # a tenth of all is for validation
+    assert f"`spectramind pretrain run.seed={about['seed']} pretrain.planets={learnt}`" in table
+    assert f"{population.SHIPPED_PRIOR.kinds} kinds" in card and f"{population.SHIPPED_PRIOR.factors} factors" in card
+
+
+def test_the_cards_have_every_part_of_their_form():
+    """Mitchell et al. 2019 and Gebru et al. 2021; what the data card says is measured names files that are there."""
+    heads = {
+        name: re.findall(r"^## (.*)", (ROOT / name).read_text(), re.M) for name in ("MODEL_CARD.md", "DATA_CARD.md")
+    }
+    model = ("Model details", "Intended use", "Factors", "Metrics", "Evaluation data", "Training data",
+             "Quantitative analyses", "Ethical considerations", "Caveats and recommendations")  # fmt: skip
+    assert [head for head in heads["MODEL_CARD.md"] if head != "Where it fails"] == list(model)
+    data = ("Motivation", "Composition", "Collection", "Preprocessing", "Uses", "Distribution")
+    assert all(any(head.startswith(part) for head in heads["DATA_CARD.md"]) for part in data)
+    named = set(re.findall(r"`(\w+\.py)`", (ROOT / "DATA_CARD.md").read_text()))
+    simulate = ROOT / "kitlib" / "simulate"
+    assert named and all((simulate / name).is_file() for name in named)
+    marked = {path.name for path in simulate.glob("*.py") if "[M]" in path.read_text()}
+    assert marked <= named
+    for name in heads:  # and parts of the log that the cards lead to
+        text = (ROOT / name).read_text()
+        parts = re.findall(r'"([A-Z][^"]+)"', text)
+        lead = {*re.findall(r"^## (.*?)(?: \(.*)?$", (ROOT / "EXPERIMENTS.md").read_text(), re.M), "What it reaches"}
+        assert parts and set(parts) <= lead
 
 
 def test_every_page_is_in_the_navigation():

@@ -55,7 +55,8 @@ def write_atomic(path: Path, data: bytes | str) -> Path:
         os.replace(temporary, path)
     except BaseException as error:
         if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+            with suppress(OSError):  # what is told is why it could not be written
+                os.unlink(temporary)
         if isinstance(error, OSError):
             remedy = _REMEDIES.get(error.errno or 0, "Give an output folder you may write to (run.out=DIR).")
             raise OSError(f"cannot write {path}: {error.strerror}. {remedy}") from error

@@ -1,7 +1,8 @@
 """CSV files as rows of text, whatever a spreadsheet, pandas, R or an object store has done to their form.
 
-Byte order marks, quotes, blanks around cells, any line ends, blank lines, commas at line ends, further columns and the
-order of columns change nothing. What could change an answer is a `FrameError` that names file, row, column and remedy.
+Byte order marks, quotes, blanks around cells, any line ends, blank lines, further columns and the order of columns
+change nothing. Nor do commas at line ends, which `CsvTable.commas` tells. What could change an answer is a `FrameError`
+that names file, row, column and remedy.
 """
 
 import codecs
@@ -84,6 +85,7 @@ class CsvTable:
     rows: list[list[str]]  # cells without blanks around them
     lines: list[int]  # in which line of the file each row stands
     faults: dict[int, str]  # row, counted from 0 -> what is wrong with it as a whole
+    commas: bool  # whether commas at the line's end were left out, of the header or of a row
 
     def error(self, row: int, fault: str, remedy: str = "Correct the row.") -> FrameError:
         """What to raise for a fault in a row, counted from 0."""
@@ -151,27 +153,32 @@ def read_csv(path: Path) -> CsvTable:
         raise FrameError(path, problem, AGAIN) from error
     if not read:
         raise FrameError(path, "cannot be read as CSV (it is empty)", "Download the file again.")
-    names = read[0][1]
-    while not names[-1]:  # commas at the line's end
-        names.pop()
+    names = _used(read[0][1], 0)
     if len(names) == 1 and (marks := [mark for mark in ";\t| " if names[0].count(mark) > 3 * (mark == " ")]):
         raise FrameError(path, f"columns are separated by {marks[0]!r}, not by commas", AGAIN)
-    return _table(path, names, read[1:])
+    return _table(path, names, read[1:], commas=len(names) < len(read[0][1]))
 
 
-def _table(path: Path, names: list[str], read: list[tuple[int, list[str]]]) -> CsvTable:
+def _table(path: Path, names: list[str], read: list[tuple[int, list[str]]], commas: bool) -> CsvTable:
     width, rows, faults = len(names), [], {}
     for row, (line, cells) in enumerate(read):
-        used = len(cells)
-        while used > width and not cells[used - 1]:
-            used -= 1
-        if used != width:
-            faults[row] = f"line {line} has {used} cells, the header {width}"
-        rows.append([*cells[:width], *[""] * (width - used)])
+        used = _used(cells, width)
+        if len(used) != width:
+            faults[row] = f"line {line} has {len(used)} cells, the header {width}"
+        commas |= len(used) < len(cells)
+        rows.append([*used[:width], *[""] * (width - len(used))])
     if rows and len(faults) == len(rows):
         causes = "row names without a name, decimal commas, or a column lost"
         raise FrameError(path, f"no row has the header's {width} cells: row 1, {faults[0]} ({causes})", AGAIN)
-    return CsvTable(path, names, rows, [line for line, _ in read], faults)
+    return CsvTable(path, names, rows, [line for line, _ in read], faults, commas)
+
+
+def _used(cells: list[str], width: int) -> list[str]:
+    """A line's cells without the empty ones at its end that lie beyond `width`."""
+    used = len(cells)
+    while used > width and not cells[used - 1]:
+        used -= 1
+    return cells[:used]
 
 
 def _text(path: Path) -> str:

@@ -134,6 +134,10 @@ def trials(settings: InjectConfig) -> list[Trial]:
     return found
 
 
+# a folder for copies, deleted at its end; some network mounts refuse that for a while, and no result is lost by it
+_scratch = partial(tempfile.TemporaryDirectory, ignore_cleanup_errors=True)
+
+
 def inject(config: Config, stage: Stage, root: Path) -> dict[str, Any]:
     """Inject into planets of a data root; see `experiment`. Their light curves are the run's, made where missing."""
     check_choices(config)
@@ -143,7 +147,7 @@ def inject(config: Config, stage: Stage, root: Path) -> dict[str, Any]:
     stage.record["inputs"] += [*tables(root, split), *known.files]
     wavelengths = read_wavelengths(root / "wavelengths.csv")
     make = product_maker(root, split, stage.products(split), config.lightcurves, stage.events)
-    with tempfile.TemporaryDirectory(dir=stage.out, prefix="inject_") as scratch:
+    with _scratch(dir=stage.out, prefix="inject_") as scratch:
         frames = Frames(root / split, Path(scratch), read_axis_info(root), read_adc_info(root))
         rows = catalogue.take(np.array(chosen_planets(config.inject, frames.folder, catalogue), np.int64))
         loads = [partial(_product, make, planet, stage.events) for planet in rows.planet_id.tolist()]
@@ -302,7 +306,7 @@ def _tried(setting: Setting, subject: Subject, trial: Trial) -> Measured | str:
 def _through_frames(setting: Setting, frames: Frames, scene: Scene, trial: Trial) -> PlanetLightCurves:
     """Light curves from a copy of the planet's frames with a signal in them; the copy is deleted."""
     config = setting.config.lightcurves
-    with tempfile.TemporaryDirectory(dir=frames.scratch) as root:
+    with _scratch(dir=frames.scratch) as root:
         given = frames.folder / str(scene.planet_id), Path(root), trial.signal, trial.amplitude, scene
         adc = frames.converters.of(scene.planet_id)
         copy = inject_frames(*given, frames.axis, adc, config, setting.config.run.seed)

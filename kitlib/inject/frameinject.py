@@ -106,7 +106,10 @@ def inject_frames(
     ]
     rewritten = {instrument.signal_file(visit) for instrument, visit, _ in touched}
     copy = Path(root) / planet_dir.name
-    shutil.copytree(planet_dir, copy, ignore=lambda _, names: rewritten & set(names), copy_function=_linked)
+    copy.mkdir(parents=True)
+    for entry in planet_dir.iterdir():
+        if entry.name not in rewritten:
+            _link(entry, copy / entry.name)
     for instrument, visit, number in touched:
         exposure = read_exposure(planet_dir, instrument, visit, axis, adc, config)
         order = [one.name for one in INSTRUMENTS].index(instrument.name)
@@ -117,8 +120,17 @@ def inject_frames(
     return copy
 
 
-def _linked(source: str, target: str) -> None:
-    """A link, or a copy on a file system that has none."""
+def _link(source: Path, target: Path) -> None:
+    """Links to a file, or to all files of a folder; copies on a file system that has none.
+
+    Modes and times stay behind: a folder that may only be read would pass that on to its copy, and some file systems
+    refuse them.
+    """
+    if source.is_dir():
+        target.mkdir()
+        for entry in source.iterdir():
+            _link(entry, target / entry.name)
+        return
     try:
         os.symlink(source, target)
     except OSError:

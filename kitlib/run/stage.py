@@ -84,7 +84,8 @@ def _alone(out: Path, name: str) -> Iterator[None]:
             os.pwrite(descriptor, f"stage {name} of process {os.getpid()}".encode(), 0)
         yield
     finally:
-        os.close(descriptor)
+        with suppress(OSError):  # a network mount tells only now that it did not keep the name
+            os.close(descriptor)
 
 
 def _refuse_links(out: Path) -> None:
@@ -101,4 +102,5 @@ def _sweep(out: Path) -> None:
     for folder in (out, *(out / name for name in _OWN)):
         found = folder.glob if folder == out else folder.rglob
         for leftover in found(f".*{PART}"):
-            leftover.unlink(missing_ok=True)
+            with suppress(OSError):  # litter of another user, which costs no result
+                leftover.unlink()

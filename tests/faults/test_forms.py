@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from kitlib.base.instruments import AIRS, FGS1, N_BINS
 from kitlib.detector.axes import read_axis_info
-from kitlib.detector.csvtable import FrameError
+from kitlib.detector.csvtable import FrameError, read_csv
 from kitlib.detector.frames import read_calibration, read_signal
 from kitlib.detector.tables import read_adc_info, read_catalogue, read_spectra_csv, read_wavelengths
 from kitlib.submission.writer import read_planet_ids
@@ -76,6 +76,7 @@ def forms(draw, keep_rows: bool = False):
         for _ in range(blank):
             texts.insert(order.randrange(len(texts) + 1), order.choice(["", "  ", "," * len(cells)]))
         path.write_bytes(mark + (end.join(texts) + end * last).encode())
+        assert read_csv(path).commas == (commas > 0)
 
     return write
 

@@ -204,6 +204,54 @@ def test_a_file_system_without_locks_is_no_obstacle(tmp_path, monkeypatch):
     assert (tmp_path / "manifests" / "submit.json").is_file()
 
 
+def test_a_name_that_the_disk_drops_when_the_lock_is_closed_costs_nothing(tmp_path, monkeypatch):
+    """Network mounts tell at `close` what they could not keep: by then the work is done."""
+    closing, refused = os.close, []
+
+    def delayed(descriptor):
+        lock = os.readlink(f"/proc/self/fd/{descriptor}").endswith(stage.LOCK)
+        closing(descriptor)
+        if lock:
+            refused.append(descriptor)
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    monkeypatch.setattr(stage.os, "close", delayed)
+    with running("submit", compose("submit", [f"run.out={tmp_path}"])):
+        pass
+    assert refused and (tmp_path / "manifests" / "submit.json").is_file()
+
+
+def test_a_leftover_that_may_not_be_removed_stops_nothing(tmp_path, monkeypatch):
+    leftover, unlink = tmp_path / ".submission.csv.x.part", os.unlink
+    leftover.write_text("")
+
+    def refused(path, **more):
+        if str(path).endswith(provenance.PART):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        unlink(path, **more)
+
+    monkeypatch.setattr(os, "unlink", refused)
+    with running("submit", compose("submit", [f"run.out={tmp_path}"])):
+        pass
+    assert leftover.exists() and (tmp_path / "manifests" / "submit.json").is_file()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EACCES])
+def test_a_file_system_without_renames_is_named_before_any_work(tmp_path, monkeypatch, code):
+    """Mounts of object stores: nothing could be whole or absent there."""
+    before = write_submission(tmp_path / "submission.csv", ANSWER, IDS).read_bytes()
+
+    def refused(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    for name in ("replace", "unlink"):  # nor can the part be removed: that must not hide the reason
+        monkeypatch.setattr(provenance.os, name, refused)
+    named = pytest.raises(OSError, match=rf"configs.*{os.strerror(code)}.*run\.out=DIR")
+    with named, running("submit", compose("submit", [f"run.out={tmp_path}"])):
+        pytest.fail("the stage has begun")
+    assert (tmp_path / "submission.csv").read_bytes() == before
+
+
 @pytest.mark.parametrize("name", ["products", "configs", "events.jsonl"])
 def test_a_link_that_leads_out_of_the_folder_is_refused(root, tmp_path, capsys, name):
     out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"

@@ -169,6 +169,10 @@ def test_predict_says_what_is_wrong_and_leaves_a_valid_file(root, campaign, tmp_
 
 
 QUIET = {  # what costs nothing: damage to the tables alone -> events, and parts of their reasons
+    "commas at all line ends": ((STARS, lambda t: [line + ",," for line in t]), (ADC, lambda t: t), {
+        "table_form": "test_star_info.csv has commas at its line ends; read without them"}),
+    "a comma at one line's end": ((STARS, lambda t: t), (ADC, lambda t: [t[0], t[1] + ","]), {
+        "table_form": "adc_info.csv has commas at its line ends; read without them"}),
     "blank last lines": ((STARS, lambda t: [*t, "", ",,,,,,,,"]), (ADC, lambda t: [*t, ""]), {}),
     "another order": ((STARS, lambda t: t), ("sample_submission.csv", lambda t: [t[0], *t[:0:-1]]), {
         "tables_differ": "in another order"}),

@@ -1,6 +1,9 @@
 """Inject and recover: each signal against its formula, frames read back, regressions against numbers, a whole run."""
 
+import errno
 import json
+import os
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +25,7 @@ from kitlib.detector.axes import Axis, AxisInfo, read_axis_info
 from kitlib.detector.calibrate import calibrate_cds
 from kitlib.detector.csvtable import FrameError
 from kitlib.detector.tables import Adc, read_adc_info, read_catalogue
-from kitlib.inject.experiment import Answers, InjectError, Setting, Trial, chosen_planets, experiment, trials
+from kitlib.inject.experiment import Answers, InjectError, Setting, Trial, _scratch, chosen_planets, experiment, trials
 from kitlib.inject.frameinject import Exposure, hot_pixel, inject_frames, injected, read_exposure, rewrite
 from kitlib.inject.recovery import (
     Answer,
@@ -281,6 +284,39 @@ def test_a_band_in_frames_touches_its_columns_in_transit_and_one_file_alone(sky,
     light = (one.star * one.maps.flat * ~one.maps.dead).sum(0)[AIRS.crop[0] : AIRS.crop[1]] * 4.6 / 4.5
     expected = by[full].mean(0) * light
     assert found[profile > 0.5].sum() == pytest.approx(expected[profile > 0.5].sum(), rel=0.05)
+
+
+def test_a_file_system_that_refuses_links_modes_and_times_gets_copies(sky, tmp_path, monkeypatch):
+    """FAT and some network mounts; the frames in a folder that may only be read, as Kaggle's input is."""
+
+    def refused(*_, **__):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    source = tmp_path / sky.folder.name
+    shutil.copytree(sky.folder, source)
+    for folder in (source, *(path for path in source.rglob("*") if path.is_dir())):
+        folder.chmod(0o555)
+    linked = sky.copied(tmp_path / "linked", "CO", 3000.0)
+    with monkeypatch.context() as patch:
+        for name in ("symlink", "link", "chmod", "utime", "setxattr"):
+            patch.setattr(os, name, refused)
+        copied = replace(sky, folder=source).copied(tmp_path / "copied", "CO", 3000.0)
+    files = sorted(path.relative_to(linked) for path in linked.rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(copied) for path in copied.rglob("*") if path.is_file())
+    assert not any(path.is_symlink() for path in copied.rglob("*"))
+    assert all((linked / file).read_bytes() == (copied / file).read_bytes() for file in files)
+    assert all(path.stat().st_mode & 0o200 for path in (copied, *copied.rglob("*")))  # else it could not be removed
+
+
+def test_a_scratch_folder_that_cannot_be_removed_costs_nothing(tmp_path, monkeypatch):
+    def busy(*_, **__):
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    with monkeypatch.context() as patch, _scratch(dir=tmp_path) as folder:
+        (Path(folder) / "file").write_text("")
+        for name in ("unlink", "rmdir"):
+            patch.setattr(os, name, busy)
+    assert Path(folder).is_dir()
 
 
 def test_a_hot_pixel_is_one_pixel_from_mid_visit_on(sky, tmp_path):
