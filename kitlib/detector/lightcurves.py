@@ -194,8 +194,8 @@ def read_lightcurves(path: Path) -> PlanetLightCurves:
     for key, quality in header["quality"].items():
         index, name = key.split("/")
         fields = {field: tensors[f"{key}/{field}"] for field in _FIELDS}
-        kept = {field: tensors.get(f"{key}/frame/{field}") for field in _FRAME_FIELDS}
-        frame = MeanFrame(**kept) if kept["flux_e"] is not None else None
+        kept = {field: tensors[f"{key}/frame/{field}"] for field in _FRAME_FIELDS if f"{key}/frame/{field}" in tensors}
+        frame = MeanFrame(**kept) if kept else None
         curve = LightCurve(instrument=instruments[name], quality=quality, frame=frame, **fields)
         visits.setdefault(int(index), {})[name] = curve
     return PlanetLightCurves(header["planet_id"], tuple(visits[index] for index in sorted(visits)))
