@@ -323,6 +323,9 @@ def _on_detector(heat: Spec, told: str, wavelength_um: Array) -> Spec:
         title, place = "wavelength, µm", "%{x:.2f} µm"
     told = f"row %{{y}}, {place}: {told}<extra></extra>"
     layout = {"xaxis": axis(title, showgrid=False), "yaxis": axis("row, pixels", showgrid=False)}
+    if columns == rows:  # pixels are square
+        layout["xaxis"] |= {"constrain": "domain"}
+        layout["yaxis"] |= {"constrain": "domain", "scaleanchor": "x"}
     drawn = {"type": "heatmap", "x": across, "y": np.arange(rows), "hoverongaps": False, "hovertemplate": told}
     return {"data": [drawn | heat], "layout": layout}
 
