@@ -5,8 +5,9 @@
 Planets that neither prior nor network has learnt from, in three parts: the own world (seed 1111), atmospheres of any
 chemistry with other detectors and drifts (seed 808), and worlds drawn at random (`data=worlds` without neighbours, who
 show in frames alone; seed 1112). How many worlds was chosen on other seeds (2211 own, 2212 worlds, 2213 shifted): with
-more of them the own world loses more than 0.004. Any chemistry is as common as the own one, because a shape's sigma that
-is a tenth too large costs the own world nothing, and one that is too small costs much elsewhere. --ship writes calibrator_{physics,v50}.json into kitlib/data.
+more of them the own world loses more than 0.004. Any chemistry is as common as the own one: a shape's sigma that is a
+tenth too large costs the own world nothing, one that is too small costs much elsewhere. --ship writes
+calibrator_{physics,v50}.json into kitlib/data.
 """
 
 import argparse

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from kitlib.base.instruments import N_BINS
-from kitlib.base.products import LightCurveFit, Posterior, Prediction
+from kitlib.base.instruments import AIRS, FGS1, N_BINS
+from kitlib.base.products import LightCurve, LightCurveFit, MeanFrame, PlanetLightCurves, Posterior, Prediction
 from kitlib.base.schema import LossConfig
 from kitlib.report import ReportData
 from kitlib.rules.constraints import from_config
@@ -26,6 +26,28 @@ def make_panel(planet: int, instrument: str, visit: int, depth: float, samples: 
     sigma = np.full(samples, 150e-6 if instrument == "FGS1" else 70e-6)
     flux = model + sigma * rng.standard_normal(samples)
     return LightCurveFit(planet, visit, instrument, time, flux, model, sigma, drift)
+
+
+def make_extracted(planet: int, visits: int, depth: float, samples: int, rng) -> PlanetLightCurves:
+    """Light curves with a mean frame each: a star of known height, weights of both signs, rows that nobody reads."""
+    time = (np.arange(samples) + 0.5) * 7.5 / samples
+    inside = 1 - depth * np.clip((1.6 - np.abs(time - 3.7)) / 0.25, 0, 1)[:, None]
+    found = []
+    for _ in range(visits):
+        visit = {}
+        for instrument, columns in ((FGS1, 32), (AIRS, 47)):
+            flux = np.geomspace(1e5, 4e3, instrument.n_bins) * inside
+            flux = flux + np.sqrt(flux / 12) * rng.standard_normal(flux.shape)
+            row, column = np.mgrid[:32, :columns]
+            image = 2e4 * np.exp(-(((row - 15.6) / 2) ** 2)) * np.exp(-(((column - columns / 2) / 30) ** 2)) + 1.5
+            weights = np.where(np.abs(row - 15.6) < 6, 1.0 - 0.02 * (row - 15.6) ** 2, -0.8)
+            image, weights = image * rng.lognormal(0, 0.1, image.shape), weights + 0.1 * rng.standard_normal(row.shape)
+            image[5:10] = weights[5:10] = np.nan
+            frame = MeanFrame(image.astype(np.float32), weights.astype(np.float16))
+            series = (flux.astype(np.float32), flux.astype(np.float32), np.full(samples, 12, np.int32))
+            visit[instrument.name] = LightCurve(instrument, time, *series, np.zeros((samples, 2)), {}, frame)
+        found.append(visit)
+    return PlanetLightCurves(planet, tuple(found))
 
 
 def unpacked(payload: dict, packed: list) -> dict:
@@ -128,6 +150,10 @@ def make_data(
         naive=NAIVE,
         posterior=Posterior(ids, mu, np.tile(cov, (planets, 1, 1)).astype(np.float32), diagnostics),
         panels=tuple(panels),
+        extracted=tuple(
+            make_extracted(int(ids[i]), 1 + (i % 10 == 0), float(depth[i, 0]), samples, np.random.default_rng(i))
+            for i in range(detailed)
+        ),
         events=events,
         manifests=(manifest,),
         rules=from_config(LossConfig(rules={"deep_enough": "mu >= 5000 * ppm"})),

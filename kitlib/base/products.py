@@ -29,6 +29,17 @@ class CalibrationMaps:
 
 
 @dataclass(frozen=True)
+class MeanFrame:
+    """A visit's mean calibrated frame and what its pixels count for, small enough to be kept.
+
+    (32, K): FGS1's 32 columns; of AIRS means of six bins each, wavelengths ascending. NaN where no pixel was read.
+    """
+
+    flux_e: Array  # (32, K) float32, electrons per CDS pair and pixel
+    weights: Array  # (32, K) float16; negative: pixels far from the star, whose light is taken away as sky
+
+
+@dataclass(frozen=True)
 class LightCurve:
     """Time series of one instrument in one visit: mean electrons per CDS pair in each time sample."""
 
@@ -41,6 +52,7 @@ class LightCurve:
     quality: dict[str, float] = field(
         default_factory=dict
     )  # dead/hot/saturated fractions, rejected samples, background
+    frame: MeanFrame | None = None  # None: the light curve was not made from frames
 
 
 @dataclass(frozen=True)

@@ -297,7 +297,7 @@ class InjectConfig:
 class ReportConfig:
     """The HTML page."""
 
-    planets: Natural = 100  # planets whose light curves are shown, the worst fits first; 20 kB each
+    planets: Natural = 100  # planets whose light curves are shown, the worst fits first; 30 kB each
     heavy: bool = True  # Fourier spectra of the residuals, and a map of the fusion model's latents
     against: str = ""  # folder (run.out) of another run, which the page compares this one with; "" compares with none
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..base.instruments import AIRS, FGS1, Instrument
-from ..base.products import Array, CalibrationMaps, LightCurve
+from ..base.products import Array, CalibrationMaps, LightCurve, MeanFrame
 from ..base.schema import LightCurveConfig
 from .axes import Axis
 from .calibrate import accumulate_pixels, image_statistics, kernel_parameters
@@ -30,6 +30,7 @@ _MIN_SIGNAL_TO_NOISE = 5.0  # of all light in one pair; real ones are 437 (FGS1)
 # Of a neighbour's light in FGS1, far away, and where the error is twice that: in full-size frames of 16 planets depths
 # are wrong by up to 5 % of it, the most beside near ones.
 _MISPLACED, _MISPLACED_PX = 0.02, 4.0
+_FRAME_BINS = 6  # AIRS bins in a column of the mean frame that is kept
 _EVENTS = 256  # cosmic rays recorded per pixel
 
 Binned = tuple[Array, Array, NDArray[np.int32], Array]  # time (T,), flux (W, T), pairs (T,), centroid (2, T)
@@ -84,7 +85,27 @@ def extract(
     quality = _quality(maps, mean, saturated, good, hits, dropped, plan)
     if near is not None:
         quality |= _dilution(near, plan)
-    return _finish(instrument, curve, plan, spectral_order, quality)
+    return _finish(instrument, curve, plan, spectral_order, quality, _mean_frame(instrument, mean, plan))
+
+
+def _mean_frame(instrument: Instrument, mean: Array, plan: Extraction) -> MeanFrame:
+    """The mean image (rows, cols), electrons per pair, and what its pixels count for, as the product keeps them.
+
+    A sky pixel counts for minus the share that its column's light curve takes of it; `SkyFit` then spreads that
+    smoothly along AIRS' spectrum, which is not shown.
+    """
+    aperture = np.zeros(instrument.cols)
+    aperture[slice(*instrument.crop)] = plan.aperture_px
+    counts = np.where(plan.sky, -aperture * plan.weights, plan.weights)
+    counts = np.where(np.isfinite(mean), counts, np.nan)
+
+    def small(image: Array) -> Array:
+        if instrument.n_bins == 1:
+            return image
+        bins = image[:, slice(*instrument.crop)][:, :: -1 if instrument.descending else 1]
+        return bins.reshape(instrument.rows, -1, _FRAME_BINS).mean(axis=2)
+
+    return MeanFrame(small(mean).astype(np.float32), small(counts).astype(np.float16))
 
 
 def _stream(
@@ -185,7 +206,12 @@ def _bin_in_time(flux: Array, centroid: Array, time_h: Array, dropped: NDArray[n
 
 
 def _finish(
-    instrument: Instrument, curve: Binned, plan: Extraction, order: slice, quality: dict[str, float]
+    instrument: Instrument,
+    curve: Binned,
+    plan: Extraction,
+    order: slice,
+    quality: dict[str, float],
+    frame: MeanFrame,
 ) -> LightCurve:
     """Variance, outliers and the product."""
     time_h, flux, pairs, centroid = curve
@@ -206,6 +232,7 @@ def _finish(
         pairs=pairs,
         centroid_px=(centroid - mean_centroid[:, None]).T.astype(np.float32),
         quality=quality,
+        frame=frame,
     )
 
 

@@ -16,7 +16,7 @@ from safetensors.numpy import save as save_tensors
 
 from ..base.execution import in_processes
 from ..base.instruments import AIRS, FGS1, INSTRUMENTS, Instrument
-from ..base.products import LightCurve, PlanetLightCurves
+from ..base.products import LightCurve, MeanFrame, PlanetLightCurves
 from ..base.provenance import EventLog, sha256_file, sha256_json, write_atomic
 from ..base.schema import LightCurveConfig
 from ..base.version import __version__
@@ -33,8 +33,9 @@ SATURATED_NOTE = 0.01  # of the star's pixels: from here on the event log hears 
 UNRESOLVED_PX = 3.0  # rows: AIRS hardly tells a nearer neighbour from the star
 COLOUR_SD = 0.1  # of a neighbour's light in AIRS, where FGS1 tells it
 MOST_DILUTED = 0.08  # relative error of AIRS' depths by a neighbour, from which on FGS1 alone tells more
-_FORMAT = "kitlib-lightcurves-2"
+_FORMAT = "kitlib-lightcurves-3"
 _FIELDS = ("time_h", "flux_e", "variance_e2", "pairs", "centroid_px")
+_FRAME_FIELDS = ("flux_e", "weights")
 _SAMPLE_BLOCKS, _SAMPLE_BYTES = 64, 4096
 
 
@@ -157,6 +158,8 @@ def write_lightcurves(path: Path, curves: PlanetLightCurves, inputs_hash: str) -
             quality[key] = curve.quality
             for field in _FIELDS:
                 tensors[f"{key}/{field}"] = np.ascontiguousarray(getattr(curve, field))
+            for field in _FRAME_FIELDS if curve.frame is not None else ():
+                tensors[f"{key}/frame/{field}"] = np.ascontiguousarray(getattr(curve.frame, field))
     header = {"format": _FORMAT, "planet_id": curves.planet_id, "inputs": inputs_hash, "quality": quality}
     # one metadata key: the order of several is not deterministic in safetensors
     return write_atomic(path, save_tensors(tensors, metadata={"kitlib": json.dumps(header, sort_keys=True)}))
@@ -191,7 +194,10 @@ def read_lightcurves(path: Path) -> PlanetLightCurves:
     for key, quality in header["quality"].items():
         index, name = key.split("/")
         fields = {field: tensors[f"{key}/{field}"] for field in _FIELDS}
-        visits.setdefault(int(index), {})[name] = LightCurve(instrument=instruments[name], quality=quality, **fields)
+        kept = {field: tensors[f"{key}/frame/{field}"] for field in _FRAME_FIELDS if f"{key}/frame/{field}" in tensors}
+        frame = MeanFrame(**kept) if kept else None
+        curve = LightCurve(instrument=instruments[name], quality=quality, frame=frame, **fields)
+        visits.setdefault(int(index), {})[name] = curve
     return PlanetLightCurves(header["planet_id"], tuple(visits[index] for index in sorted(visits)))
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..base.instruments import N_BINS
-from ..base.products import Array, Catalogue, LightCurveFit, Posterior, Prediction
+from ..base.products import Array, Catalogue, LightCurve, LightCurveFit, PlanetLightCurves, Posterior, Prediction
 from ..rules import RuleSet
 
 Value = TypeVar("Value")
@@ -38,6 +38,7 @@ class ReportData:
     naive: tuple[float, float] | None = None  # mean and standard deviation of all training targets
     posterior: Posterior | None = None  # the prediction's own covariance (calibrated), and the fit's diagnostics
     panels: tuple[LightCurveFit, ...] = ()  # of the planets shown in detail
+    extracted: tuple[PlanetLightCurves, ...] = ()  # of these planets, as `calibrate` keeps them
     events: tuple[Mapping[str, Any], ...] = ()  # as `EventLog.read` gives them
     manifests: tuple[Mapping[str, Any], ...] = ()  # as `stage_manifest` writes them
     rules: RuleSet | None = None  # soft constraints that the prediction is held against
@@ -83,7 +84,8 @@ class ReportData:
                 raise ValueError(f"report: {name} of {len(found)} planets, {len(ids)} were predicted")
         if self.latents is not None and len(self.latents) != len(ids):
             raise ValueError(f"report: latents of {len(self.latents)} planets, {len(ids)} were predicted")
-        strangers = sorted({panel.planet_id for panel in self.panels} - set(ids.tolist()))
+        shown = {one.planet_id for one in self.panels} | {one.planet_id for one in self.extracted}
+        strangers = sorted(shown - set(ids.tolist()))
         if strangers:
             raise ValueError(f"report: light curves of planets that were not predicted: {strangers[:5]}")
 
@@ -112,6 +114,10 @@ class ReportData:
         """(P,) a diagnostic of the physical fit; NaN where it is not known."""
         found = {} if self.posterior is None else self.posterior.diagnostics
         return np.asarray(found.get(name, np.full(len(self.prediction.planet_id), np.nan)), float)
+
+    def extracted_of(self, planet_id: int) -> tuple[dict[str, LightCurve], ...]:
+        """A planet's visits as they were extracted; none where they did not come along."""
+        return next((one.visits for one in self.extracted if one.planet_id == planet_id), ())
 
     def panels_of(self, planet_id: int) -> list[LightCurveFit]:
         """A planet's light curves, by visit, FGS1 before AIRS."""

@@ -106,6 +106,24 @@ def residual_maps(data: ReportData, row: int) -> dict[int, Spec]:
     }
 
 
+def light_maps(data: ReportData, planet_id: int) -> dict[int, Spec]:
+    """AIRS' light by time and wavelength, of each visit of a planet whose light curves came along."""
+    visits = enumerate(data.extracted_of(planet_id))
+    maps = {i: planetcharts.extracted_map(v[AIRS.name], data.wavelengths_um) for i, v in visits if AIRS.name in v}
+    return maps
+
+
+def frame_maps(data: ReportData, planet_id: int) -> list[tuple[int, str, Spec, Spec]]:
+    """(visit, instrument, mean frame, weights) of each frame that came along, by visit, FGS1 before AIRS."""
+    wavelengths = data.wavelengths_um
+    return [
+        (number, name, planetcharts.mean_frame(frame, wavelengths), planetcharts.weight_map(frame, wavelengths))
+        for number, visit in enumerate(data.extracted_of(planet_id))
+        for name in (FGS1.name, AIRS.name)
+        if name in visit and (frame := visit[name].frame) is not None
+    ]
+
+
 def measured_figure(curves: PlanetLightCurves) -> "Figure":
     """Light curves as they were extracted, a row a visit: FGS1, AIRS white, and the AIRS map, each over its median.
 

@@ -86,9 +86,12 @@
   function showCurves() {
     const visits = shown.curves.map((curve) => [figureOf("curve", "White light curve with fit", captionOf(curve)), curve.figure, `${shown.id}_${curve.instrument}_visit_${curve.visit}`]);
     fillGrid(byId("curves"), visits, "This page carries no light curves of this planet.");
-    const words = "what the fit leaves, over its sigma; dotted: first and last contact. Noise without structure if the fit is right.";
-    const maps = shown.maps.map(({ visit, figure }) => [figureOf("map", "Map of residuals", `AIRS-CH0, visit ${visit}: ${words}`), figure, `${shown.id}_residuals_visit_${visit}`]);
+    const words = { light: "flux over its median, before any fit. The transit is dark.", residuals: "what the fit leaves, over its sigma; dotted: first and last contact. Noise without structure if the fit is right." };
+    const maps = shown.maps.map(({ visit, kind, figure }) => [figureOf("map", `Map of ${kind}`, `AIRS-CH0, visit ${visit}: ${words[kind]}`), figure, `${shown.id}_${kind}_visit_${visit}`]);
     fillGrid(byId("maps"), maps, "This page carries no map of this planet.");
+    const frames = shown.frames.flatMap(({ visit, instrument, frame, weights }) => [["Mean frame", "electrons a pair and pixel, logarithmic", frame], ["Weights", "what the pixels count for", weights]]
+      .map(([label, told, figure]) => [figureOf("frame", label, `${instrument}, visit ${visit}: ${told}.`), figure, `${shown.id}_${instrument}_${label.toLowerCase().replace(" ", "_")}_visit_${visit}`]));
+    fillGrid(byId("frames"), frames, "This page carries no frames of this planet.");
   }
 
   // --- saving a figure or its data -------------------------------------------------------------------------------
@@ -223,7 +226,7 @@
   byId("spectrum").on("plotly_click", readAt);
   for (const chart of document.querySelectorAll(".chart")) {
     if (chart.layout.meta) chart.on("plotly_click", (event) => jump(planetAt(chart, event.points[0])));
-    if (!chart.closest("#curves, #maps")) addTools(chart.closest("figure"), "");
+    if (!chart.closest("#curves, #maps, #frames")) addTools(chart.closest("figure"), "");
   }
   document.documentElement.dataset.drawn = "yes";
 })();

@@ -15,7 +15,7 @@ from .comparison import differences
 from .data import ReportData
 from .diagnostics import events_by_planet, level_sigma, panel_statistics, planet_scores, told, usable, violations
 from .drawing import DARK, LIGHT, Spec, template
-from .figures import beside, latents_chart, residual_maps, sigma_errors
+from .figures import beside, frame_maps, latents_chart, light_maps, residual_maps, sigma_errors
 from .gatetable import OUTCOMES, fit_facts, gate_rows
 from .groups import judged_groups
 from .heavy import residual_powers
@@ -103,17 +103,32 @@ def _planet(
 ) -> dict[str, Any]:
     planet = int(data.prediction.planet_id[row])
     mu, sigma = data.prediction.mu[row], data.prediction.sigma[row]
-    maps = residual_maps(data, row)
     panels = [panel for panel in data.panels_of(planet) if usable(panel).any()]
     return {
         "id": str(planet),
         "spectrum": packer.add(planetcharts.spectrum(data.wavelengths_um, mu, sigma, beside(data, row))),
         "score": None if scores is None else [_finite(value, 4) for value in scores[row]],
         "curves": [_curve(panel, packer) for panel in panels],
-        "maps": [{"visit": visit, "figure": packer.add(one)} for visit, one in maps.items()] if panels else [],
+        "maps": _maps(data, packer, row) if panels else [],
+        "frames": [
+            {"visit": visit, "instrument": name, "frame": packer.add(frame), "weights": packer.add(weights)}
+            for visit, name, frame, weights in frame_maps(data, planet)
+        ],
         "events": [[str(e.get("stage") or ""), str(e.get("event") or ""), told(e)] for e in events[:MAX_PLANET_EVENTS]],
         "more_events": max(len(events) - MAX_PLANET_EVENTS, 0),
     }
+
+
+def _maps(data: ReportData, packer: Packer, row: int) -> list[dict[str, Any]]:
+    """Of each visit the map of the light, where it came along, and the map of the residuals beside it."""
+    kinds = {"light": light_maps(data, int(data.prediction.planet_id[row])), "residuals": residual_maps(data, row)}
+    visits = sorted({visit for maps in kinds.values() for visit in maps})
+    return [
+        {"visit": visit, "kind": kind, "figure": packer.add(maps[visit])}
+        for visit in visits
+        for kind, maps in kinds.items()
+        if visit in maps
+    ]
 
 
 def _curve(panel: LightCurveFit, packer: Packer) -> dict[str, Any]:

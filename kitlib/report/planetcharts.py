@@ -1,16 +1,19 @@
-"""Figures of one planet, each defined here once: spectrum, light curve, map of residuals, light curves as extracted."""
+"""Figures of one planet, each defined here once: spectrum, light curve, maps of residuals and light, mean frames."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..base.instruments import AIRS, FGS1, MOLECULAR_BANDS_UM, N_AIRS_BINS, PPM
-from ..base.products import Array, LightCurve, LightCurveFit
+from ..base.products import Array, LightCurve, LightCurveFit, MeanFrame
 from ..transit import MEASURED_BINS
 from .diagnostics import usable
 from .drawing import DIVERGING, SEQUENTIAL, Spec, axis, band, dots, dotted, line, ppm_range
 
 MAX_SAMPLES = 200  # points drawn of one light curve; longer ones are averaged
+MAP_SAMPLES = 60  # columns of a map of the light by time
+DECADES = 5  # of a mean frame's colours, which begin at 1 electron a pair
+MOST_WEIGHT = 1.5  # at both ends of the colours of weights
 MOST_RESIDUAL = 4.0  # sigmas at the end of a map's colours
 PERCENT = 100.0
 
@@ -243,28 +246,88 @@ def extracted(curve: LightCurve) -> Spec:
     return {"data": traces, "layout": layout}
 
 
-def extracted_map(curve: LightCurve) -> Spec:
-    """An instrument's light curves by time and bin, each over its median."""
+def extracted_map(curve: LightCurve, wavelength_um: Array | None = None) -> Spec:
+    """AIRS' light by time and wavelength, each group of bins over its median; NaN where there are no samples.
+
+    `wavelength_um` (283,) of all bins; without it the bins are counted.
+    """
     flux = curve.flux_e.astype(np.float64)
-    image = (flux / np.nanmedian(flux, axis=0)).T
-    low, high = np.nanpercentile(image, (1, 99))
+    seen = np.isfinite(flux)
+    typical = np.nanmedian(np.where(seen.any(0), flux, 0.0), axis=0)
+    times = np.linspace(0, len(flux), min(MAP_SAMPLES, len(flux)) + 1).astype(int)[:-1]
+
+    def light(values: Array) -> Array:
+        grouped = np.where(seen, values, 0.0).reshape(len(flux), -1, MEASURED_BINS).sum(2)
+        return np.add.reduceat(grouped, times, axis=0).T
+
+    expected = light(np.broadcast_to(typical, flux.shape))
+    image = np.divide(light(flux), expected, out=np.full(expected.shape, np.nan), where=expected > 0)
+    low, high = np.nanpercentile(image, (1, 99)) if np.isfinite(image).any() else (0.0, 1.0)
+    bins = np.arange(1.0, flux.shape[1] + 1) if wavelength_um is None else np.asarray(wavelength_um, float)[1:]
+    group = bins.reshape(-1, MEASURED_BINS).mean(1)
+    hours = np.add.reduceat(curve.time_h, times) / np.diff(times, append=len(flux))
+    unit = "bin" if wavelength_um is None else "µm"
     heat = {
         "type": "heatmap",
-        "x": curve.time_h,
-        "y": np.arange(1, len(image) + 1),
-        "z": image,
-        "zmin": float(low),
-        "zmax": float(high),
+        "x": hours,
+        "y": group,
+        "z": np.clip(image, low, high),
         "colorscale": SEQUENTIAL,
-        "name": curve.instrument.name,
-        "hovertemplate": "%{x:.2f} h, bin %{y}: %{z:.4f}<extra></extra>",
+        "hoverongaps": False,
+        "name": "flux",
+        "colorbar": {"title": {"text": "flux over its median", "side": "right"}},
+        "hovertemplate": f"%{{x:.2f}} h, %{{y:.2f}} {unit}: %{{z:.4f}}<extra></extra>",
     }
     layout = {
-        "title": {"text": f"{curve.instrument.name}, over each bin's median"},
+        "title": {"text": f"{curve.instrument.name}, over its median"},
         "xaxis": axis("hours since the visit's start", showgrid=False),
-        "yaxis": axis("bin", showgrid=False),
+        "yaxis": axis("bin" if wavelength_um is None else "wavelength, µm", range=group[[0, -1]], showgrid=False),
     }
     return {"data": [heat], "layout": layout}
+
+
+def mean_frame(frame: MeanFrame, wavelength_um: Array) -> Spec:
+    """A visit's mean calibrated frame: electrons per pair and pixel, on one logarithmic scale for all frames."""
+    ticks = list(range(DECADES + 1))
+    heat = {
+        "z": np.log10(np.maximum(frame.flux_e.astype(np.float64), 1.0)),
+        "zmin": 0,
+        "zmax": DECADES,
+        "colorscale": SEQUENTIAL,
+        "name": "log10 electrons",
+        "colorbar": {"title": {"text": "electrons", "side": "right"}}
+        | {"tickvals": ticks, "ticktext": [f"{10**tick:,}" for tick in ticks]},
+    }
+    return _on_detector(heat, "10^%{z:.2f} electrons", wavelength_um)
+
+
+def weight_map(frame: MeanFrame, wavelength_um: Array) -> Spec:
+    """What the pixels of a visit's mean frame count for in the light curves; sky, which is taken away, is negative."""
+    heat = {
+        "z": frame.weights.astype(np.float64),
+        "zmin": -MOST_WEIGHT,
+        "zmax": MOST_WEIGHT,
+        "colorscale": DIVERGING,
+        "name": "weight",
+        "colorbar": {"title": {"text": "weight", "side": "right"}},
+    }
+    return _on_detector(heat, "weight %{z:.2f}", wavelength_um)
+
+
+def _on_detector(heat: Spec, told: str, wavelength_um: Array) -> Spec:
+    """A heat map of a kept frame: FGS1 by its columns, AIRS by wavelength."""
+    rows, columns = heat["z"].shape
+    across, title, place = np.arange(columns), "column, pixels", "column %{x}"
+    if columns != rows:
+        across = np.asarray(wavelength_um, float)[1:].reshape(columns, -1).mean(1)
+        title, place = "wavelength, µm", "%{x:.2f} µm"
+    told = f"row %{{y}}, {place}: {told}<extra></extra>"
+    layout = {"xaxis": axis(title, showgrid=False), "yaxis": axis("row, pixels", showgrid=False)}
+    if columns == rows:  # pixels are square
+        layout["xaxis"] |= {"constrain": "domain"}
+        layout["yaxis"] |= {"constrain": "domain", "scaleanchor": "x"}
+    drawn = {"type": "heatmap", "x": across, "y": np.arange(rows), "hoverongaps": False, "hovertemplate": told}
+    return {"data": [drawn | heat], "layout": layout}
 
 
 INSTRUMENTS = (FGS1.name, AIRS.name)

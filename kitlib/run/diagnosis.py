@@ -4,6 +4,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ import numpy as np
 import yaml
 
 from ..base.paths import ensure_writable, looked_for, mounted_folders
-from ..base.products import Posterior, Prediction
+from ..base.products import PlanetLightCurves, Posterior, Prediction
 from ..base.provenance import EventLog
 from ..base.schema import Config
-from ..detector import read_spectra_csv, read_wavelengths, short_reason
+from ..detector import FrameError, read_lightcurves, read_spectra_csv, read_wavelengths, short_reason
 from ..fusion import airs_residuals
 from ..report import OtherRun, ReportData
 from ..rules import from_config
@@ -114,6 +115,7 @@ def gathered(stage: Stage, root: Path, heavy: bool = False) -> tuple[ReportData,
         naive=naive,
         posterior=_calibrated_posterior(calibrator, posterior),
         panels=tuple(curve for curve in curves if curve.planet_id in shown),
+        extracted=_extracted(stage.products(config.data.split), shown),
         events=tuple(latest),
         manifests=tuple(content_of(path) for path in sorted((out / "manifests").glob("*.json"))),
         rules=from_config(config.loss),
@@ -129,6 +131,15 @@ def gathered(stage: Stage, root: Path, heavy: bool = False) -> tuple[ReportData,
         against=_other_run(config.report.against),
     )
     return data, scores
+
+
+def _extracted(folder: Path, planets: set[int]) -> tuple[PlanetLightCurves, ...]:
+    """What `calibrate` keeps of the planets in the folder; without those whose products are not there or not sound."""
+    found = []
+    for planet in sorted(planets):
+        with suppress(FrameError, OSError):
+            found.append(read_lightcurves(folder / f"{planet}.safetensors"))
+    return tuple(found)
 
 
 def _check_predicted(config: Config, out: Path, used: Sequence[Path]) -> str:

@@ -134,6 +134,37 @@ def test_light_curve_equals_a_float64_extraction_within_1_ppm(tmp_path, instrume
     assert np.nanmax(np.abs(curve.flux_e / expected - 1)) < 1e-6
 
 
+def test_the_kept_frame_is_the_calibrated_mean_and_its_weights_give_the_flux(tmp_path):
+    """Shapes and order by hand: bin b of AIRS is detector column 320 - b."""
+    from kitlib.detector.calibrate import image_statistics, kernel_parameters
+
+    for instrument in INSTRUMENTS:
+        maps, frames, _ = visit_signal(instrument, QUIET, tmp_path)
+        signal = sv.signal_of(instrument, frames, needed_pixels(instrument))
+        axis = Axis(np.linspace(0, 7.49, 160), *sv.EXPOSURES[instrument.name])
+        mean = image_statistics(signal, kernel_parameters(maps, axis, Adc()), 512 if instrument is FGS1 else 128)[0]
+        curve, _ = curve_of(instrument, QUIET, tmp_path)
+        kept = curve.frame
+        if instrument is AIRS:
+            mean = np.stack([mean[:, 315 - 6 * k : 321 - 6 * k].mean(axis=1) for k in range(47)], axis=1)
+        np.testing.assert_allclose(kept.flux_e, mean, rtol=1e-6)
+        unread = np.isnan(mean)
+        assert unread.any() and np.array_equal(unread, np.isnan(kept.weights))
+        # light collected by the weights = the mean light curve: the two ends of one extraction, by different roads
+        weights = np.where(unread, 0, kept.weights.astype(float))
+        collected = (weights * np.where(unread, 0, mean)).sum(axis=0)
+        level = curve.flux_e.astype(float).mean(axis=0)
+        if instrument is AIRS:  # two columns have a dead pixel, and within a group weights and light are averaged apart
+            found = collected / level.reshape(47, 6).mean(axis=1)
+            assert np.median(np.abs(found - 1)) < 0.01
+        else:
+            assert collected.sum() == pytest.approx(level[0], rel=0.01)
+        row, col = (16, 16) if instrument is FGS1 else (16, 40)
+        assert kept.weights[row, col] > 0.5 and (kept.weights[[0, 31]] <= 0)[~unread[[0, 31]]].all()
+        bytes_kept = kept.flux_e.nbytes + kept.weights.nbytes
+        assert bytes_kept < 10_000  # both instruments of a visit: below 20 kB
+
+
 def reference_centroid(pixels, maps, saturated, mean, noise):
     from kitlib.detector.profile import good_pixels
 
@@ -382,7 +413,15 @@ def test_product_round_trip_and_refusals(dataset, tmp_path):
         for name in before:
             for field in ("time_h", "flux_e", "variance_e2", "pairs", "centroid_px"):
                 assert np.array_equal(getattr(before[name], field), getattr(after[name], field), equal_nan=True)
+            for field in ("flux_e", "weights"):
+                kept, again = (getattr(one[name].frame, field) for one in (before, after))
+                assert kept.dtype == again.dtype and np.array_equal(kept, again, equal_nan=True)
             assert before[name].quality == after[name].quality
+    assert write_lightcurves(tmp_path / "again.safetensors", back, "hash").read_bytes() == path.read_bytes()
+    simulated = [{name: replace(curve, frame=None) for name, curve in visit.items()} for visit in curves.visits]
+    plain = write_lightcurves(tmp_path / "plain.safetensors", PlanetLightCurves(11, tuple(simulated)), "hash")
+    assert all(curve.frame is None for visit in read_lightcurves(plain).visits for curve in visit.values())
+    assert 0 < path.stat().st_size - plain.stat().st_size < 20_000 * len(curves.visits)
     with pytest.raises(FrameError, match="file is missing"):
         read_lightcurves(tmp_path / "12.safetensors")
     (tmp_path / "bad.safetensors").write_bytes(path.read_bytes()[:-50])

@@ -10,10 +10,10 @@ from urllib.parse import urlparse
 
 import numpy as np
 import pytest
-from reportdata import NAIVE, make_data, make_panel, trace, unpacked
+from reportdata import NAIVE, make_data, make_extracted, make_panel, trace, unpacked
 
-from kitlib.base.products import Catalogue, LightCurveFit, Prediction
-from kitlib.report import OtherRun, ReportData, write_report
+from kitlib.base.products import Catalogue, LightCurveFit, MeanFrame, Prediction
+from kitlib.report import OtherRun, ReportData, planetcharts, write_report
 from kitlib.report.comparison import differences, total_scores
 from kitlib.report.diagnostics import level_sigma, rule_table, worst_planets
 from kitlib.report.gatetable import gate_counts, striking_rows
@@ -161,10 +161,47 @@ def test_payload_decodes_to_the_products(data, page):
     }.items():
         np.testing.assert_allclose(trace(drawn, name)["x"], panel.time_h, atol=1e-4)
         np.testing.assert_allclose(trace(drawn, name)["y"] / 100, values, atol=1e-6 if name != "residual" else 1e-3)
-    residual = unpacked(payload, planet["maps"][0]["figure"])["data"][0]
+    assert [(one["visit"], one["kind"]) for one in planet["maps"]] == [(0, "light"), (0, "residuals"), (1, "light")]
+    residual = unpacked(payload, planet["maps"][1]["figure"])["data"][0]
     np.testing.assert_allclose(residual["z"], data.residuals[0, 0, 2:].T, atol=0.02)
     duration = data.posterior.diagnostics["duration_h"][0]
     np.testing.assert_allclose(residual["x"], data.phases[2:] * duration, atol=1e-4)
+
+
+def test_mean_frames_weights_and_light_are_those_of_the_products(data, page):
+    payload = payload_of(page)
+    planet, visits = payload["planets"][0], data.extracted[0].visits
+    assert [(one["visit"], one["instrument"]) for one in planet["frames"]] == [
+        (visit, name) for visit in (0, 1) for name in ("FGS1", "AIRS-CH0")
+    ]
+    for one in planet["frames"]:
+        kept = visits[one["visit"]][one["instrument"]].frame
+        drawn, weights = (unpacked(payload, one[kind])["data"][0] for kind in ("frame", "weights"))
+        np.testing.assert_allclose(10 ** drawn["z"], kept.flux_e, rtol=0.03)
+        np.testing.assert_allclose(weights["z"], kept.weights, atol=0.01)
+        assert weights["zmin"] == -weights["zmax"] and np.isnan(drawn["z"][5:10]).all()
+    light = unpacked(payload, planet["maps"][0]["figure"])["data"][0]
+    assert light["z"].shape == (47, 60) and light["x"][[0, -1]] == pytest.approx([0.05, 7.45], abs=0.1)
+    curve = visits[0]["AIRS-CH0"]
+    group = curve.flux_e[:, 6:12].astype(float)  # the second
+    start, stop = (int(np.searchsorted(curve.time_h, hour)) for hour in (3.0, 4.4))
+    expected = (group[start:stop].sum(1) / np.median(group, 0).sum()).mean()
+    inside = (light["x"] > 3) & (light["x"] < 4.4)
+    assert light["z"][1, inside].mean() == pytest.approx(expected, abs=3e-4)
+    assert payload["planets"][-1]["frames"] == payload["planets"][-1]["maps"] == []
+
+
+def test_a_mean_frame_without_light_and_light_without_samples_are_drawn():
+    dark = MeanFrame(np.full((32, 32), -3, np.float32), np.zeros((32, 32), np.float16))
+    wavelengths = np.linspace(0.7, 3.9, 283)
+    assert (planetcharts.mean_frame(dark, wavelengths)["data"][0]["z"] == 0).all()
+    curve = make_extracted(1, 1, 0.01, 90, np.random.default_rng(0)).visits[0]["AIRS-CH0"]
+    flux = curve.flux_e.copy()
+    flux[:, 12:18] = np.nan  # a group of bins that saw nothing, and a bin of another
+    flux[:, 20] = np.nan
+    image = planetcharts.extracted_map(replace(curve, flux_e=flux), wavelengths)["data"][0]["z"]
+    assert np.isnan(image[2]).all() and np.isfinite(np.delete(image, 2, axis=0)).all()
+    assert np.median(image[3]) == pytest.approx(1, abs=0.01)
 
 
 def test_planets_share_their_skeletons_and_equal_columns_are_written_once():
@@ -202,7 +239,7 @@ def test_one_hundred_planets_with_all_light_curves_stay_below_5_mb(tmp_path):
 
 PRODUCTS = (
     *("mu", "sigma", "truth", "scores", "panels", "events", "manifests", "posterior"),
-    *("rules", "injection", "heavy", "latents", "measured", "prior_shape", "residuals", "against"),
+    *("rules", "injection", "heavy", "latents", "measured", "prior_shape", "residuals", "against", "extracted"),
 )
 
 
@@ -227,6 +264,7 @@ def test_page_follows_each_product(data, page, change):
         new = {"scores": scores, "events": data.events[:1], "manifests": ({"stage": "other"},)}
         new |= {"rules": None, "heavy": False, "injection": {"bands": [{"signal": "CO"}]}, "latents": data.latents**2}
         new |= {name: 1.1 * getattr(data, name) for name in ("measured", "prior_shape", "residuals")}
+        new |= {"extracted": data.extracted[1:]}
         new |= {"against": OtherRun("other", data.prediction)}
         changed = replace(data, **{change: new[change]})
     assert render(changed) != page

@@ -72,14 +72,30 @@ def recovered(browser) -> list[float]:
 
 def test_every_chart_is_drawn_from_the_products(drawn, data):
     charts = drawn.run("return Array.from(document.querySelectorAll('.chart'), c => c.querySelectorAll('svg').length)")
-    # spectrum; four light curves, since the first planet has two visits; one map; the rest across planets
-    assert len(charts) == 1 + 4 + 1 + (2 + 4 + 2) + 2 + 2 and min(charts) > 0
+    # spectrum; of the first planet's two visits four light curves, maps of light and one of residuals, frames and
+    # weights; the rest across planets
+    assert len(charts) == 1 + 4 + (2 + 1) + 4 * 2 + (2 + 4 + 2) + 2 + 2 and min(charts) > 0
     shown = int(drawn.run("return document.getElementById('planet').value"))
     row = data.index(shown)
     np.testing.assert_allclose(recovered(drawn), data.prediction.mu[row, 1:] * 1e6, atol=0.06)
     cells = np.array(traces(drawn, "cells")[1]["z"])
     assert cells.shape == (6, 282) and cells.mean(1).argmin() in (0, 1)  # the worst planet on top
     assert "NaN" not in drawn.run("return document.querySelector('main').innerHTML")
+
+
+def test_mean_frames_stand_beside_their_weights(drawn, data):
+    of = "Array.from(document.querySelectorAll('#frames .chart'), c => ({name: c.data[0].name, z: c.data[0].z}))"
+    shown = drawn.run(f"return {of}")
+    assert [one["name"] for one in shown] == ["log10 electrons", "weight"] * 4
+    airs = data.extracted[0].visits[0]["AIRS-CH0"].frame
+    frame, weights = (np.array(one["z"], float) for one in shown[2:4])
+    np.testing.assert_allclose(10**frame, airs.flux_e, rtol=0.03)
+    np.testing.assert_allclose(weights, airs.weights, atol=0.01)
+    tops = "Array.from(document.querySelectorAll('#frames figure'), f => f.getBoundingClientRect().top)"
+    boxes = drawn.run(f"return {tops}")
+    assert boxes[0] == boxes[1] and boxes[2] == boxes[3] > boxes[0]
+    labels = drawn.run("return Array.from(document.querySelectorAll('#frames figcaption'), c => c.textContent)")
+    assert labels[0].startswith("FGS1, visit 0") and labels[-1].startswith("AIRS-CH0, visit 1")
 
 
 def test_the_planet_is_chosen_by_keyboard_alone(drawn, data):
@@ -105,8 +121,8 @@ def test_links_groups_colours_and_tables_work(drawn, data):
         str(last),
         "planet",
     ]
-    notes = "return document.querySelectorAll('#curves > p, #maps > p').length"
-    assert drawn.run(notes) == 2  # it came without light curves
+    notes = "return document.querySelectorAll('#curves > p, #maps > p, #frames > p').length"
+    assert drawn.run(notes) == 3  # it came without light curves
     change = "const s = document.getElementById('{}'); s.value = {!r}; s.dispatchEvent(new Event('change'))"
     before = traces(drawn, "coverage")
     drawn.run(change.format("group", "1"))
