@@ -38,7 +38,7 @@ ROOMS = {
     "rules": "grammar expression constraints",
     "submission": "writer validation",
     "inject": "signals frameinject recovery experiment",
-    "run": "stage inputs fits planets budget training pretraining diagnosis sweep verify notebook gallery",
+    "run": "root stage inputs fits planets budget training pretraining diagnosis sweep verify notebook gallery",
     "report": "data bands diagnostics calibrationtable groups gatetable heavy comparison injection injectiontable "
     "drawing planetcharts runcharts figures packing payload page",
     "simulate": "systems optics molecules opacities spectra visits worlds detector exposure observatory residue "

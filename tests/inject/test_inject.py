@@ -18,7 +18,15 @@ from spectra import WL
 
 from kitlib.__main__ import main
 from kitlib.base.config import compose
-from kitlib.base.instruments import AIRS, AIRS_OVER_FGS1_JITTER, FGS1, MOLECULAR_BANDS_UM, N_BINS, Instrument
+from kitlib.base.instruments import (
+    AIRS,
+    AIRS_OVER_FGS1_JITTER,
+    FGS1,
+    INSTRUMENTS,
+    MOLECULAR_BANDS_UM,
+    N_BINS,
+    Instrument,
+)
 from kitlib.base.products import CalibrationMaps, LightCurve, PlanetLightCurves
 from kitlib.base.schema import Config, InjectConfig, LightCurveConfig
 from kitlib.detector.axes import Axis, AxisInfo, read_axis_info
@@ -445,7 +453,7 @@ def test_a_strong_band_is_found_and_a_nuisance_reported(campaign, tmp_path, caps
         nothing, strong = band["ladder"]
         assert (nothing["recovered"], nothing["detected"]) == (0, 0)  # exactly
         assert strong["detected"] == 1 and strong["recovered"] > 3 * strong["sigma"]
-        assert 0.7 < band["slopes"]["recovered"]["slope"] < 1.1
+        assert 0.5 < band["slopes"]["recovered"]["slope"] < 1.1  # the prior may keep back less than half of it
         assert band["slopes"]["likelihood"]["slope"] == pytest.approx(1, abs=0.05)
     curves, frames = (one["slopes"] for one in result["nuisances"])
     # a step of 1,000 ppm changes levels by tens to hundreds of ppm, whichever way it comes in
@@ -458,15 +466,19 @@ def test_a_strong_band_is_found_and_a_nuisance_reported(campaign, tmp_path, caps
     assert not list(tmp_path.glob("inject_*"))  # the copies of the frames are gone
 
 
-def test_a_planet_with_two_visits_is_added_where_a_signal_needs_one(campaign):
+def test_a_planet_with_two_visits_is_added_where_a_signal_needs_one(campaign, tmp_path):
     catalogue = read_catalogue(campaign / "data" / "test_star_info.csv")
-    folder = campaign / "data" / "test"
-    twice = [i for i, p in enumerate(catalogue.planet_id) if (folder / str(p) / "FGS1_signal_1.parquet").exists()]
-    single = next(i for i in range(len(catalogue)) if i not in twice)
-    settings = InjectConfig(planets=single + 1)
-    assert twice and chosen_planets(replace(settings, signals=["CO"]), folder, catalogue) == list(range(single + 1))
-    wanted = chosen_planets(settings, folder, catalogue)
-    assert set(wanted) & set(twice) and len(wanted) <= single + 2
+    seen_twice = 3
+    for i, planet in enumerate(catalogue.planet_id):
+        (tmp_path / str(planet)).mkdir()
+        for visit in range(2 if i == seen_twice else 1):
+            for instrument in INSTRUMENTS:
+                (tmp_path / str(planet) / instrument.signal_file(visit)).touch()
+                (tmp_path / str(planet) / instrument.calibration_dir(visit)).mkdir()
+    settings = InjectConfig(planets=2)
+    assert chosen_planets(replace(settings, signals=["CO"]), tmp_path, catalogue) == [0, 1]
+    assert chosen_planets(settings, tmp_path, catalogue) == [0, 1, seen_twice]
+    assert chosen_planets(replace(settings, planets=seen_twice + 1), tmp_path, catalogue) == [0, 1, 2, 3]
 
 
 def test_without_a_planet_that_can_be_fitted_the_reason_is_told(campaign):
