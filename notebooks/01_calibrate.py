@@ -75,7 +75,8 @@ with displaying("a raw pair", "calibrate", config.run.out):
 # smaller by the factor $1 - s$, and a tenth of a per cent is 10 ppm of a depth of 1 %. The weights give the least
 # noise (Horne 1986).
 #
-# Below: the two light curves of all wavelengths together ("white"), and AIRS in groups of six bins, each over its median. The
+# Below: the two light curves of all wavelengths together ("white"), and AIRS in groups of six bins, each over its
+# median. The
 # transit is the dip, or the dark band. Slow slopes beside it are the detector's drift.
 
 # %%
