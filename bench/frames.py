@@ -4,8 +4,8 @@
 
 Worlds of bench/extremes.py and all of them together, as the simulator writes them to disk in the competition's layout,
 detectors of the worse kind as in the hidden set. A row: score of physics and v50, error and z of FGS1, level and shape,
-worst planet, planets with an event of the gate and with a neighbour that was found. Fewer pairs than a visit has make
-a row cheaper and its noise larger.
+worst planet, planets with an event of the gate; FILE.json tells too how many neighbours were found. Fewer pairs than a
+visit has make a row cheaper and its noise larger.
 """
 
 import argparse

@@ -135,11 +135,11 @@ def _tried(planet: PlanetLightCurves, row: Catalogue, priors: Priors, config: Ph
             level, impact = float(answer.mean[1:].mean()), answer.diagnostics["impact_param"]
             if level < LEAST_DEPTH and (chosen == WRONG or impact > FAR_OUT):
                 raise FitError(f"a depth of {level:.1e} is that of no planet on such an orbit")
+            passing = transients(white, _transits(white, row))
         except (FitError, np.linalg.LinAlgError) as error:
             reasons.append(_in_words(error, white))
             continue
         known = {"fallback": HELD_FALLBACK if geometry == HELD else 0.0, "wide_geometry": float(chosen == WRONG)}
-        passing = transients(white, _transits(white, row))
         known["transient"] = max((one.sigma for one in passing), default=0.0)
         answer = replace(answer, diagnostics=answer.diagnostics | known, reason="; ".join(reasons))
         return _Attempt(answer, details, white, passing, complaints(answer.diagnostics) + _disagreement(white))

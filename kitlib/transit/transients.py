@@ -23,17 +23,9 @@ REACH = 3.0  # widths to either side of a dip that are left out
 BENDS = 5  # order of the polynomial that a trial has to be seen beside, as the drift of the fit has
 LEAST_SEEN = 0.003  # share of a trial's norm that transit and drift must leave of it
 NONE_SIGMA = 5.5  # the largest of all trials by chance lies below
-RED_TIMES_H = tuple(0.05 * 2.0 ** np.arange(6))  # red noise forgets itself exponentially in one of these times,
-RED_SIZES = (
-    0.0,
-    0.1,
-    0.2,
-    0.35,
-    0.6,
-    1.0,
-    1.6,
-    2.5,
-)  # and has one of these standard deviations, over the white noise's
+# Red noise forgets itself exponentially in one of these times, and has one of these sd over the white noise's
+RED_TIMES_H = tuple(0.05 * 2.0 ** np.arange(6))
+RED_SIZES = (0.0, 0.1, 0.2, 0.35, 0.6, 1.0, 1.6, 2.5)
 
 
 @dataclass(frozen=True)
