@@ -22,7 +22,9 @@ from kitlib import pipeline
 from kitlib.__main__ import score_text
 from kitlib.base.config import compose
 
-QUIET_KERNEL = ["--IPKernelApp.log_level=40"]  # errors alone: that it speaks to this process unencrypted is no news
+# What a kernel tells of itself is no news: that it speaks to this process unencrypted, or that its shutdown interrupted
+# the end of a cell. A cell's errors come through the notebook.
+QUIET_KERNEL = ["--IPKernelApp.log_level=50"]
 
 
 def words_given(arguments: list[str]) -> list[str]:

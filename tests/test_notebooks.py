@@ -13,6 +13,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from campaign import SIZES
+from jupyter_client.manager import start_new_kernel
 
 from kitlib import pipeline
 from kitlib.base.config import compose
@@ -23,6 +24,7 @@ from kitlib.run.diagnosis import DiagnosisError
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 sys.path.insert(0, str(FOLDER))
 import build  # noqa: E402
+import run  # noqa: E402
 
 SOURCES = build.sources()
 
@@ -86,6 +88,21 @@ def demonstration(campaign, tmp_path_factory):
     ran = subprocess.run(line, env={**os.environ, **given}, cwd=folder, capture_output=True, text=True, timeout=600)
     assert ran.returncode == 0, ran.stderr
     return ran, folder / "run"
+
+
+@pytest.mark.parametrize(("words", "silent"), [(run.QUIET_KERNEL, True), ([], False)], ids=["quiet", "as it comes"])
+def test_a_kernel_that_its_shutdown_interrupts_says_nothing(tmp_path, words, silent):
+    """A shutdown starts with an interrupt; the kernel logs one that meets the end of a cell."""
+    cell = "async def interrupted(*_, **__): raise KeyboardInterrupt\nget_ipython().kernel.do_execute = interrupted"
+    with (tmp_path / "stderr.txt").open("w") as log:
+        manager, client = start_new_kernel(kernel_name="python3", stderr=log, extra_arguments=words)
+        client.execute_interactive(cell, timeout=60)
+        client.execute("1")
+        client.kernel_info(reply=True, timeout=60)
+        client.stop_channels()
+        manager.shutdown_kernel()
+    said = (tmp_path / "stderr.txt").read_text()
+    assert (not said) == silent, said
 
 
 def test_it_tells_steps_results_and_what_to_open(demonstration):
