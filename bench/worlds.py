@@ -1,6 +1,6 @@
 """What the kit reaches in worlds that it has not learnt from: one table, a row a world.
 
-    python bench/worlds.py [--planets 200] [--worlds NAME ...] [--out FILE.json]
+    python bench/worlds.py [--planets 200] [--worlds NAME ...] [--fits FOLDER] [--out FILE.json]
 
 Each world of bench/extremes.py, all of them together, and the own world with real spectra of the 2024 challenge where
 they lie (ARIEL_SPECTRA2024_DIR, or ../shared/spectra2024), on light curves with the noise of full-size frames. Columns:
@@ -8,70 +8,33 @@ the kit as shipped (physics and v50); the same priors and network with sigma cal
 world (physics); the oracle of unknown stars, which knows the world. Then errors and z of the shipped kit by part, the
 worst planet, and how many planets have an event of the gate.
 
-Neighbours are in no light curve: frames show them, and `bench/frames.py` measures them there.
+Wings, sky, neighbours and full wells are in no light curve: frames show them, and `bench/frames.py` measures them.
 """
 
 import argparse
 import json
-import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 from joblib import cpu_count
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
-from extremes import EXTREMES, all_together  # noqa: E402
-from oracle import oracle  # noqa: E402
-from population import Population, absolute_errors_ppm, draw, first  # noqa: E402
+from population import absolute_errors_ppm  # noqa: E402
+from rows import Row, fitted, kept, oracle_score, worlds  # noqa: E402
 
-from kitlib.base.execution import in_processes  # noqa: E402
 from kitlib.base.instruments import bin_weights  # noqa: E402
 from kitlib.base.products import Array, Posterior, Prediction, Spectra  # noqa: E402
 from kitlib.base.provenance import write_atomic  # noqa: E402
-from kitlib.base.schema import ModelConfig, PhysfitConfig, PriorConfig, WorldConfig  # noqa: E402
-from kitlib.run.fits import fit_planets  # noqa: E402
+from kitlib.base.schema import ModelConfig  # noqa: E402
 from kitlib.run.inputs import answered, run_models, shipped_calibrator  # noqa: E402
 from kitlib.sigma import fit_calibrator  # noqa: E402
 from kitlib.sigma.calibrator import apply, calibrated_covariance  # noqa: E402
 from kitlib.sigma.metric import gll_per_bin, gll_score, naive_statistics  # noqa: E402
 from kitlib.sigma.reliability import reliability_by_part  # noqa: E402
-from kitlib.spectra.prior import SpectralPrior, learn_prior  # noqa: E402
-from kitlib.transit.priors import shipped_priors  # noqa: E402
 
-SEEDS = {"judged": 7701, "calibration": 7702, "oracle prior": 404}
-CALIBRATION = (24, 200)  # planets of that world
-ORACLE_SPECTRA = 5_000
-REAL = "real spectra of 2024"
-LEFT_OUT = ("neighbours", "full well")  # in frames alone
-
-
-def real_spectra(count: int, rng: np.random.Generator) -> Array | None:
-    """Real spectra of 2024 (count, 283), drawn with repetition; None where they do not lie."""
-    folder = Path(os.environ.get("ARIEL_SPECTRA2024_DIR", ROOT.parent / "shared" / "spectra2024"))
-    if not (folder / "spectra.npy").is_file():
-        return None
-    known = np.load(folder / "spectra.npy").astype(np.float64)
-    return known[rng.integers(0, len(known), count)]
-
-
-def worlds() -> dict[str, WorldConfig]:
-    """Name -> world of each row on light curves."""
-    rows = {name: world for name, world in EXTREMES.items() if name not in LEFT_OUT}
-    return rows | {"all together": replace(all_together(), neighbours=0.0), REAL: WorldConfig()}
-
-
-def drawn(name: str, world: WorldConfig, planets: int, seed: int, workers: int) -> Population | None:
-    """Planets of a world; None where its spectra do not lie here."""
-    depth = None
-    if name == REAL:
-        depth = real_spectra(planets, np.random.default_rng(seed))
-        if depth is None:
-            return None
-    return draw(planets, planets, seed, workers, world=world, depth=depth)
+CALIBRATION = (24, 200)  # planets of that world that sigma is calibrated on
 
 
 def per_planet(answer: Prediction, truth: Array, naive: tuple[float, float]) -> Array:
@@ -96,43 +59,21 @@ def calibrated(
     found: Posterior, truth: Spectra, judged: Posterior, naive: tuple[float, float], count: int
 ) -> Prediction:
     """Answers with sigma calibrated on the first `count` planets of `found`, around the shipped one as in `train`."""
-    index = np.arange(count)
+    index = range(count)
     spectra = Spectra(truth.planet_id[:count], truth.depth[:count])
     return apply(fit_calibrator(found.take(index), spectra, naive, shipped_calibrator("physics")), judged)
 
 
-def row_of(
-    name: str, world: WorldConfig, planets: int, wide: SpectralPrior, workers: int, with_oracle: bool
-) -> dict[str, float] | None:
-    """One row; None where the world cannot be drawn."""
-    judged, own = (
-        drawn(name, world, count, SEEDS[role], workers)
-        for role, count in (("judged", planets), ("calibration", max(CALIBRATION)))
-    )
-    if judged is None or own is None:
-        return None
-    systems, catalogue, truth = first(judged, planets)
-    naive = naive_statistics(truth.depth)
-    config, priors = PhysfitConfig(), shipped_priors()
-    found, _ = fit_planets(judged.curves, catalogue, priors, config, progress=False, workers=workers)
-    _, rows, known = first(own, max(CALIBRATION))
-    learnt, _ = fit_planets(own.curves, rows, priors, config, progress=False, workers=workers)
+def row_of(judged: Row, own: Row) -> dict[str, float]:
+    """Scores, errors and z of one row; `own`: the planets of that world that sigma is calibrated on."""
+    found, truth, naive = judged.found, judged.truth.depth, naive_statistics(judged.truth.depth)
     models = run_models(ModelConfig(), Path("nowhere"))[0]
-    row = {"physics": shipped_row(found, "physics", truth.depth, naive)["score"]}
-    row |= shipped_row(answered(models, found, catalogue), "v50", truth.depth, naive)
+    row = {"physics": shipped_row(found, "physics", truth, naive)["score"]}
+    row |= shipped_row(answered(models, found, judged.catalogue), "v50", truth, naive)
     for count in CALIBRATION:
-        answer = calibrated(learnt, known, found, naive, count)
-        row[f"on {count}"] = gll_score(answer.mu, answer.sigma, truth.depth, *naive).total
-    row["events"] = float((found.diagnostics["gate"] > 0).sum())
-    if with_oracle:
-        singles = [catalogue.take(slice(i, i + 1)) for i in range(planets)]
-        each = zip(judged.curves, judged.truths, singles, strict=True)
-        given = [([c], [t], systems.take(np.array([i])), wide, r) for i, (c, t, r) in enumerate(each)]
-        best = list(in_processes(oracle, given, workers, "oracle", progress=False))
-        mean, cov = (np.concatenate([getattr(one, part) for one in best]) for part in ("mean", "cov"))
-        sigma = np.sqrt(np.diagonal(cov, axis1=1, axis2=2)).astype(np.float64)
-        row["oracle"] = gll_score(np.maximum(mean, 1e-6), sigma, truth.depth, *naive).total
-    return row
+        answer = calibrated(own.found, own.truth, found, naive, count)
+        row[f"on {count}"] = gll_score(answer.mu, answer.sigma, truth, *naive).total
+    return row | {"events": float((found.diagnostics["gate"] > 0).sum())}
 
 
 def table(rows: dict[str, dict[str, float]]) -> str:
@@ -158,17 +99,20 @@ def main() -> None:
     parser.add_argument("--worlds", nargs="*", help="names of rows; all by default")
     parser.add_argument("--no-oracle", action="store_true", help="leave the oracle out: it takes half of the time")
     parser.add_argument("--workers", type=int, default=cpu_count())
+    parser.add_argument("--fits", type=Path, help="keep fits and oracles there, for other calibrators and networks")
     parser.add_argument("--out", type=Path, help="write all figures to this JSON file")
     given = parser.parse_args()
-    family = draw(ORACLE_SPECTRA, 0, SEEDS["oracle prior"], given.workers)
-    wide = learn_prior(family.truth.depth, family.catalogue, PriorConfig(components=25, kinds=40))
+    fits, best = kept(given.fits, fitted), kept(given.fits, oracle_score)
     rows: dict[str, dict[str, float]] = {}
     for name in given.worlds or worlds():
-        row = row_of(name, worlds()[name], given.planets, wide, given.workers, not given.no_oracle)
-        if row is None:
+        judged = fits(name, given.planets, "judged", given.workers)
+        own = fits(name, max(CALIBRATION), "calibration", given.workers)
+        if judged is None or own is None:
             print(f"{name}: its spectra do not lie here", flush=True)
             continue
-        rows[name] = row
+        rows[name] = row_of(judged, own)
+        if not given.no_oracle:
+            rows[name]["oracle"] = best(name, given.planets, given.workers)
         print(table(rows).splitlines()[-1] if len(rows) > 1 else table(rows), flush=True)
         if given.out:
             write_atomic(given.out, json.dumps(rows, indent=1) + "\n")

@@ -270,6 +270,7 @@ class PretrainConfig:
 
     planets: Count = 20_000  # in all
     randomised: Share = 0.4  # share with other spectra, worse detectors, other drifts, missing contacts
+    own: Share = 0.4  # share of the own world; the others draw what nobody knows (`simulate.world`)
     shard: Count = 250  # planets in one file: what a killed run loses at most
 
 

@@ -40,8 +40,10 @@ NODE_CHANNELS = (
     *("ln_flux", "u1", "u2"),
 )
 POSTERIOR_NODES = 6  # the first node channels say what physical fit and prior found
-DIAGNOSTICS = (
-    *("missing_contact", "autocorrelation", "impact_param", "t0_h", "duration_h", "unfamiliar", "fallback", "visits"),
+DIAGNOSTICS = (  # what the fit says of itself: geometry, drift, spectrum, and what the gate looks at
+    *("missing_contact", "impact_param", "impact_param_sd", "t0_h", "t0_sd_h", "duration_h", "u1_sd", "wide_geometry"),
+    *("fgs1_drift_order", "airs_drift_order", "airs_colour_order", "airs_second_term", "kind_weight", "unfamiliar"),
+    *("autocorrelation", "red_noise", "rejected", "transient", "gate", "masked_fraction", "fallback", "visits"),
 )
 META_COLUMNS = 15 + len(DIAGNOSTICS)  # of `Features.meta`: catalogue and posterior, then these
 RESIDUAL_LIMIT = 10.0  # sigmas: a spike is a spike
