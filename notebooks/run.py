@@ -1,4 +1,4 @@
-"""The demonstration behind `make run`: simulate a campaign, execute the four notebooks, print scores and paths.
+"""The demonstration behind `make run`: simulate a campaign, execute four notebooks, answer planets under other skies.
 
     python notebooks/run.py [overrides]        e.g. data=sim_tiny run.out=artifacts/run
 
@@ -21,6 +21,13 @@ from papermill.exceptions import PapermillExecutionError
 from kitlib import pipeline
 from kitlib.__main__ import score_text
 from kitlib.base.config import compose
+from kitlib.base.schema import Config
+from kitlib.detector.tables import read_spectra_csv
+from kitlib.run.diagnosis import score_table
+from kitlib.run.inputs import shipped_calibrator
+from kitlib.sigma import apply, naive_statistics
+from kitlib.spectra.posterior import read_posterior
+from kitlib.submission import read_submission
 
 # What a kernel tells of itself is no news: that it speaks to this process unencrypted, or that its shutdown interrupted
 # the end of a cell. A cell's errors come through the notebook.
@@ -34,12 +41,30 @@ def words_given(arguments: list[str]) -> list[str]:
     return words if bars else [*words, "run.progress=false"]
 
 
+def under_other_skies(config: Config, overrides: list[str]) -> dict[str, dict[str, float]]:
+    """Scores of as many test planets whose skies are drawn at random (`data=worlds`), answered by the kit as shipped.
+
+    Naive mean and scatter are those of the campaign, so that both tables have one scale.
+    """
+    folder, sizes = Path(config.run.out).expanduser().resolve() / "skies", config.simulate
+    words = ["data=worlds", *(word for word in overrides if word.lstrip("+").startswith(("run.", "physfit.", "light")))]
+    words += ["simulate.train_planets=0", f"simulate.test_planets={sizes.test_planets}"]
+    words += [f"simulate.airs_pairs={sizes.airs_pairs}", f"simulate.fgs1_pairs={sizes.fgs1_pairs}"]
+    words += [f"simulate.out={folder}", f"run.out={folder / 'run'}"]
+    pipeline.simulate(compose("simulate", words))
+    answer = read_submission(pipeline.predict(compose("predict", words)))
+    physics = apply(shipped_calibrator("physics"), read_posterior(folder / "run" / "physics.safetensors")[0])
+    naive = naive_statistics(read_spectra_csv(Path(sizes.out) / "data" / "train.csv").depth)
+    truth = read_spectra_csv(folder / "solution.csv").depth
+    return score_table({"physics": physics, "v50": answer}, truth, naive)
+
+
 def main(overrides: list[str]) -> None:
     """Run everything with the same overrides; executed notebooks go to OUT/notebooks, .ipynb and offline .html."""
     start = time.monotonic()
     config = compose("simulate", overrides)
     out = Path(config.run.out).expanduser().resolve()
-    steps = 1 + len(sources())
+    steps = 2 + len(sources())
     print(f"step 1 of {steps}: simulating {config.simulate.train_planets} + {config.simulate.test_planets} planets")
     print("The first planet of a step takes longer than the others: inner loops are compiled.", flush=True)
     pipeline.simulate(config)
@@ -62,9 +87,13 @@ def main(overrides: list[str]) -> None:
         except PapermillExecutionError as error:
             raise ValueError(f"{source.stem}: {error.ename}: {error.evalue}\nup to there: {executed}") from error
         offline_html(executed)
+    print(f"step {steps} of {steps}: planets under other skies (after {time.monotonic() - start:.0f} s)", flush=True)
+    elsewhere = under_other_skies(config, overrides)
     scores = json.loads((out / "scores.json").read_text())
     print(f"\n{config.simulate.test_planets} held-out planets, {time.monotonic() - start:.0f} s")
     print(score_text(scores))
+    print(f"{config.simulate.test_planets} planets under other skies, that nothing was learnt from (data=worlds)")
+    print(score_text(elsewhere))
     print(f"submission  {out / 'submission.csv'}")
     print("\nopen next, in a browser:")
     print(f"  {out / 'report.html'}   each planet, and whether its error bars are right")
