@@ -6,10 +6,11 @@ part has a factor of its own. With the level L = mean_b d_b and the shape S_b = 
     var_b = f_L^2 var L + f_S^2 var S_b + 2 f_L f_S cov(L, S_b) + a_L^2 + (r_L L)^2 + a_S^2,
     FGS1:   f_F^2 var + a_F^2 + (r_F d_F)^2,
 
-where each f is a factor times planet-wise terms for residual quality (a power of chi2), a second visit and a missing
-contact. Each a is a floor in ppm and each r one relative to the depth, added in quadrature: what no fit explains, such
-as spots and visits that disagree, grows with the depth. The mean is corrected by a scale of FGS1, of the level, and of
-the shape around it: limb darkening that is not quite the star's is wrong by a fraction of the depth.
+where each f is a factor times planet-wise terms for residual quality (a power of chi2), a second visit, a missing
+contact, and a covariance that covers a misfit (which has taken chi2 into account: its power is left out there). Each a
+is a floor in ppm and each r one relative to the depth, added in quadrature: what no fit explains, such as spots and
+visits that disagree, grows with the depth. The mean is corrected by a scale of FGS1, of the level, and of the shape
+around it: limb darkening that is not quite the star's is wrong by a fraction of the depth.
 
 A planet whose fit failed (`Posterior.is_population`) carries the population prior, which no residual of a fit can
 judge: it keeps its mean and covariance.
@@ -27,11 +28,11 @@ from ..base.instruments import N_AIRS_BINS, N_BINS, PPM
 from ..base.products import Array, Posterior, Prediction
 from ..spectra import airs_variances
 
-VERSION = 2
+VERSION = 3
 MIN_SIGMA = 1e-8  # far below any real sigma (> 1e-6); keeps rounding of a float32 covariance from reaching zero
 MIN_DEPTH = 1e-6  # the score refuses negative depths; real ones are above 0.003
 LN_CHI2_RANGE = 2.0  # |ln(chi2 / reference)| is cut here: a wild fit is not extrapolated without end
-QUALITY = ("chi2_white", "visits", "missing_contact")  # the diagnostics that a calibrator may use
+QUALITY = ("chi2_white", "visits", "missing_contact", "gate")  # the diagnostics that a calibrator may use
 
 
 class CalibratorError(ValueError):
@@ -48,6 +49,7 @@ class Calibrator:
     chi2_exponent: float = 0.0  # all three factors times (chi2_white / chi2_reference) ** chi2_exponent
     two_visit_factor: float = 1.0  # all three factors, where a planet has two visits
     missing_contact_factor: float = 1.0  # all three factors, where ingress or egress is missing
+    covered_factor: float = 1.0  # all three factors, where the covariance covers a misfit (`Posterior.is_covered`)
     floor_fgs1_ppm: float = 0.0  # added in quadrature, after the factors
     floor_level_ppm: float = 0.0
     floor_shape_ppm: float = 0.0
@@ -131,7 +133,7 @@ class Parts:
     level_var: Array  # (P,)
     shape_var: Array  # (P, 282)
     cross: Array  # (P, 282) cov(level, shape)
-    quality: Array  # (P, 3) ln(chi2 / reference), two visits, missing contact; 0 where a diagnostic is absent or NaN
+    quality: Array  # (P, 4) ln(chi2 / reference), two visits, missing contact, covered; 0 where a diagnostic is absent
     fitted: NDArray[np.bool_]  # (P,) False: population prior, never touched
 
 
@@ -155,7 +157,7 @@ def take_apart(posterior: Posterior, calibrator: Calibrator) -> Parts:
 
 
 def _quality(posterior: Posterior, calibrator: Calibrator, fitted: NDArray[np.bool_]) -> Array:
-    columns = np.zeros((len(fitted), len(QUALITY)))
+    columns, covered = np.zeros((len(fitted), len(QUALITY))), posterior.is_covered
     for index, name in enumerate(QUALITY):
         if name not in calibrator.quality or not fitted.any():
             continue
@@ -167,7 +169,9 @@ def _quality(posterior: Posterior, calibrator: Calibrator, fitted: NDArray[np.bo
         if name == "chi2_white":
             valid = np.isfinite(values) & (values > 0)
             ratio = np.where(valid, values, calibrator.chi2_reference) / calibrator.chi2_reference
-            columns[:, index] = np.clip(np.log(ratio), -LN_CHI2_RANGE, LN_CHI2_RANGE)
+            columns[:, index] = np.where(covered, 0.0, np.clip(np.log(ratio), -LN_CHI2_RANGE, LN_CHI2_RANGE))
+        elif name == "gate":
+            columns[:, index] = covered
         else:
             columns[:, index] = values > (1.5 if name == "visits" else 0.5)
     return np.where(fitted[:, None], columns, 0.0)
@@ -175,7 +179,8 @@ def _quality(posterior: Posterior, calibrator: Calibrator, fitted: NDArray[np.bo
 
 def quality_factors(parts: Parts, c: Calibrator) -> Array:
     """(P, 3) factors of the standard deviations of FGS1, level and shape."""
-    terms = np.array([c.chi2_exponent, math.log(c.two_visit_factor), math.log(c.missing_contact_factor)])
+    shared = (c.two_visit_factor, c.missing_contact_factor, c.covered_factor)
+    terms = np.array([c.chi2_exponent, *map(math.log, shared)])
     base = np.array([c.factor_fgs1, c.factor_level, c.factor_shape])
     return np.where(parts.fitted[:, None], base * np.exp(parts.quality @ terms)[:, None], 1.0)
 
@@ -205,7 +210,7 @@ def _refuse_constant(name: str) -> float:
 
 
 _POSITIVE = (
-    *("factor_fgs1", "factor_level", "factor_shape", "two_visit_factor", "missing_contact_factor"),
+    *("factor_fgs1", "factor_level", "factor_shape", "two_visit_factor", "missing_contact_factor", "covered_factor"),
     *("scale_fgs1", "scale_level", "scale_shape", "chi2_reference"),
 )
 

@@ -1,6 +1,6 @@
 """Sigma calibration: fit on held-out planets -> frozen calibrator (JSON) -> apply.
 
-`calibrator.py` says what the numbers do; here they are fitted to the competition's score: at most fourteen, under weak
+`calibrator.py` says what the numbers do; here they are fitted to the competition's score: at most fifteen, under weak
 priors. Reliability of the result: `reliability.py`.
 
 The score sees only the total variance of each bin. Its split into level and shape is fixed by a tie-breaker: the
@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from ..base.folds import fold_of
 from ..base.instruments import N_BINS, PPM, bin_weights
 from ..base.products import Array, Posterior, Prediction, Spectra
+from ..spectra import airs_variances
 from .calibrator import (
     MIN_SIGMA,
     QUALITY,
@@ -31,6 +33,7 @@ from .calibrator import (
 )
 from .metric import naive_statistics, score_per_nat
 
+MOST_COVERED = 8.0  # standard deviations that an error bar which covers a misfit may be wrong by, to be learnt from
 PART_WEIGHT = 0.3  # of the tie-breaker, beside the score
 
 
@@ -52,9 +55,9 @@ def fit_calibrator(
     planets leans on it.
 
     Args:
-        posterior: of P planets, uncalibrated; diagnostics `chi2_white`, `visits`, `missing_contact` are used where
-            present (NaN: neutral); planets without a fit of their own, or whose error bars cover a misfit, are
-            left out.
+        posterior: of P planets, uncalibrated; diagnostics `chi2_white`, `visits`, `missing_contact`, `gate` are used
+            where present (NaN: neutral). Left out are planets without a fit of their own, and those whose error bars
+            are to cover a misfit and do not: no factor serves them and the others.
         truth: their true spectra, same ids in the same order.
         naive: the metric's naive mean and sigma; None: those of `truth`.
         around: what holds before these planets are seen; by default nothing is changed.
@@ -69,7 +72,7 @@ def fit_calibrator(
         )
     if not np.array_equal(posterior.planet_id, truth.planet_id):
         raise ValueError("posterior and truth do not hold the same planets in the same order; align them by planet_id")
-    use = ~posterior.is_population & ~posterior.is_covered
+    use = ~posterior.is_population & ~(posterior.is_covered & _far_off(posterior, truth.depth))
     if not use.any():
         raise ValueError("no planet with a fit of its own to calibrate on: see the fallbacks in events.jsonl")
     fitted, depth = posterior.take(use), np.asarray(truth.depth, np.float64)
@@ -111,9 +114,16 @@ def cross_calibrate(
     return Prediction(posterior.planet_id.copy(), mu, sigma)
 
 
+def _far_off(posterior: Posterior, depth: Array) -> NDArray[np.bool_]:
+    """(P,) planets whose FGS1 or level errs by more than `MOST_COVERED` of its sigma."""
+    error, level_var = np.asarray(depth) - posterior.mean, airs_variances(posterior.cov)[0]
+    z = np.stack([error[:, 0] / np.sqrt(posterior.cov[:, 0, 0]), error[:, 1:].mean(axis=1) / np.sqrt(level_var)])
+    return (np.abs(z) > MOST_COVERED).any(axis=0)
+
+
 def _chi2_reference(posterior: Posterior) -> float:
-    chi2 = np.asarray(posterior.diagnostics.get("chi2_white", np.ones(1)), np.float64)
-    chi2 = chi2[np.isfinite(chi2) & (chi2 > 0)]
+    chi2 = np.asarray(posterior.diagnostics.get("chi2_white", np.ones(len(posterior.planet_id))), np.float64)
+    chi2 = chi2[np.isfinite(chi2) & (chi2 > 0) & ~posterior.is_covered]
     return float(np.median(chi2)) if chi2.size else 1.0
 
 
@@ -170,6 +180,7 @@ _PARAMETERS = (
     _Parameter("chi2_exponent", "plain", 0.5, -4, 4, True, True),
     _Parameter("two_visit_factor", "log", 0.3, -4, 4, True, True),
     _Parameter("missing_contact_factor", "log", 0.3, -4, 4, True, True),
+    _Parameter("covered_factor", "log", 0.3, -4, 4, True, True),
     _Parameter("floor_fgs1_ppm", "variance", 30.0, 0, 100, True, False, unit=PPM),
     _Parameter("floor_level_ppm", "variance", 30.0, 0, 100, False, True, unit=PPM),
     _Parameter("floor_shape_ppm", "variance", 30.0, 0, 100, False, True, unit=PPM),
@@ -246,7 +257,7 @@ class _Problem:
         of_fgs1 = bins.by_variance[:, 0] * fgs1_var  # (P,)
         of_level = (airs_var * (level_var[:, None] + mixed)).sum(axis=1) + level.by_variance * level_var
         of_shape = (airs_var * (shape_var + mixed) + shape.by_variance * shape_var).sum(axis=1)
-        chi2, visits, contact = (of_fgs1 + of_level + of_shape) @ parts.quality
+        chi2, visits, contact, covered = (of_fgs1 + of_level + of_shape) @ parts.quality
         return bins.score + level.score + shape.score, {
             "factor_fgs1": of_fgs1.sum(),
             "factor_level": of_level.sum(),
@@ -254,6 +265,7 @@ class _Problem:
             "chi2_exponent": chi2,
             "two_visit_factor": visits,
             "missing_contact_factor": contact,
+            "covered_factor": covered,
             "floor_fgs1_ppm": bins.by_variance[:, 0].sum(),
             "floor_level_ppm": airs_var.sum() + level.by_variance.sum(),
             "floor_shape_ppm": airs_var.sum() + shape.by_variance.sum(),

@@ -15,6 +15,7 @@ from kitlib.sigma.calibrator import Calibrator, CalibratorError, apply, calibrat
 from kitlib.sigma.fit import cross_calibrate, fit_calibrator
 from kitlib.sigma.metric import gll_score, naive_statistics
 from kitlib.sigma.reliability import level_shape_z, reliability, reliability_by_part, summarise
+from kitlib.spectra import level_moments
 
 PLANETS = 240
 KERNEL = np.exp(-0.5 * ((np.arange(282)[:, None] - np.arange(282)) / 15.0) ** 2) + 0.05 * np.eye(282)
@@ -149,6 +150,29 @@ def test_quality_terms_are_recovered():
         apply(calibrator, lacking)
 
 
+def test_covariances_that_cover_a_misfit_have_a_factor_of_their_own_and_no_power_of_chi2():
+    """A third of the planets is covered, with errors of 1.6 sigma whatever their chi2; the others follow chi2 ** 0.5.
+
+    Two covered planets err by 30 sigma: no factor serves them and the rest, and they move it by nothing.
+    """
+
+    def extra(rng, planets):
+        chi2, covered = np.exp(rng.normal(0.0, 0.5, planets)), rng.random(planets) < 1 / 3
+        chi2 = np.where(covered, 6 * chi2, chi2)
+        factor = np.where(covered, 1.6, chi2**0.5)
+        return factor, {"chi2_white": chi2, "gate": 2.0 * covered}
+
+    posterior, truth = campaign(4, extra=extra)
+    broken = truth.depth.copy()
+    worst = np.flatnonzero(posterior.is_covered)[:2]
+    broken[worst, 1:] += 30 * np.sqrt(level_moments(posterior.cov)[0])[worst, None]
+    found = [fit_calibrator(posterior, Spectra(truth.planet_id, depth)) for depth in (truth.depth, broken)]
+    for calibrator in found:
+        assert calibrator.covered_factor * calibrator.factor_level == pytest.approx(1.6, rel=0.15)
+        assert calibrator.chi2_exponent == pytest.approx(0.5, abs=0.12)
+    assert set(found[0].fitted_on) - set(found[1].fitted_on) == set(posterior.planet_id[worst].tolist())
+
+
 def test_floors_are_found_where_the_posterior_is_too_sure():
     posterior, truth = campaign(5)
     rng = np.random.default_rng(50)
@@ -255,6 +279,7 @@ def test_the_gradient_is_the_derivative_of_the_loss(centre):
     def extra(rng, planets):
         two = rng.random(planets) < 0.5
         diagnostics = {"chi2_white": rng.uniform(0.5, 2, planets), "visits": 1.0 + two, "missing_contact": 1.0 - two}
+        diagnostics["gate"] = 2.0 * (rng.random(planets) < 0.5)
         return np.ones(planets), diagnostics
 
     posterior, truth = campaign(9, planets=6, fgs1=1.3, scale=(1.002, 1.002), extra=extra)
@@ -297,8 +322,8 @@ def test_the_values_of_the_known_calibrator_are_kept_where_nothing_speaks_agains
             assert abs(slopes[1]) < 1e-12 and slopes[0] * slopes[2] < 0  # the prior is densest at the known value
 
 
-def test_at_most_fourteen_numbers_are_fitted():
-    assert len(sigma_module._PARAMETERS) <= 14
+def test_at_most_fifteen_numbers_are_fitted():
+    assert len(sigma_module._PARAMETERS) <= 15
 
 
 def test_json_round_trip_is_exact(misscaled):
