@@ -138,12 +138,19 @@ def test_unknown_stage_names_the_nearest():
         compose("predct")
 
 
-def test_unknown_key_in_a_file_names_key_and_nearest(tmp_path):
+@pytest.mark.parametrize("tracer", [None, lambda *_: None], ids=["", "under a debugger"])
+def test_unknown_key_in_a_file_names_key_and_nearest(tmp_path, tracer):
+    """Where there is a debugger, omegaconf makes an error its own cause."""
     (tmp_path / "env").mkdir()
     (tmp_path / "env" / "local.yaml").write_text("# @package _global_\nrun:\n  wrokers: 2\n")
     (tmp_path / "predict.yaml").write_text("defaults: [schema, env: local, _self_]\n")
-    with pytest.raises(ConfigError, match=r"'run\.wrokers'; did you mean 'run\.workers'"):
-        compose("predict", folder=tmp_path)
+    before = sys.gettrace()
+    sys.settrace(tracer or before)
+    try:
+        with pytest.raises(ConfigError, match=r"'run\.wrokers'; did you mean 'run\.workers'"):
+            compose("predict", folder=tmp_path)
+    finally:
+        sys.settrace(before)
 
 
 def test_a_file_never_runs_code(tmp_path):
