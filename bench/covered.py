@@ -2,8 +2,8 @@
 
     PYTHONPATH=artifacts/coverage .venv/bin/python bench/covered.py [--tree FOLDER] [words for pytest]
 
-All tests run one after the other, with the package of this interpreter and the code of the tree. What is compiled by
-numba runs outside of the interpreter and counts as not covered, and so does a process that is killed.
+All tests run one after the other, with the packages of this interpreter and the code of the tree. Functions that numba
+compiles run outside of the interpreter and are left out. What a killed process has run counts as not covered.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SETTINGS = """[run]
+SETTINGS = r"""[run]
 branch = true
 source = {tree}/kitlib
 parallel = true
@@ -23,6 +23,9 @@ data_file = {folder}/.coverage
 patch =
   subprocess
   _exit
+[report]
+exclude_also =
+  ^\s*@compiled
 """
 # every new interpreter looks for this module; the environment says whether it is to be measured
 START = "import coverage\n\ncoverage.process_startup()\n"
