@@ -4,7 +4,7 @@
 # make lint   style and types; make figures the pictures of README and docs; make clean removes results
 # make docs   the site, strictly, which opens from disk; make docs-serve shows it in a browser while it is written
 # make bench  bench-score, -speed, -scale, -train, -twin; by name only: -worlds, -frames, -otherwise, -whole, -spectra, -sky,
-#             -inject, -ablation, -dvc, -long
+#             -inject, -ablation, -dvc, -coverage, -long
 # Everything needs python3 alone: the first target that is asked for builds .venv from requirements-dev.txt, each package
 # but torch checked against its hash in requirements-dev.lock (make lock writes it anew).
 SHELL := bash
@@ -12,7 +12,7 @@ SHELL := bash
 .DELETE_ON_ERROR:
 .PHONY: run test dev lint docs docs-serve figures notebooks lock sbom clean bench bench-score bench-speed bench-scale bench-train \
   bench-inject bench-sky bench-worlds bench-frames bench-otherwise bench-whole bench-spectra \
-  bench-ablation bench-twin bench-dvc bench-long
+  bench-ablation bench-twin bench-dvc bench-coverage bench-long
 
 PYTHON ?= python3
 PIP_ARGS ?=
@@ -73,6 +73,12 @@ bench-speed: $(STAMP)
 # tests that take minutes: a run killed at random moments, the same bytes from two processes
 bench-long: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long
+
+# the package is no part of the environment: it lies in a folder of its own
+COVERAGE := artifacts/coverage
+bench-coverage: $(STAMP)
+	test -d $(COVERAGE)/coverage || $(BIN)/python -m pip install --quiet $(PIP_ARGS) --target $(COVERAGE) coverage==7.17.5
+	PYTHONPATH=$(COVERAGE) $(BIN)/python bench/covered.py
 
 bench-scale: $(STAMP)
 	$(BIN)/python bench/scale.py

@@ -111,6 +111,12 @@ def few(campaign, tmp_path_factory) -> Path:
     return _made_once(tmp_path_factory, "few", lambda folder: _with_first_planets(campaign, folder, 2))
 
 
+@pytest.fixture(scope="session")
+def one(campaign, tmp_path_factory) -> Path:
+    """The campaign with its first planet to predict, which has one visit."""
+    return _made_once(tmp_path_factory, "one", lambda folder: _with_first_planets(campaign, folder, 1))
+
+
 def _with_first_planets(campaign: Path, folder: Path, count: int) -> None:
     source, data = campaign / "data", folder / "data"
     shutil.copytree(source, data, ignore=shutil.ignore_patterns("test", "sample*"), copy_function=os.link)

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -195,10 +196,20 @@ def test_predict_takes_the_trained_run_that_kaggle_mounts(campaign, run, tmp_pat
     assert sha256(out / "submission.csv") == sha256(run / "submission.csv")
     read = json.loads((out / "manifests" / "predict.json").read_text())["inputs"]
     assert {str(mounted / "prior.safetensors"), str(mounted / "calibrator_v50.json")} <= set(read)
-    shutil.copytree(run / "products", tmp_path / "train" / "products")
-    quick = ["data.split=train", "physfit.max_iterations=1"]
+
+
+def test_planets_that_it_has_learnt_from_are_said(campaign, run, tmp_path):
+    """`data.split=train` with what was learnt from it. One planet with frames is enough to predict."""
+    root, out = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(campaign / "data", root, ignore=shutil.ignore_patterns("train", "test"))
+    planet = planets(root / "train_star_info.csv")[0]
+    shutil.copytree(campaign / "data" / "train" / str(planet), root / "train" / str(planet), copy_function=os.link)
+    out.mkdir()
+    for name in ("prior.safetensors", "calibrator_v50.json", "calibrator_physics.json"):
+        shutil.copy(run / name, out)
+    where = [f"data.root={root}", "data.split=train", "physfit.max_iterations=1"]
     with pytest.warns(UserWarning, match="have learnt from planets that are predicted here"):
-        pipeline.predict(compose("predict", [*words(campaign, tmp_path / "train"), *quick]))
+        pipeline.predict(compose("predict", [*words(campaign, out), *where]))
 
 
 @pytest.mark.parametrize("part", ["calibration", "report"])

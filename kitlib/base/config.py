@@ -206,8 +206,8 @@ def _quoted(text: str) -> str:
 def _explain(error: BaseException, stage: str, overrides: Sequence[str]) -> str:
     """One line out of hydra's several, with the nearest key where a YAML file names an unknown one."""
     causes = [error]
-    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
-        causes.append(cause)
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
+        causes.append(cause)  # under a debugger omegaconf's errors are their own cause
     key = next((found for cause in causes if (found := getattr(cause, "full_key", None))), None)
     known = list(keys())
     if key in known and (given := next((w for w in overrides if w.lstrip("+").partition("=")[0].strip() == key), "")):

@@ -19,6 +19,7 @@ from ..base.compiled import compiled, dot
 from ..base.products import Array
 
 KERNEL_JITTER = 1e-6  # of a kernel's mean variance, added to its diagonal: a tenth of a ppm for features of 100 ppm
+NO_WEIGHT = 1e-12  # share of a pair below which its covariance is left out: covariances are kept in float32
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,8 @@ class _Met:
 
     log_evidence: Array  # (H, C), weights of hypothesis and component included
     shared: Array  # (H, C, S) shared parameters that the components' answers go with
-    shared_cov: Array  # (H, C, S, S) their covariance
+    free: NDArray[np.bool_]  # (H, S) of the hypotheses
+    precision: Array  # (H, S, S) of the shared parameters at known depths
 
 
 class _Space:
@@ -172,10 +174,9 @@ class _Space:
         log += 0.5 * (moved * self.towards_shared).sum(2) - best @ self.towards_shared.T
         log += np.log(np.diagonal(np.linalg.cholesky(shared), axis1=1, axis2=2)).sum(1)[:, None]
         answer = best[:, None] - moved  # (H, C, S) best at the components' means, then at their answers
-        cov = np.zeros((*answer.shape, len(self.unit)))
-        if not _condition(free, shared, self.told, self.pull_shared, log, answer, cov):
+        if not _condition(free, shared, self.told, self.pull_shared, log, answer):
             raise np.linalg.LinAlgError("a hypothesis is not positive definite once the depths are integrated out")
-        return _Met(log, answer, cov)
+        return _Met(log, answer, free, shared)
 
     def moments(self, weights: Array, met: _Met) -> tuple[Array, Array]:
         """Each component's mean less `centre` over the hypotheses (C, B), and the weighted sum of covariances (B, B).
@@ -186,7 +187,8 @@ class _Space:
         among = weights / np.maximum(share, np.finfo(float).tiny)
         centre = np.einsum("hc,hcs->cs", among, met.shared)
         away = np.sqrt(weights)[..., None] * (met.shared - centre)
-        cov = np.einsum("hc,hcst->cst", weights, met.shared_cov) + np.einsum("hcs,hct->cst", away, away)
+        cov = away.transpose(1, 2, 0) @ away.swapaxes(0, 1)
+        _add_covariances(met.free, met.precision, self.told, weights, cov)
         mean = self.offset + (self.moved - (centre[:, None] @ self.spread)[:, 0]) @ self.basis.T
         total = (cov @ self.spread).reshape(-1, size).T @ self.spread.reshape(-1, size)
         total += ((share[:, None, None] * self.inner) @ self.level).reshape(-1, size).T @ self.level.reshape(-1, size)
@@ -195,51 +197,78 @@ class _Space:
 
 
 @compiled
-def _condition(free, shared, told, pull, log, answer, cov):
+def _condition(free, shared, told, pull, log, answer):
     """The free shared parameters of every pair, the depths integrated out; False: one is not positive definite.
 
     free (H, S), shared (H, S, S) precision at known depths, told (C, S, S), pull (C, S); log (H, C) is added to, answer
-    (H, C, S) goes from the best values at the components' means to those at their answers, cov (H, C, S, S) is filled.
+    (H, C, S) goes from the best values at the components' means to those at their answers.
     """
     hypotheses, components, size = answer.shape
-    root, inverse = np.empty((size, size)), np.zeros((size, size))  # lower triangle; upper: its inverse, transposed
-    towards, before = np.empty(size), np.empty(size)
+    root, towards, step = np.empty((size, size)), np.empty(size), np.empty(size)
     for h in range(hypotheses):
         index = np.flatnonzero(free[h])
         n = len(index)
         for c in range(components):
-            before[:] = answer[h, c]
+            if not _rooted(shared[h], told[c], index, root):
+                return False
+            best = answer[h, c]
+            added = 0.0
             for i in range(size):
-                towards[i] = dot(told[c, i], before)
-            logarithm = 0.0
+                towards[i] = dot(told[c, i], best)
+                added -= 0.5 * pull[c, i] * best[i]
             for i in range(n):
-                a = index[i]
-                for j in range(i + 1):
-                    left = shared[h, a, index[j]] - told[c, a, index[j]] - dot(root[i, :j], root[j, :j])
-                    if j < i:
-                        root[i, j] = left / root[j, j]
-                    elif left > 0:
-                        root[i, i] = np.sqrt(left)
-                    else:
-                        return False
-                logarithm += np.log(root[i, i])
+                left = pull[c, index[i]] - towards[index[i]] - dot(root[i, :i], step[:i])
+                step[i] = left / root[i, i]
+                added -= np.log(root[i, i])
+            for i in range(n - 1, -1, -1):
+                step[i] /= root[i, i]
+                for j in range(i):
+                    step[j] -= root[i, j] * step[i]
+                best[index[i]] -= step[i]
+            for i in range(size):
+                added += 0.5 * (towards[i] - pull[c, i]) * best[i]
+            log[h, c] += added
+    return True
+
+
+@compiled
+def _add_covariances(free, shared, told, weights, total):
+    """Add each pair's covariance of its free shared parameters, times its weight (H, C), to total (C, S, S).
+
+    Pairs of no weight are left out: they are most of all, and cost the most.
+    """
+    hypotheses, components = weights.shape
+    size = total.shape[1]
+    root, inverse = np.empty((size, size)), np.zeros((size, size))  # lower triangle; upper: its inverse, transposed
+    for h in range(hypotheses):
+        index = np.flatnonzero(free[h])
+        n = len(index)
+        for c in range(components):
+            if weights[h, c] < NO_WEIGHT:
+                continue
+            _rooted(shared[h], told[c], index, root)
             for j in range(n):
                 inverse[j, j] = 1 / root[j, j]
                 for i in range(j + 1, n):
                     inverse[j, i] = -dot(root[i, j:i], inverse[j, j:i]) / root[i, i]
             for i in range(n):
                 for j in range(i + 1):
-                    value = dot(inverse[i, i:n], inverse[j, i:n])
-                    cov[h, c, index[i], index[j]] = cov[h, c, index[j], index[i]] = value
-            added = -logarithm
-            for i in range(size):
-                added -= 0.5 * pull[c, i] * before[i]
-            for i in range(n):
-                by = 0.0
-                for j in range(n):
-                    by += cov[h, c, index[i], index[j]] * (pull[c, index[j]] - towards[index[j]])
-                answer[h, c, index[i]] -= by
-            for i in range(size):
-                added += 0.5 * (towards[i] - pull[c, i]) * answer[h, c, i]
-            log[h, c] += added
+                    value = weights[h, c] * dot(inverse[i, i:n], inverse[j, i:n])
+                    total[c, index[i], index[j]] += value
+                    if j < i:
+                        total[c, index[j], index[i]] += value
+
+
+@compiled
+def _rooted(shared, told, index, root):
+    """Cholesky's root of shared - told (S, S) in rows and columns `index`; False where there is none."""
+    for i in range(len(index)):
+        for j in range(i + 1):
+            left = shared[index[i], index[j]] - told[index[i], index[j]] - dot(root[i, :j], root[j, :j])
+            if j < i:
+                root[i, j] = left / root[j, j]
+            elif left > 0:
+                root[i, i] = np.sqrt(left)
+            else:
+                return False
     return True

@@ -11,10 +11,12 @@ import runpy
 import sys
 import tempfile
 import traceback
+import zlib
 
 sys.path.insert(0, os.getcwd())  # as for a script of this folder
 for name in ("bleach", "kagglesdk.kaggle_client", "kernelkit.client", "kernelkit.kernels", "requests"):
     importlib.import_module(name)
+zlib.Z_DEFAULT_COMPRESSION = 1  # the client's archives: how small they are is not tested, and takes most of the time
 
 
 def script(line: list[str], environment: dict[str, str], said: int) -> int:

@@ -59,10 +59,10 @@ def room(tmp_path_factory):
 
 
 @pytest.mark.timeout(1000)
-def test_the_kernel_runs_to_a_valid_submission(campaign, build, tmp_path):
-    report = twin.run(build, campaign / "data", tmp_path / "room", "dataset", timeout_s=900)
+def test_the_kernel_runs_to_a_valid_submission(one, build, tmp_path):
+    report = twin.run(build, one / "data", tmp_path / "room", "dataset", timeout_s=900)
     working = tmp_path / "room" / "kaggle" / "working"
-    expected = read_expected_ids(campaign / "data")
+    expected = read_expected_ids(one / "data")
     assert read_submission(working / "submission.csv").planet_id.tolist() == expected.tolist()
     assert report.planets == len(expected) and not report.real_size and report.hours > 0 and report.gb > 0.2
     fitted = [event for event in EventLog(working / "events.jsonl").read() if event["event"] == "summary"]

@@ -7,6 +7,7 @@ import sys
 import tomllib
 import zipfile
 from email.parser import Parser
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -58,17 +59,22 @@ def at_inference() -> list[Path]:
     ]
 
 
+@cache
+def distributions() -> dict[str, list[str]]:
+    """Top-level name -> the installed distributions that it comes from."""
+    return dict(metadata.packages_distributions())
+
+
 OPTIONAL = {"distributed"}  # run.backend=dask, on a cluster of the user's own
 
 
 @pytest.mark.parametrize("path", at_inference(), ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_import_at_inference_is_in_the_image_or_in_the_wheelhouse(path):
     provided = {*image(), *(pin.name for pin in PINS)}
-    names = metadata.packages_distributions()
     foreign = imported(path) - sys.stdlib_module_names - {"kitlib"} - OPTIONAL
     for name in foreign:
-        distributions = {canonical(item) for item in names.get(name, [name])}
-        assert distributions & provided, f"{name}: in neither wheels/image.txt nor wheels/*.lock"
+        found = {canonical(item) for item in distributions().get(name, [name])}
+        assert found & provided, f"{name}: in neither wheels/image.txt nor wheels/*.lock"
 
 
 def test_the_reader_of_imports_sees_the_wheelhouse():

@@ -51,10 +51,10 @@ def test_two_searches_of_two_values_are_four_runs_and_a_table(tmp_path, capfd):
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("stage", ["diagnose", "predict"])
-def test_planets_with_frames_are_predicted_inside_the_launchers_processes(few, tmp_path, stage):
+def test_planets_with_frames_are_predicted_inside_the_launchers_processes(one, tmp_path, stage):
     """The README's command and launcher: guarded processes started by joblib's workers."""
-    solution = few / "solution.csv"
-    words = [f"data.root={few / 'data'}", f"data.solution={solution}", f"run.out={tmp_path / 'out'}"]
+    solution = one / "solution.csv"
+    words = [f"data.root={one / 'data'}", f"data.solution={solution}", f"run.out={tmp_path / 'out'}"]
     cheap = ["env=ci", "run.workers=1", "lightcurves.samples=60", "physfit.max_iterations=1"]
     cheap += ["report.planets=1", "report.heavy=false"]
     assert main([stage, "--multirun", "model=v50,physics", *words, *cheap]) == 0
@@ -63,8 +63,8 @@ def test_planets_with_frames_are_predicted_inside_the_launchers_processes(few, t
     for number, row in enumerate(rows):
         run = tmp_path / "out" / str(number)
         computed = next(e for e in EventLog(run / "events.jsonl").read() if e["event"] == "computed")
-        assert computed["settings"] == {"full": 2}
-        score = score_files(solution, run / "submission.csv", few / "data" / "train.csv").total
+        assert computed["settings"] == {"full": 1}
+        score = score_files(solution, run / "submission.csv", one / "data" / "train.csv").total
         assert float(row["score"]) == pytest.approx(score, abs=1e-4)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kitlib.base.instruments import AIRS, FGS1, N_BINS
-from kitlib.base.products import Catalogue, LightCurve, PlanetLightCurves
+from kitlib.base.products import COVERED, Catalogue, LightCurve, PlanetLightCurves
 from kitlib.base.schema import PhysfitConfig, PriorConfig
 from kitlib.run.fits import fit_planets
 from kitlib.spectra.combination import Likelihood
@@ -253,3 +253,21 @@ def test_hopeless_planet_falls_back_to_the_population_with_its_reason(prior):
     posterior, _ = fit_planets(planets, row.take(np.array([0, 0])), prior, PhysfitConfig(), None, progress=False)
     assert posterior.diagnostics["fallback"].tolist() == [2, 2]
     np.testing.assert_allclose(posterior.mean[0], prior.spectrum.population()[0])
+
+
+def test_noise_of_twice_the_stated_size_is_told_and_sigma_covers_it(prior):
+    rng, row = np.random.default_rng(21), catalogue_row()
+    depth = spectra(1, rng)[0]
+    honest = visit(depth, 3.75, row, rng)
+    proud = {name: replace(curve, variance_e2=curve.variance_e2 / 4) for name, curve in honest.items()}
+    usual, found = (
+        physfit.fit_planet(PlanetLightCurves(5, (one,)), row, prior, PhysfitConfig()) for one in (honest, proud)
+    )
+    assert usual.diagnostics["gate"] == 0 and not usual.misfit
+    assert found.diagnostics["gate"] == COVERED and found.diagnostics["fallback"] == 0
+    assert "times the variance that their noise explains. Sigma covers it: " in found.misfit
+    level = np.r_[0, np.full(AIRS.n_bins, 1 / AIRS.n_bins)]
+    sigmas = [np.sqrt([one.cov[0, 0], level @ one.cov @ level]) for one in (usual, found)]
+    assert (sigmas[1] > 0.9 * sigmas[0]).all()  # although it was told half of the noise
+    error = np.abs([found.mean[0] - depth[0], level @ (found.mean - depth)])
+    assert (error < 4 * sigmas[1]).all()
