@@ -100,8 +100,8 @@ with displaying("the planets that stand out", "diagnose", out):
 
 # %% [markdown]
 # ## Which rules fire where?
-# Rules say what spectra may look like, e.g. that depths are positive and spectra smooth. They are soft: a planet that
-# misses one is listed, not changed. Misses are in each rule's own units.
+# Rules say what spectra may look like, e.g. that depths are positive and spectra no rougher than atmospheres are.
+# They are soft: a planet that misses one is listed, not changed. Misses are in each rule's own units.
 
 # %%
 with displaying("the rules", "diagnose", out):

@@ -190,10 +190,11 @@ class SigmaConfig:
 
 @dataclass
 class SmoothnessConfig:
-    """Penalty on the second difference of the AIRS spectrum."""
+    """Penalty on an AIRS spectrum that is rougher than atmospheres are."""
 
     enabled: bool = True  # whether this rule is one
     lam: Annotated[float, Range(0)] = 5e-4  # its weight
+    max_roughness: Positive = 0.31  # scatter of second differences over that of the bins; white noise has 2.45
 
 
 @dataclass
