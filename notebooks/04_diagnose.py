@@ -68,12 +68,12 @@ with displaying("two planets", "diagnose", out):
 
 # %%
 with displaying("the reliability of sigma", "diagnose", out):
-    from kitlib.run import gallery
+    from kitlib.run import summaries
 
     if data.truth is None:
         print("The truth is not known: nothing to compare with.")
     else:
-        display(figures.reliability_figure(data), Table(gallery.reliability_rows(result["calibration"])))
+        display(figures.reliability_figure(data), Table(summaries.reliability_rows(result["calibration"])))
 
 # %% [markdown]
 # ## Where is the score lost?
@@ -85,7 +85,7 @@ with displaying("the score", "diagnose", out):
     if data.truth is None:
         print("The truth is not known: no score.")
     else:
-        display(figures.score_figure(data), Table(gallery.score_rows(result["calibration"])))
+        display(figures.score_figure(data), Table(summaries.score_rows(result["calibration"])))
 
 # %% [markdown]
 # ## Which planets stand out?
