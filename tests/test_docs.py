@@ -137,6 +137,18 @@ def test_the_check_of_numbers_sees_them():
     ]
 
 
+def test_whoever_is_named_in_the_code_is_among_the_references():
+    """Of `Dao & Gu 2024`, `Horne's (1986`, `Morris et al. 2019` the last name and the year."""
+    references = (DOCS / "method" / "references.md").read_text()
+    texts = [*(ROOT / "kitlib").rglob("*.py"), *METHOD, ROOT / "MODEL_CARD.md", ROOT / "DATA_CARD.md"]
+    pattern = r"\b([A-Z][a-zé]{3,})(?:'s| et al\.)?,? \(?((?:19|20)\d\d)\b(?!-)"
+    named = {found for path in texts for found in re.findall(pattern, path.read_text())}
+    people = {(name, year) for name, year in named if name not in ("Challenge", "November", "Toronto")}
+    assert len(people) > 20
+    entries = re.sub(r"\s+", " ", references).split(" - ")
+    assert not {one for one in people if not any(one[0] in entry and f"({one[1]})" in entry for entry in entries)}
+
+
 def test_badges_say_what_is_so():
     """Drawn here: a badge from elsewhere would be asked for each time that the page is opened."""
     badges = {path.stem.removeprefix("badge-"): path.read_text() for path in (DOCS / "assets").glob("badge-*.svg")}

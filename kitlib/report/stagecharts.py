@@ -19,7 +19,7 @@ def raw_pair(image: Array, instrument: Instrument) -> Spec:
         "type": "heatmap",
         "x": np.arange(instrument.cols),
         "y": np.arange(instrument.rows),
-        "z": image,
+        "z": image.astype(np.int32),
         "zmin": float(low),
         "zmax": float(high),
         "colorscale": SEQUENTIAL,
