@@ -51,7 +51,7 @@ def drift(subject: Subject) -> Figure:
     middle, half = answer.diagnostics["t0_h"], answer.diagnostics["duration_h"] / 2
     apart.axvspan(middle - half, middle + half, color=GREY, alpha=0.12, lw=0, label="transit")
     apart.set(title="drift of the gain, as fitted", xlabel="hours", ylabel="ppm of the light")
-    apart.legend(frameon=False, fontsize=8)
+    apart.legend(fontsize=8, framealpha=0.9, edgecolor="none")
     errors = _level_errors(subject)
     place = np.arange(len(errors))
     for shift, index, name, colour in ((-0.2, 0, "FGS1", BLUE), (0.2, 1, "AIRS level", RED)):

@@ -80,7 +80,7 @@ def spectra_figure(data: ReportData, planets: Sequence[int], across: int = 2) ->
         one["layout"]["title"] = {"text": f"planet {planet}"}
         found.append(one)
     rows = [found[i : i + across] for i in range(0, len(found), across)]
-    return shown(grid(rows), height=80 + 300 * len(rows))
+    return shown(grid(rows), height=80 + 360 * len(rows))
 
 
 def light_curve_figure(data: ReportData, planet_id: int) -> "Figure":
