@@ -1,7 +1,8 @@
 # make run    simulate a small campaign, run the four notebooks, print score table, submission and report
 # make test   all tests but three that take minutes (make bench-long)
 # make dev    .venv, and the git hook that runs `make lint` on what is committed
-# make lint   style and types; make figures the pictures of README and docs; make clean removes results
+# make lint   style and types; make clean removes results
+# make figures  `make run`, then the pictures and executed examples of README and docs
 # make docs   the site, strictly, which opens from disk; make docs-serve shows it in a browser while it is written
 # make bench  bench-score, -speed, -scale, -train, -twin; by name only: -worlds, -frames, -otherwise, -whole, -spectra, -sky,
 #             -inject, -ablation, -dvc, -coverage, -long
@@ -51,9 +52,10 @@ docs: $(STAMP)
 docs-serve: $(STAMP)
 	$(BIN)/mkdocs serve --dev-addr localhost:8000
 
-# pictures of README and docs, from planets that it simulates, and from the report of `make run` where there is one
-figures: $(STAMP)
+# all that README and docs show of the kit, made anew: pictures, and executed examples of the run that goes before
+figures: run
 	$(BIN)/python bench/figures.py
+	$(BIN)/python notebooks/examples.py
 
 notebooks: $(STAMP)
 	$(BIN)/python notebooks/build.py

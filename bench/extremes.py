@@ -8,7 +8,7 @@ EXTREMES: dict[str, WorldConfig] = {
     "wings x 2, flat": WorldConfig(
         airs_wings=[2.0, 2.0], fgs1_wings=[2.0, 2.0], airs_wing_power=[1.5, 1.5], fgs1_wing_power=[2.5, 2.5]
     ),
-    "wings x .5, steep": WorldConfig(
+    "wings x 0.5, steep": WorldConfig(
         airs_wings=[0.5, 0.5], fgs1_wings=[0.5, 0.5], airs_wing_power=[3.0, 3.0], fgs1_wing_power=[4.0, 4.0]
     ),
     "sky x 10": WorldConfig(airs_sky=[10.0, 10.0], fgs1_sky=[10.0, 10.0]),

@@ -5,8 +5,10 @@ python bench/figures.py score gate  only these
 
 One planet has full-size raw frames (0.2 GB in artifacts/figures); the others are light curves. Spectra shown are
 physical posteriors with the shipped priors: nothing here needs a calibrator. The same seed draws the same pictures.
-`experiments` draws the tables of EXPERIMENTS.md. `report` is a picture of the report that `make run` has left; it needs
-Chromium, and is left out where there is none.
+
+`hero`, `instruments` and `posterior` are the report's own figures, `report` is a picture of the report that `make run`
+has left. These four need Chromium, and are left as they are where there is none. `experiments` draws the tables of
+EXPERIMENTS.md. What only the docs show is drawn by matplotlib.
 """
 
 import argparse
@@ -20,9 +22,10 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
-from fitpictures import drift, fusion, gate, posterior, score  # noqa: E402
+from fitpictures import drift, fusion, gate, score  # noqa: E402
 from measured import experiments  # noqa: E402
-from pictures import dataflow, extraction, hero, instruments, transit  # noqa: E402
+from pictures import dataflow, extraction, transit  # noqa: E402
+from reportpictures import hero, instruments, posterior  # noqa: E402
 from screenshot import Unavailable  # noqa: E402
 from screenshot import report as report_of  # noqa: E402
 from subjects import Subject  # noqa: E402
@@ -63,8 +66,10 @@ def main() -> None:
             raise SystemExit(f"{path} has {size} bytes, more than {LARGEST_BYTES}: draw less, or lower the resolution")
 
 
-def drawn(figure: Figure) -> Image.Image:
-    """A figure as a picture."""
+def drawn(figure: Figure | Image.Image) -> Image.Image:
+    """A figure as a picture, if it is not one."""
+    if isinstance(figure, Image.Image):
+        return figure
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=DPI, facecolor="white")
     return Image.open(buffer).convert("RGB")

@@ -1,15 +1,15 @@
-"""The figures of `figures.py` that show fits, what is answered, and what it scores."""
+"""The pictures of `figures.py` that only the docs have: what is degenerate, what the gate finds, what sigma costs."""
 
 import numpy as np
 from matplotlib.figure import Figure
-from pictures import AIRS_BINS, BLUE, GREEN, GREY, PINK, RED, bare, binned, figure_of
+from pictures import AIRS_BINS, BLUE, GREEN, GREY, PINK, RED, bare, figure_of
 from subjects import Subject
 
 from kitlib.base.instruments import FGS1, PPM
 from kitlib.base.products import Array
 from kitlib.sigma.metric import gll_per_bin
-from kitlib.spectra import airs_variances, ln_scale_height_depth, moments
-from kitlib.transit import alone, detailed_fit
+from kitlib.spectra import airs_variances
+from kitlib.transit import detailed_fit
 from kitlib.transit.gate import LIMITS, MOST_CHI2, white_figures
 from kitlib.transit.whitefit import white_fit
 
@@ -51,7 +51,7 @@ def drift(subject: Subject) -> Figure:
     middle, half = answer.diagnostics["t0_h"], answer.diagnostics["duration_h"] / 2
     apart.axvspan(middle - half, middle + half, color=GREY, alpha=0.12, lw=0, label="transit")
     apart.set(title="drift of the gain, as fitted", xlabel="hours", ylabel="ppm of the light")
-    apart.legend(frameon=False, fontsize=8)
+    apart.legend(fontsize=8, framealpha=0.9, edgecolor="none")
     errors = _level_errors(subject)
     place = np.arange(len(errors))
     for shift, index, name, colour in ((-0.2, 0, "FGS1", BLUE), (0.2, 1, "AIRS level", RED)):
@@ -62,43 +62,6 @@ def drift(subject: Subject) -> Figure:
     cost.invert_yaxis()
     cost.legend(frameon=False, loc="upper right")
     for axis in (apart, cost):
-        bare(axis)
-    return figure
-
-
-def _shape(mean: Array, cov: Array) -> tuple[Array, Array]:
-    """AIRS bins less their mean, and the standard deviation of that, ppm."""
-    airs = mean[AIRS_BINS]
-    return (airs - airs.mean()) / PPM, np.sqrt(np.maximum(airs_variances(cov[None])[2][0], 0)) / PPM
-
-
-def posterior(subject: Subject) -> Figure:
-    """One spectrum's shape: by the light curves alone, by the prior alone, and by both."""
-    answer, details = subject.fit
-    wl = subject.wavelengths_um[AIRS_BINS]
-    measured, spread = _shape(*alone(details.likelihood))
-    level = float(answer.mean[AIRS_BINS].mean())
-    prior = subject.priors.spectrum
-    expected = prior.components(float(ln_scale_height_depth(subject.row, np.array([level]))[0]), level)
-    before, before_sd = _shape(*moments(expected))
-    after, after_sd = _shape(answer.mean, answer.cov)
-    truth = (subject.truth[AIRS_BINS] - subject.truth[AIRS_BINS].mean()) / PPM
-    figure = figure_of(10, 3.8)
-    axes = figure.subplots(1, 3, sharey=True)
-    width = 3
-    axes[0].errorbar(
-        binned(wl, width), binned(measured, width), binned(spread, width) / np.sqrt(width), fmt=".", ms=3, lw=0.7,
-        color=GREY, label="three bins together",
-    )  # fmt: skip
-    axes[0].set(title="likelihood: light curves alone", ylabel="AIRS depth less its mean, ppm")
-    for axis, middle, sd, name in ((axes[1], before, before_sd, "prior"), (axes[2], after, after_sd, "posterior")):
-        axis.fill_between(wl, middle - sd, middle + sd, color=BLUE, alpha=0.25, lw=0)
-        axis.plot(wl, middle, color=BLUE, label=f"{name}, ±1 sigma")
-        axis.set(title=name if name == "prior" else "posterior: both")
-    for axis in axes:
-        axis.plot(wl, truth, color=RED, lw=1.2, label="true")
-        axis.set(xlabel="wavelength, µm")
-        axis.legend(frameon=False, fontsize=8)
         bare(axis)
     return figure
 

@@ -193,7 +193,7 @@ def trained(
 
 def training(whole: TrainingSet, naive: tuple[float, float], steps: int) -> dict[str, Any]:
     """The same training on the CPU and on the GPU with each block and precision."""
-    words = [f"train.steps={steps}", "train.patience=1000", "run.progress=false", "train.ema=.99"]
+    words = [f"train.steps={steps}", "train.patience=1000", "run.progress=false", "train.ema=0.99"]
     words += [f"train.{key}={max(steps // 8, 1)}" for key in ("validate_every", "checkpoint_every", "warmup")]
     base = compose("train", words)
     parts = [whole.take(part) for part in split(len(whole.truth), 0.2, 1)]

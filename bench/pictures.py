@@ -1,4 +1,7 @@
-"""The figures of `figures.py` that show data and models; the numbers come from the kit's own functions."""
+"""The pictures of `figures.py` that only the docs have: how the kit works, and what models look like.
+
+Numbers come from the kit's own functions, colours are those of its figures.
+"""
 
 import numpy as np
 import torch
@@ -7,14 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from subjects import Subject
 
-from kitlib.base.instruments import AIRS, FGS1, PPM
-from kitlib.base.products import Array, LightCurveFit
+from kitlib.base.instruments import AIRS
 from kitlib.detector.sky import sky_pixels, star_pixels
+from kitlib.report.drawing import LIGHT
 from kitlib.transit.flux import transit_flux
 from kitlib.transit.limbdarkening import REFERENCE_K
 
-# Okabe & Ito's palette: told apart by colour-blind readers and in grey
-BLUE, RED, GREEN, PINK, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#7f8c9b"
+BLUE, RED, GREEN, PINK, GREY = (LIGHT[name] for name in ("part0", "part1", "part2", "part3", "measured"))
 AIRS_BINS = slice(1, None)
 
 
@@ -26,57 +28,6 @@ def figure_of(width: float, height: float) -> Figure:
 def bare(axis: Axes) -> None:
     """Take the frame's upper and right side away."""
     axis.spines[["top", "right"]].set_visible(False)
-
-
-def _cds(subject: Subject, name: str) -> Array:
-    """Electrons of a pair in the mean image of an instrument."""
-    return np.maximum((subject.airs if name == AIRS.name else subject.fgs1).mean, 1)
-
-
-def binned(values: Array, width: int) -> Array:
-    """Means over `width` neighbours along the first axis; what is left over at the end is dropped."""
-    count = len(values) // width
-    return values[: count * width].reshape(count, width, *values.shape[1:]).mean(1)
-
-
-def _curve(axis: Axes, curve: LightCurveFit, colour: str, offset: float) -> None:
-    axis.plot(curve.time_h, curve.flux + offset, ".", ms=4, color=colour, alpha=0.7, mec="none")
-    axis.plot(curve.time_h, curve.model + offset, color="black", lw=0.9)
-
-
-def hero(subject: Subject) -> Figure:
-    """A raw frame, the light curves with their fit, the spectrum with its error bars and the truth."""
-    answer, _ = subject.fit
-    figure = figure_of(11, 5.6)
-    grid = figure.add_gridspec(2, 2, width_ratios=[1, 1.15], height_ratios=[1, 2.2])
-    frame, light, spectrum = (
-        figure.add_subplot(grid[0, 0]),
-        figure.add_subplot(grid[1, 0]),
-        figure.add_subplot(grid[:, 1]),
-    )
-    last = subject.airs.raw_adu(subject.airs.signal.n_pairs // 2)[1]
-    frame.imshow(np.sqrt(last), aspect="auto", cmap="magma", origin="lower", vmax=np.sqrt(last).max())
-    frame.set(title="1  one of 146,250 raw frames (AIRS-CH0)", xlabel="column", ylabel="row")
-    low = 0.0
-    for curve, colour in zip(answer.curves, (BLUE, RED), strict=True):
-        _curve(light, curve, colour, low)
-        light.text(7.4, curve.model[-1] + low + 0.0012, curve.instrument, ha="right", color=colour)
-        low -= 0.006
-    light.set(title="2  light curves of both instruments, and the fit", xlabel="hours", ylabel="light (shifted)")
-    bare(light)
-    wl, sigma = subject.wavelengths_um, np.sqrt(np.diag(answer.cov))
-    spectrum.fill_between(
-        wl[AIRS_BINS], *((answer.mean + s * sigma)[AIRS_BINS] / PPM for s in (-1, 1)), color=BLUE, alpha=0.25, lw=0
-    )
-    spectrum.plot(wl[AIRS_BINS], answer.mean[AIRS_BINS] / PPM, color=BLUE, label="recovered, ±1 sigma")
-    spectrum.plot(wl[AIRS_BINS], subject.truth[AIRS_BINS] / PPM, color=RED, lw=1.3, label="true")
-    spectrum.errorbar([1.75], answer.mean[:1] / PPM, sigma[:1] / PPM, fmt="o", color=BLUE)
-    spectrum.plot([1.75], subject.truth[:1] / PPM, "D", color=RED, mfc="none")
-    spectrum.annotate("FGS1\n(0.7 µm)", (1.75, 0.8), xycoords=("data", "axes fraction"), ha="center", fontsize=8)
-    spectrum.set(title="3  the planet's transmission spectrum", xlabel="wavelength, µm", ylabel="transit depth, ppm")
-    spectrum.legend(frameon=False)
-    bare(spectrum)
-    return figure
 
 
 STEPS = (
@@ -110,20 +61,6 @@ def dataflow(subject: Subject) -> Figure:
     )  # fmt: skip
     axis.set(xlim=(0, len(STEPS)), ylim=(0, 1.2))
     axis.axis("off")
-    return figure
-
-
-def instruments(subject: Subject) -> Figure:
-    """Mean image of both instruments on a logarithmic scale, with the cut-out, and a pixel's reads."""
-    figure = figure_of(10, 3.4)
-    airs, fgs1 = figure.subplots(1, 2, gridspec_kw={"width_ratios": [3.2, 1]})
-    for axis, name in ((airs, AIRS.name), (fgs1, FGS1.name)):
-        shown = axis.imshow(np.log10(_cds(subject, name)), aspect="auto", cmap="magma", origin="lower", vmin=1)
-        axis.set(title=f"{name}: electrons of one pair, log10", xlabel="column", ylabel="row")
-        figure.colorbar(shown, ax=axis, pad=0.02)
-    for column, name in ((AIRS.crop[0], "3.90 µm"), (AIRS.crop[1] - 1, "1.95 µm")):
-        airs.axvline(column, color="white", lw=1, ls="--")
-        airs.text(column, 29.2, name, color="white", ha="center", fontsize=9, bbox={"fc": "black", "lw": 0, "pad": 1})
     return figure
 
 

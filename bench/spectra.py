@@ -112,7 +112,7 @@ def statistics(known: Known) -> dict[str, str]:
         correlation = np.corrcoef((shape / spread[:, None]).T)
         lag = round(LAGS_UM / 0.0069)
         row["variance left by 5 / 10 components"] = f"{left[4]:.3f} / {left[9]:.3f}"
-        row["correlation over .16 um"] = f"{np.diagonal(correlation, lag).mean():.2f}"
+        row["correlation over 0.16 um"] = f"{np.diagonal(correlation, lag).mean():.2f}"
     return row
 
 

@@ -2,8 +2,8 @@
 
 The file at the top of the repository describes the `infer` kernel, which computes on the CPU alone. The others differ
 in id, title and notebook, and `train` in its machine: it trains on GPUs. The owner is written `USER` there, and filled
-in by `--user`. Only outputs of the user's own kernels may be mounted: what `train` has learnt, by `infer`; what `infer`
-has made, by `diagnose`, which looks at it.
+in by `--user`. Only outputs of the user's own kernels may be mounted. `infer` mounts what `train` has
+learnt, and `diagnose` what `infer` has made.
 """
 
 import json

@@ -1,9 +1,11 @@
 """A clean room in Kaggle's shape: an environment with the image's packages, read-only inputs, no network.
 
 Everything lies below one folder, the prefix, so that no root is needed: PREFIX/kaggle/{input,working,tmp}, the
-environment in PREFIX/venv, and an empty working directory in PREFIX/elsewhere. Where the system allows user namespaces
-(`unshare`), the process has no network but loopback, and nothing can be written except working, tmp and venv; otherwise
-sockets to other machines are refused inside Python, and the kit's files lose their write permission.
+environment in PREFIX/venv, and an empty working directory in PREFIX/elsewhere.
+
+Where the system allows user namespaces (`unshare`), the process has no network but loopback, and nothing can be written
+except working, tmp and venv. Elsewhere sockets to other machines are refused inside Python, and the kit's files lose
+their write permission.
 """
 
 import re
@@ -99,8 +101,8 @@ class Room:
         """Make the environment; returns name -> version of what is in it.
 
         Args:
-            image: "index" installs the image's own versions from the package index, torch apart, whose build for this
-                Python is linked; "local" links this environment's versions of the image's packages: no download.
+            image: "local" links this environment's versions of the image's packages, without a download. "index"
+                installs the image's own versions from the package index. Of torch the build for this Python is linked.
         """
         venv.create(self.prefix / "venv", with_pip=True)
         site = next((self.prefix / "venv").glob("lib/python*/site-packages"))

@@ -131,8 +131,8 @@ def pretrain(config: Config) -> Path:
 def train(config: Config) -> Path:
     """Learn priors, fine-tune the fusion model and fit the sigma calibrators; returns the calibrator of config.model.
 
-    Everything is out of fold: each fold's planets are fitted with priors learnt from the other folds, and answered by
-    the model that was trained on those, so that the calibrators see errors of the size that unseen planets have. Below
+    Everything is out of fold. Each fold's planets are fitted with priors learnt from the other folds, and answered by
+    the model that was trained on those. So the calibrators see errors of the size that unseen planets have. Below
     `prior.min_train_planets` spectra the shipped priors and the shipped model are used throughout.
     """
     with running("train", config) as stage:

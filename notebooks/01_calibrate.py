@@ -53,15 +53,12 @@ print("light curves of", ", ".join(f"{len(paths)} {split} planets" for split, pa
 
 # %%
 with displaying("a raw pair", "calibrate", config.run.out):
-    import matplotlib.pyplot as plt
+    from IPython.display import display
 
-    from kitlib.run import gallery
+    from kitlib.report import figures
 
     planet = products[splits[-1]][0].stem
-    figure, axes = plt.subplots(1, 2, figsize=(12, 3.2), layout="constrained", width_ratios=[1, 2.6])
-    gallery.raw_pair(axes, root / splits[-1] / planet)
-    figure.suptitle(f"Planet {planet}: one pair of frames")
-    plt.show()
+    display(figures.raw_pair_figure(root / splits[-1] / planet))
 
 # %% [markdown]
 # ## From pixels to a light curve
@@ -81,10 +78,7 @@ with displaying("a raw pair", "calibrate", config.run.out):
 
 # %%
 with displaying("a planet's light curves", "calibrate", config.run.out):
-    from IPython.display import display
-
     from kitlib.detector import read_lightcurves
-    from kitlib.report import figures
 
     display(figures.measured_figure(read_lightcurves(products[splits[-1]][0])))
 
@@ -96,9 +90,7 @@ with displaying("a planet's light curves", "calibrate", config.run.out):
 # %%
 with displaying("the noise", "calibrate", config.run.out):
     curves = [read_lightcurves(path) for split in splits for path in products[split][:60]]
-    figure, axis = plt.subplots(figsize=(6, 4.5), layout="constrained")
-    gallery.white_noise(axis, curves)
-    plt.show()
+    display(figures.noise_figure(curves))
 
 # %% [markdown]
 # The first planets in numbers: light of the star, pixels without weight, cosmic rays found, and pairs of frames left

@@ -56,17 +56,16 @@ print(f"calibrator: {calibrator}")
 
 # %%
 with displaying("the prior", "train", calibrator.parent):
-    import matplotlib.pyplot as plt
+    from IPython.display import display
 
     from kitlib.detector import read_wavelengths
-    from kitlib.run import gallery
+    from kitlib.report import ReportData, figures
     from kitlib.transit import Priors
 
     root = find_data_root(config.data.root)
+    wavelengths = read_wavelengths(root / "wavelengths.csv")
     prior = Priors.load(calibrator.parent / "prior.safetensors").spectrum
-    figure, axis = plt.subplots(figsize=(9, 5), layout="constrained")
-    gallery.kinds_of_atmospheres(axis, prior, read_wavelengths(root / "wavelengths.csv"))
-    plt.show()
+    display(figures.kinds_figure(prior, wavelengths))
 
 # %% [markdown]
 # ## The score of planets that nothing was learnt from
@@ -80,8 +79,6 @@ with displaying("the prior", "train", calibrator.parent):
 
 # %%
 with displaying("the out-of-fold score", "train", calibrator.parent):
-    from IPython.display import display
-
     from kitlib.base.products import Prediction, Spectra
     from kitlib.detector import read_spectra_csv
     from kitlib.run.diagnosis import score_table
@@ -107,23 +104,25 @@ with displaying("the out-of-fold score", "train", calibrator.parent):
 
 # %%
 with displaying("the levels", "train", calibrator.parent):
-    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
-    gallery.level_errors(axes, answers["calibrated, out of fold"].mu, truth.depth)
-    plt.show()
+    display(figures.level_error_figure(answers["calibrated, out of fold"].mu, truth.depth))
 
 # %% [markdown]
 # ## Is sigma right?
-# Errors over their sigma, for FGS1, level and shape: they should look like a unit Gaussian. What the calibration does
-# about each part stands in the table. A factor above 1 says that the fit's own sigma was too small. A floor is added
-# in quadrature, as a fixed error in ppm or as a share of the depth.
+# Before calibration: how many of the truths lie within intervals of each size, and how errors over their sigma are
+# distributed. Below: in which tenth of its predicted distribution each truth lies, which should be every tenth
+# equally often. Errors of FGS1, of the level and of the shape come from different places, so each has its own line.
+#
+# What the calibration does about each part stands in the table. A factor above 1 says that the fit's own sigma was
+# too small. A floor is added in quadrature, as a fixed error in ppm or as a share of the depth.
 
 # %%
 with displaying("the error bars", "train", calibrator.parent):
+    from kitlib.run import summaries
     from kitlib.sigma import Calibrator
 
-    figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
-    gallery.errors_over_sigma(axis, posterior.mean, posterior.cov, truth.depth)
-    axis.set_title("before calibration")
-    plt.show()
+    naive = naive_statistics(spectra.depth)
+    before = answers["before calibration"]
+    data = ReportData("", before, wavelengths, truth=truth.depth, naive=naive, posterior=posterior)
+    display(figures.reliability_figure(data))
     learnt = Calibrator.from_json(calibrator.read_text())
-    display(Table(gallery.calibration_rows(learnt)))
+    display(Table(summaries.calibration_rows(learnt)))

@@ -54,12 +54,12 @@ print(f"submission: {submission}")
 with displaying("the submission", "predict", submission.parent):
     from IPython.display import display
 
-    from kitlib.run import gallery
+    from kitlib.run import summaries
     from kitlib.submission import read_submission
 
     prediction = read_submission(submission)
     print(f"{len(prediction.planet_id)} planets with {prediction.mu.shape[1]} depths and sigmas each")
-    display(Table(gallery.prediction_rows(prediction)[:8]))
+    display(Table(summaries.prediction_rows(prediction)[:8]))
 
 # %% [markdown]
 # ## Two planets: light curves and fit
@@ -74,25 +74,20 @@ with displaying("the fits", "predict", submission.parent):
 
     posterior, curves = read_posterior(submission.parent / "posterior.safetensors")
     wavelengths = read_wavelengths(find_data_root(config.data.root) / "wavelengths.csv")
-    structured = gallery.most_structured(posterior, 6).tolist()
+    structured = summaries.most_structured(posterior, 6).tolist()
     data = ReportData("", prediction, wavelengths, panels=tuple(curves))
     for planet in structured[:2]:
         display(figures.light_curve_figure(data, planet))
 
 # %% [markdown]
 # ## Six spectra
-# Those that differ most from a flat line, in units of their own uncertainty. The band is one sigma, and the point on
-# the left is FGS1. Neighbouring bins are not independent: much of the band moves up and down together.
+# Those that differ most from a flat line, in units of their own uncertainty. The band is one sigma. The point on the
+# left is FGS1, and the bars on top say where molecules absorb. Neighbouring bins are not independent: much of the band
+# moves up and down together.
 
 # %%
 with displaying("the spectra", "predict", submission.parent):
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(3, 2, figsize=(12, 8), layout="constrained")
-    gallery.spectra(axes.ravel(), wavelengths, prediction, structured)
-    figure.supxlabel("wavelength, um")
-    figure.supylabel("transit depth, %")
-    plt.show()
+    display(figures.spectra_figure(data, structured))
 
 # %% [markdown]
 # ## How certain?
@@ -102,9 +97,7 @@ with displaying("the spectra", "predict", submission.parent):
 
 # %%
 with displaying("sigma against depth", "predict", submission.parent):
-    figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
-    gallery.sigma_against_depth(axis, prediction)
-    plt.show()
+    display(figures.sigma_depth_figure(prediction))
 
 # %% [markdown]
 # ## What was flagged
@@ -116,5 +109,5 @@ with displaying("sigma against depth", "predict", submission.parent):
 with displaying("what was flagged", "predict", submission.parent):
     from kitlib.run.diagnosis import latest_events
 
-    display(Table(gallery.outcome_rows(posterior)))
-    display(Table(gallery.event_rows(latest_events(submission.parent))[:30], "No planet was out of the ordinary."))
+    display(Table(summaries.outcome_rows(posterior)))
+    display(Table(summaries.event_rows(latest_events(submission.parent))[:30], "No planet was out of the ordinary."))

@@ -68,12 +68,12 @@ with displaying("two planets", "diagnose", out):
 
 # %%
 with displaying("the reliability of sigma", "diagnose", out):
-    from kitlib.run import gallery
+    from kitlib.run import summaries
 
     if data.truth is None:
         print("The truth is not known: nothing to compare with.")
     else:
-        display(figures.reliability_figure(data), Table(gallery.reliability_rows(result["calibration"])))
+        display(figures.reliability_figure(data), Table(summaries.reliability_rows(result["calibration"])))
 
 # %% [markdown]
 # ## Where is the score lost?
@@ -85,7 +85,7 @@ with displaying("the score", "diagnose", out):
     if data.truth is None:
         print("The truth is not known: no score.")
     else:
-        display(figures.score_figure(data), Table(gallery.score_rows(result["calibration"])))
+        display(figures.score_figure(data), Table(summaries.score_rows(result["calibration"])))
 
 # %% [markdown]
 # ## Which planets stand out?
@@ -100,8 +100,8 @@ with displaying("the planets that stand out", "diagnose", out):
 
 # %% [markdown]
 # ## Which rules fire where?
-# Rules say what spectra may look like, e.g. that depths are positive and spectra smooth. They are soft: a planet that
-# misses one is listed, not changed. Misses are in each rule's own units.
+# Rules say what spectra may look like, e.g. that depths are positive and spectra no rougher than atmospheres are.
+# They are soft: a planet that misses one is listed, not changed. Misses are in each rule's own units.
 
 # %%
 with displaying("the rules", "diagnose", out):

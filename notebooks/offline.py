@@ -121,10 +121,13 @@ def _taken_out(book: nbformat.NotebookNode) -> list[dict]:
     for output in (one for cell in book.cells for one in cell.get("outputs", [])):
         if _FIGURE in output.get("data", {}):
             figures.append({key: output["data"][_FIGURE][key] for key in ("data", "layout")})
-            height = int(figures[-1]["layout"].get("height", 420))
-            holder = (
-                f'<div id="figure-{len(figures) - 1}" role="img" aria-label="Figure" style="height: {height}px"></div>'
-            )
+            layout = figures[-1]["layout"]
+            height = int(layout.get("height", 420))
+            # figures side by side are not squeezed into a phone's width: they scroll
+            wide = any(axis.get("domain", [0])[0] > 0.4 for name, axis in layout.items() if name.startswith("xaxis"))
+            style = f"height: {height}px" + ("; min-width: 42rem" if wide else "")
+            drawn = f'<div id="figure-{len(figures) - 1}" role="img" aria-label="Figure" style="{style}"></div>'
+            holder = f'<div style="overflow-x: auto">{drawn}</div>'
             output["data"] = nbformat.NotebookNode({"text/html": holder})
     return figures
 

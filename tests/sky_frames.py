@@ -1,7 +1,7 @@
 """Frames of a star before and in transit under a sky of any size and colour, without noise, in memory.
 
 The simulator's optics and detectors, with wings of any share and power beside its own. Half of the pairs are out of
-transit, half at full depth; rounding to ADU is dithered, so that the mean over pairs tells .02 e-.
+transit, half at full depth; rounding to ADU is dithered, so that the mean over pairs tells 0.02 e-.
 """
 
 from dataclasses import dataclass

@@ -1,11 +1,14 @@
 """The site: tutorials run as printed, every page is reachable, every module is in the API, the build is strict."""
 
+import ast
 import hashlib
+import io
 import json
 import os
 import re
 import subprocess
 import sys
+import tokenize
 import tomllib
 from pathlib import Path
 
@@ -97,9 +100,33 @@ PROSE = [
 
 @pytest.mark.parametrize("path", [*PROSE, *sorted(DOCS.rglob("*.md"))], ids=lambda path: str(path.relative_to(ROOT)))
 def test_numbers_have_a_digit_before_their_point(path):
-    """0.744, not .744; code is left alone."""
+    """0.744, not `.744`; code is left alone."""
     prose = re.sub(r"^```.*?^```|`[^`\n]*`", "", path.read_text(), flags=re.M | re.S)
     assert not re.findall(r".*(?<![\w.)\]/])\.\d.*", prose)
+
+
+@pytest.mark.parametrize("room", ["kitlib", "kernelkit", "bench", "notebooks", "tests", "configs"])
+def test_numbers_of_comments_and_docstrings_too(room):
+    found = {
+        f"{path.relative_to(ROOT)}: {words}"
+        for path in (ROOT / room).rglob("*")
+        for words in _words_of(path)
+        if re.search(r"(?<![\w.)\]/%'\"`])\.\d", words)
+    }
+    assert not found
+
+
+def _words_of(path: Path) -> list[str]:
+    """Comments and docstrings of a Python file, comments of a YAML file."""
+    if path.suffix == ".yaml":
+        return re.findall(r"(?:^|\s)#.*", path.read_text())
+    if path.suffix != ".py":
+        return []
+    text = path.read_text()
+    own = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    docstrings = [ast.get_docstring(node) or "" for node in ast.walk(ast.parse(text)) if isinstance(node, own)]
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    return docstrings + [token.string for token in tokens if token.type == tokenize.COMMENT]
 
 
 def test_the_check_of_numbers_sees_them():
@@ -108,6 +135,18 @@ def test_the_check_of_numbers_sees_them():
         ".9",
         ".5",
     ]
+
+
+def test_whoever_is_named_in_the_code_is_among_the_references():
+    """Of `Dao & Gu 2024`, `Horne's (1986`, `Morris et al. 2019` the last name and the year."""
+    references = (DOCS / "method" / "references.md").read_text()
+    texts = [*(ROOT / "kitlib").rglob("*.py"), *METHOD, ROOT / "MODEL_CARD.md", ROOT / "DATA_CARD.md"]
+    pattern = r"\b([A-Z][a-zé]{3,})(?:'s| et al\.)?,? \(?((?:19|20)\d\d)\b(?!-)"
+    named = {found for path in texts for found in re.findall(pattern, path.read_text())}
+    people = {(name, year) for name, year in named if name not in ("Challenge", "November", "Toronto")}
+    assert len(people) > 20
+    entries = re.sub(r"\s+", " ", references).split(" - ")
+    assert not {one for one in people if not any(one[0] in entry and f"({one[1]})" in entry for entry in entries)}
 
 
 def test_badges_say_what_is_so():

@@ -38,9 +38,9 @@ ROOMS = {
     "rules": "grammar expression constraints",
     "submission": "writer validation",
     "inject": "signals frameinject recovery experiment",
-    "run": "root stage inputs fits planets budget training pretraining diagnosis sweep verify notebook gallery",
+    "run": "root stage inputs fits planets budget training pretraining diagnosis sweep verify notebook summaries",
     "report": "data bands diagnostics calibrationtable groups gatetable heavy comparison injection injectiontable "
-    "drawing planetcharts runcharts figures packing payload page",
+    "drawing planetcharts runcharts stagecharts figures packing payload page",
     "simulate": "systems optics molecules opacities spectra visits worlds detector exposure observatory residue "
     "lightcurves",
     "base": "instruments products schema values keytable helptext config configfiles paths provenance "

@@ -1,9 +1,11 @@
 """The typed schema of every configuration key: name, type, default and meaning. configs/*.yaml give other values.
 
-A key is one line, `name: type = default  # what it is`; the sentence beside it is what `--help` prints (comment lines
-above it, where it is long). Type and range are one: `Annotated[int, Range(1, 12)]`, or a name for a common one (`Count`
-1 or more, `Natural` 0 or more, `Positive`, `Share` 0 to 1); one of few words is `Annotated[str, OneOf("a", "b")]`.
-`compose` refuses everything else. Which stage reads a key: `READS` in keytable.py.
+A key is one line: `name: type = default  # what it is`. `--help` prints that sentence. A long one stands in comment
+lines above the key.
+
+The type holds the range, as in `Annotated[int, Range(1, 12)]`. Common ones have names: `Count` is 1 or more, `Natural`
+0 or more, `Share` 0 to 1, and `Positive`. One of few words is `Annotated[str, OneOf("a", "b")]`. `compose` refuses
+everything else. Which stage reads a key is in `READS` of keytable.py.
 """
 
 from dataclasses import dataclass, field
@@ -147,7 +149,10 @@ class StepConfig:
 
 
 def _steps() -> list[StepConfig]:
-    """Costs and losses: EXPERIMENTS.md. Lower orders of the drift would be no way to save time: they lose .03 to .1."""
+    """Costs and losses: EXPERIMENTS.md.
+
+    Lower orders of the drift are no way to save time: they lose 0.03 to 0.1.
+    """
     return [
         StepConfig("coarse", 0.5, samples=125, max_iterations=4),
         StepConfig("coarsest", 0.35, samples=75, max_iterations=3),
@@ -190,10 +195,11 @@ class SigmaConfig:
 
 @dataclass
 class SmoothnessConfig:
-    """Penalty on the second difference of the AIRS spectrum."""
+    """Penalty on an AIRS spectrum that is rougher than atmospheres are."""
 
     enabled: bool = True  # whether this rule is one
     lam: Annotated[float, Range(0)] = 5e-4  # its weight
+    max_roughness: Positive = 0.31  # scatter of second differences over that of the bins; white noise has 2.45
 
 
 @dataclass

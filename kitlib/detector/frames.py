@@ -102,7 +102,10 @@ def read_calibration(planet_dir: Path, instrument: Instrument, visit: int) -> Ra
     """Read and check the five calibration frames of one visit.
 
     Single absurd pixels (NaN, or outside of this module's limits) are marked `unusable`, up to 5 % of the live ones in
-    each frame; beyond that, or for a missing, damaged or wrongly shaped frame, FrameError.
+    each frame.
+
+    Raises:
+        FrameError: more of them, or a missing, damaged or wrongly shaped frame.
     """
     folder = Path(planet_dir) / instrument.calibration_dir(visit)
     if not folder.is_dir():

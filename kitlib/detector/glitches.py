@@ -1,7 +1,7 @@
 """Pairs of frames that do not show the star: dark or half lit ones, frames sent again, full-scale or garbled ones.
 
-They are told by what they are, pair by pair, in the raw reads of some of the pixels, before anything is averaged: one
-such pair in a mean image, or in a time sample, spoils what it is averaged with. They cost themselves and nothing else.
+They are told by what they are, pair by pair, in the raw reads of some of the pixels. That happens before anything is
+averaged: one such pair spoils the mean image or the time sample that it enters. They cost themselves and nothing else.
 """
 
 import numba

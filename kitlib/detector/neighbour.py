@@ -1,10 +1,11 @@
 """Another star in the field, told from time: its light does not dip when the target's does.
 
 No image alone tells a neighbour from the target's own structure: a real FGS1 image has spikes on one side that hold a
-tenth of its peak. But in transit each pixel dims as far as its light is the target's. Over the white light curve, a
-pixel of the target alone stays as it is, and what does not belong to the target rises; its rise over the transit's
-depth is the light in it that is none of the target's. The sky is there too, and uniform. What remains is searched for
-one more image of the star, elsewhere: the target's own image is the template, so that no shape is assumed.
+tenth of its peak. But in transit each pixel dims as far as its light is the target's. Divided by the white light
+curve, a pixel of the target alone stays as it is, and what does not belong to the target rises. Its rise over the
+transit's depth is the light in it that is none of the target's. The sky is there too, and uniform. What
+remains is searched for one more image of the star, elsewhere. The target's own image is the template, so that no shape
+is assumed.
 
 Pointing that happens to follow the transit would do the same to single pixels: each pixel's response to the centroid,
 and what is slow, is fitted along, in time and then in place.

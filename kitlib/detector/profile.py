@@ -1,8 +1,8 @@
 """Spatial profile, background and pixel weights of a visit, from its mean image: pure functions on (rows, cols).
 
-The weights are Horne's (1986, PASP 98, 609) with two additions. The covariance of the pixels is photon + read noise
-**plus** pointing jitter, which moves flux between neighbours in a known pattern: gradient and curvature of the profile;
-and the sky, which `sky` takes away, is known with an error that all pixels of a light curve share. Such weights are
+The weights are Horne's (1986, PASP 98, 609) with two additions to the pixels' photon and read noise. Pointing jitter
+moves flux between neighbours in a known pattern: gradient and curvature of the profile. And the sky, which `sky` takes
+away, is known with an error that all pixels of a light curve share. Such weights are
 nearly 1 where photons dominate, taper where read noise does, and rearrange themselves around a missing pixel so that
 jitter still cancels.
 """

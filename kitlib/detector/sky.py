@@ -1,14 +1,14 @@
 """The sky in front of a star, told from time and place alone: pure functions on (rows, cols).
 
-How much of the light around a star is sky and how much are its wings, no mean image can tell; a depth would depend on
-the answer, since wings dip and sky does not. So nothing here splits that light. Sky is what is uniform along a column
+The light around a star is sky and wings. No mean image can tell how much of each, and a depth would depend on the
+answer, since wings dip and sky does not. So nothing here splits that light. Sky is what is uniform along a column
 of AIRS, or over the stamp of FGS1. Each light curve is a weighted sum over the pixels of the star, minus the sum of
-these weights times the light of the pixels far from it, pair by pair: sky cancels exactly, whatever its size and its
+these weights times the light of the pixels far from it, pair by pair. Sky cancels exactly, whatever its size and its
 course in time. What goes with it is the star's own far light, a hundredth at most, which dips like the star.
 
-One column's far pixels know the sky badly: cancelling column by column costs 4 % of noise, and 8 at the red end. The
-colour of the sky is smooth, or follows a star's: a few smooth courses along the spectrum, alone and times the star's
-spectrum, hold it, and all columns together give their amplitudes in each pair.
+One column's far pixels know the sky badly: cancelling column by column costs 4 % of noise, and 8 % at the red end. But
+the colour of the sky is smooth, or follows a star's. A few smooth courses along the spectrum hold it, alone and times
+the star's spectrum. All columns together give their amplitudes in each pair.
 """
 
 from dataclasses import dataclass

@@ -1,12 +1,16 @@
 """The report's figures for notebooks, as plotly figures: the same definitions that the page draws, with titles."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..base.instruments import AIRS, FGS1, bin_weights
-from ..base.products import Array, PlanetLightCurves
-from . import planetcharts, runcharts
+from ..base.instruments import AIRS, FGS1, INSTRUMENTS, PPM, bin_weights
+from ..base.products import Array, PlanetLightCurves, Prediction
+from ..detector import robust_sigma, scan_signal
+from ..spectra import SpectralPrior
+from . import planetcharts, runcharts, stagecharts
 from .bands import pit_band
 from .calibrationtable import by_bin, cells
 from .comparison import differences, other_spectrum
@@ -60,6 +64,23 @@ def answer_figure(title: str, wavelength: Array, mu: Array, sigma: Array, truth:
     """`spectrum_figure` of arrays: wavelengths in um, depths and their sigma as pure numbers, (283,) each."""
     figure = planetcharts.spectrum(wavelength, mu, sigma, Beside(truth=truth))
     return shown(figure, title, 420 if truth is None else 520)
+
+
+def spectra_figure(data: ReportData, planets: Sequence[int], across: int = 2) -> "Figure":
+    """`spectrum_figure` of several planets, `across` side by side.
+
+    Raises:
+        KeyError: one of them was not predicted.
+    """
+    found = []
+    for planet in planets:
+        row = data.index(planet)
+        mu, sigma = data.prediction.mu[row], data.prediction.sigma[row]
+        one = planetcharts.spectrum(data.wavelengths_um, mu, sigma, beside(data, row))
+        one["layout"]["title"] = {"text": f"planet {planet}"}
+        found.append(one)
+    rows = [found[i : i + across] for i in range(0, len(found), across)]
+    return shown(grid(rows), height=80 + 360 * len(rows))
 
 
 def light_curve_figure(data: ReportData, planet_id: int) -> "Figure":
@@ -138,6 +159,58 @@ def measured_figure(curves: PlanetLightCurves) -> "Figure":
         row += [planetcharts.extracted_map(visit[AIRS.name])] if AIRS.name in visit else []
         rows.append(row)
     return shown(grid(rows), f"Planet {curves.planet_id}", 340 * len(rows))
+
+
+def raw_pair_figure(planet_dir: Path, visit: int = 0) -> "Figure":
+    """The difference of a visit's first two reads in ADU, an image for each instrument.
+
+    Raises:
+        FrameError: a file that does not hold an instrument's frames.
+    """
+    rows = []
+    for instrument in INSTRUMENTS:
+        reads = scan_signal(Path(planet_dir) / instrument.signal_file(visit), instrument).head(2).collect().to_numpy()
+        image = (reads[1].astype(float) - reads[0]).reshape(instrument.rows, instrument.cols)
+        rows.append(stagecharts.raw_pair(image, instrument))
+    return shown(grid([rows]), f"Planet {Path(planet_dir).name}: one pair of frames", 360)
+
+
+def noise_figure(curves: Sequence[PlanetLightCurves]) -> "Figure":
+    """Scatter between neighbouring samples of every white light curve against what photons and reads explain, in ppm.
+
+    The scatter is that of second differences: a transit and a drift, which are smooth, drop out.
+    """
+    found = {}
+    for instrument in INSTRUMENTS:
+        points = [_noise_of(visit[instrument.name].flux_e, visit[instrument.name].variance_e2)
+                  for one in curves for visit in one.visits if instrument.name in visit]  # fmt: skip
+        found[instrument.name] = np.reshape(points, (-1, 2))
+    return shown(stagecharts.white_noise(found))
+
+
+def _noise_of(flux: Array, variance: Array) -> tuple[float, float]:
+    """Expected and measured noise in ppm of the sum over wavelengths of flux and variance, (T, W) each."""
+    whole = np.isfinite(flux).all(1)
+    white, power = flux[whole].sum(1, dtype=np.float64), variance[whole].sum(1, dtype=np.float64)
+    second = (white[:-2] - 2 * white[1:-1] + white[2:]) / np.sqrt(6)
+    star = float(np.median(white))
+    return float(np.sqrt(np.median(power))) / star / PPM, float(robust_sigma(second)) / star / PPM
+
+
+def kinds_figure(prior: SpectralPrior, wavelengths_um: Array) -> "Figure":
+    """The mean shapes of the prior's most frequent kinds of atmospheres, one above the other; their rms is 1."""
+    return shown(stagecharts.kinds(prior, wavelengths_um), height=460)
+
+
+def level_error_figure(mu: Array, truth: Array) -> "Figure":
+    """Recovered less true depth of FGS1 and of the AIRS level against the true one; mu, truth (P, 283)."""
+    parts = {"FGS1": (mu[:, 0], truth[:, 0]), "AIRS level": (mu[:, 1:].mean(1), truth[:, 1:].mean(1))}
+    return shown(grid([[stagecharts.level_error(*pair, name, i) for i, (name, pair) in enumerate(parts.items())]]))
+
+
+def sigma_depth_figure(prediction: Prediction) -> "Figure":
+    """Each planet's error bar against its depth: FGS1, and the median AIRS bin. In ppm against percent."""
+    return shown(stagecharts.sigma_against_depth(prediction))
 
 
 def reliability_figure(data: ReportData) -> "Figure":

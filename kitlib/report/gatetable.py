@@ -38,8 +38,10 @@ def figure_names() -> dict[str, str]:
 def gate_rows(data: ReportData) -> list[dict[str, Any]]:
     """One row a planet in the prediction's order.
 
-    Keys: planet_id; outcome (of `OUTCOMES`); figures {name: value or None}; beyond (names of those past their limit);
-    wide (whether the catalogue's geometry was given up); found (sentences: what is wrong, how it was answered).
+    Returns:
+        A dictionary a planet. planet_id. outcome: one of `OUTCOMES`. figures: {name: value or None}. beyond: names of
+        those past their limit. wide: whether the catalogue's geometry was given up. found: sentences that say what is
+        wrong, and how it was answered.
     """
     events = events_by_planet(data)
     figures = {name: data.diagnostic(name) for name in LIMITS}

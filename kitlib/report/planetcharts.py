@@ -237,7 +237,11 @@ def extracted(curve: LightCurve) -> Spec:
     """An instrument's white light curve as it was extracted, over its median."""
     white = np.nansum(curve.flux_e.astype(np.float64), axis=1)
     told = "%{x:.2f} h: %{y:.4f}<extra></extra>"
-    traces = [dots(curve.time_h, white / np.median(white), 3, name=curve.instrument.name, hovertemplate=told)]
+    traces = [
+        dots(
+            curve.time_h, white / np.median(white), 3, name=curve.instrument.name, showlegend=False, hovertemplate=told
+        )
+    ]
     layout = {
         "title": {"text": f"{curve.instrument.name}, white"},
         "xaxis": axis("hours since the visit's start"),

@@ -68,7 +68,7 @@ def pit(part: PartReliability, number: int, limits: Sequence[float]) -> Spec:
     lines = [dotted(np.array([0.0, 1.0]), np.full(2, 100 * limit)) for limit in limits]
     layout = {
         "title": {"text": f"{part.name}: mean {part.summary['mean']:+.2f}, spread {part.summary['std']:.2f}"},
-        "xaxis": axis("predicted probability below the truth", range=[0, 1]),
+        "xaxis": axis("probability below the truth", range=[0, 1]),
         "yaxis": axis("share, %", rangemode="tozero"),
     }
     return {"data": [bars, *lines], "layout": layout}

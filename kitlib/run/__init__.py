@@ -3,7 +3,7 @@
 In: a configuration and a data root. Out: what the stages of `pipeline` are made of: folder, event log and manifest;
 tables, priors, models and calibrator; planets in guarded processes within the run's time.
 Read in this order: stage, root, inputs, fits, planets, budget (the guard of time and memory), training, pretraining,
-diagnosis, sweep, verify, notebook, gallery (its charts and tables).
+diagnosis, sweep, verify, notebook, summaries (its tables).
 """
 
 from importlib import import_module

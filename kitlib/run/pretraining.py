@@ -1,9 +1,9 @@
 """The set that the fusion model is pre-trained on: simulated planets at light-curve level, fitted like real ones.
 
 Domain randomisation (Tobin et al. 2017, arXiv:1703.06907): a share of the planets has spectra of random families,
-detectors as bad as the hidden test set's, drifts of another size and contacts that lie outside the visit, so that the
-model meets planets that the spectral prior does not describe and learns how far it can be trusted then. All but a share
-draw what nobody knows of the observatory (`simulate.world`): faults that the physical model does not hold.
+detectors as bad as the hidden test set's, drifts of another size, and contacts that lie outside the visit. The model so
+meets planets that the spectral prior does not describe, and learns how far it can be trusted then. All but a share draw
+what nobody knows of the observatory (`simulate.world`): faults that the physical model does not hold.
 """
 
 from dataclasses import replace

@@ -1,7 +1,7 @@
 """Detectors: calibration maps as they are and as their files tell them, and the way from electrons to ADU.
 
-Distributions measured on the calibration frames of two real detector pairs; the degraded ones follow what the
-competition's hidden test set is known to hold (dead up to 1.1 %, hot up to 1.7 %, flat down to 0.57).
+The distributions were measured on the calibration frames of two real detector pairs. The degraded ones follow what the
+competition's hidden test set is known to hold: dead up to 1.1 %, hot up to 1.7 %, flat down to 0.57.
 """
 
 from dataclasses import dataclass

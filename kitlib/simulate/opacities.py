@@ -151,7 +151,7 @@ def fine_structure(number: int) -> Array:
 
 @lru_cache(1)
 def hydrogen() -> Array:
-    """What hydrogen molecules absorb when they collide at some .1 bar, cm^2 per molecule, (282,): the clearest air.
+    """What hydrogen molecules absorb when they collide at some 0.1 bar, cm^2 per molecule, (282,): the clearest air.
 
     One smooth band around the fundamental's red half at 2.1-2.4 um, in round figures (Borysow 2002, A&A 390, 779).
     """

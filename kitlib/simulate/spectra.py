@@ -111,8 +111,8 @@ def scale_height_depth(systems: Systems) -> Array:
 def random_chemistry(rng: np.random.Generator) -> Chemistry:
     """A family for domain randomisation: the molecules of `TRAINING` with lines of their own, beside invented ones.
 
-    An invented molecule has a few bands anywhere, of rotors of any size or drawn, so that what is trained on such
-    spectra learns to tell when a spectrum is unlike those it knows. `SHIFTED` is not among them: it stays a test.
+    An invented molecule has a few bands anywhere, of rotors of any size or drawn. What is trained on such spectra
+    learns to tell when a spectrum is unlike those it knows. `SHIFTED` is not among them: it stays a test.
     """
     molecules = other_draws(MOLECULES, rng)
     abundances = {name: replace(one, mean=one.mean + rng.normal(0, 0.7)) for name, one in TRAINING.abundances.items()}
@@ -195,5 +195,5 @@ def _gas(n: int, rng: np.random.Generator, chemistry: Chemistry) -> Array:
 
 
 def _visible_gas(ln_gas: Array, rng: np.random.Generator) -> Array:
-    """Ln opacity of gas at .7 um, (n,): wings of the sodium and potassium lines, which no infrared band predicts."""
+    """Ln opacity of gas at 0.7 um, (n,): wings of the sodium and potassium lines, which no infrared band predicts."""
     return ln_gas.mean(axis=1) + rng.normal(0.2, 1.4, len(ln_gas))

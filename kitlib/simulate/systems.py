@@ -1,7 +1,7 @@
 """Stars and planets with the statistics of the competition's catalogue, and the noisy catalogue that a solver is given.
 
-Distributions: measured on the 1,100 systems of the competition's `train_star_info.csv` (masses, radii, temperatures,
-periods, the scatter of sma around Kepler's third law, inclinations); depths and limb darkening: competitors' fits.
+Masses, radii, temperatures, periods, inclinations and the scatter of sma around Kepler's third law are distributed as
+in the 1,100 systems of the competition's `train_star_info.csv`. Depths and limb darkening are as competitors' fits say.
 """
 
 from dataclasses import dataclass, fields
@@ -23,7 +23,7 @@ FGS1_STEEP, FGS1_CURVED_SD = (0.05, 0.25), 0.1
 AIRS_STEEP, AIRS_CURVED_SD = (0.02, 0.15), 0.05
 CATALOGUE_LN_SMA_SD = 0.064  # ln(sma / Kepler's) in the real catalogue
 MAX_TILT_DEG, MAX_IMPACT = 3.1, 0.85
-CATALOGUE_INCLINATION_SD_DEG = 0.58  # moves b by about .1
+CATALOGUE_INCLINATION_SD_DEG = 0.58  # moves b by about 0.1
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Systems:
     impact: Array  # a/Rs cos i, in stellar radii
     depth_level: Array  # mean AIRS depth (Rp/Rs)^2
     brightness: Array  # AIRS electrons over the reference star's
-    ld_fgs1: Array  # (n, 2) quadratic u1, u2 at .7 um
+    ld_fgs1: Array  # (n, 2) quadratic u1, u2 at 0.7 um
     ld_airs: Array  # (n, 6) u1, u2 at 2.9 um, their slopes and their curvatures (per um, per um^2)
     ld_steep: Array  # (n, 4) departures from the quadratic law: two shapes in FGS1, two in AIRS
 
@@ -68,7 +68,7 @@ def draw_systems(n: int, rng: np.random.Generator) -> Systems:
     """Draw n systems that all transit, with unique planet ids."""
     mass = _truncated(rng, n, 1.089, 0.23, 0.60, 1.82)
     ln_mass = np.log(mass)
-    # The catalogue's own scatter in ln R at given mass is .140; its error (see `observed_catalogue`) is part of that.
+    # The catalogue's own scatter in ln R at given mass is 0.140; its error (see `observed_catalogue`) is part of that.
     radius = np.exp(0.0967 + 1.1395 * ln_mass + 0.4042 * ln_mass**2 + 0.125 * rng.standard_normal(n)).clip(0.68, 2.7)
     temperature = (5717 + 2166 * ln_mass - 472 * ln_mass**2 + 275 * rng.standard_normal(n)).clip(4230, 6980)
     planet_mass = np.exp(-0.08 + 0.60 * ln_mass + 0.96 * rng.standard_normal(n)).clip(0.05, 25)
@@ -92,10 +92,10 @@ def draw_systems(n: int, rng: np.random.Generator) -> Systems:
 def observed_catalogue(systems: Systems, rng: np.random.Generator, factors: Array | None = None) -> Catalogue:
     """What `star_info.csv` would say: noisy values of the true ones.
 
-    sma and the radius (hence Kepler's a/Rs) err by 6.4 % each with correlation one half: they then differ from each
+    sma and the radius (hence Kepler's a/Rs) err by 6.4 % each with correlation one half. They then differ from each
     other by 6.4 % too, as in the real catalogue, and neither is the truth. Inclinations that would exceed 90 degrees
-    are written as 90, which makes the real catalogue's 7.6 % of them. `factors` (n, 2): what is written of period and
-    sma over what otherwise would be, for gross errors (`worlds.catalogue_factors`).
+    are written as 90, which makes the real catalogue's 7.6 % of them. `factors` (n, 2) are for gross errors: period and
+    sma are multiplied by them (`worlds.catalogue_factors`).
     """
     n = len(systems)
     common, e_sma, e_radius = CATALOGUE_LN_SMA_SD * np.sqrt(0.5) * rng.standard_normal((3, n))
@@ -130,8 +130,8 @@ def quadratic_limb_darkening(systems: Systems) -> Array:
 def limb_darkening(systems: Systems) -> Array:
     """Non-linear limb darkening, (n, 283, 4): c of I = 1 - sum_m c_m (1 - mu^(m/2)), m = 1..4 (Claret 2000).
 
-    The quadratic law is c = (0, u1 + 2 u2, 0, -u2); what is added to it is orthogonal to any quadratic law over the
-    disc, and darkens the extreme limb by a few per cent, as model atmospheres do.
+    The quadratic law is c = (0, u1 + 2 u2, 0, -u2). What is added to it is orthogonal to any quadratic law over the
+    disc. It darkens the extreme limb by a few per cent, as model atmospheres do.
     """
     u = quadratic_limb_darkening(systems)
     c = np.zeros((*u.shape[:2], 4))
@@ -160,8 +160,9 @@ _STEEP_SHAPES = _steep_shapes()
 def limb_darkening_fields(temperature: Array, deviates: Array, steep: Array) -> dict[str, Array]:
     """Fields `ld_fgs1`, `ld_airs` and `ld_steep` of `Systems`, of n stars.
 
-    FGS1 u1 = .41 - 1e-4 (Ts - 5840) explains 83 % of its variance; u2 .155 (.06-.23); AIRS u1 .125 (.08-.17), u2 .10
-    (.03-.17), sloping by -.05 and -.02 per um (competitors' fits to the real data; ranges are taken as +-2 sigma).
+    From Jeroen Cottaar's fits to the real data (docs/method/references.md); ranges are taken as +-2 sigma. FGS1:
+    u1 = 0.41 - 1e-4 (Ts - 5840), which explains 83 % of its variance, and u2 = 0.155 (0.06 to 0.23). AIRS: u1 = 0.125
+    (0.08 to 0.17) and u2 = 0.10 (0.03 to 0.17), which slope by -0.05 and -0.02 per um.
 
     Args:
         temperature: (n,) kelvin.

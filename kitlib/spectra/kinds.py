@@ -1,9 +1,9 @@
 """Kinds of atmospheres: a mixture of factor analysers over normalised spectral shapes and their amplitudes.
 
-Spectra of one kind (muted by clouds, rich in methane, ...) look alike, and their features are of a like size: one
+Spectra of one kind (muted by clouds, rich in methane, ...) look alike, and their features are of a like size. One
 Gaussian over all of them is wider than each kind. Kinds are found by expectation maximisation in the shapes' principal
-directions beside the amplitude; each is then a factor analyser over all bins (Ghahramani & Hinton 1996, CRG-TR-96-1)
-whose mean moves with the amplitude, tied to what all kinds share as if TIED spectra more said so.
+directions beside the amplitude. Each is then a factor analyser over all bins (Ghahramani & Hinton 1996, CRG-TR-96-1)
+whose mean moves with the amplitude. It is tied to what all kinds share, as if TIED spectra more said so.
 """
 
 from dataclasses import dataclass

@@ -3,9 +3,11 @@
 A spectrum is  depth = L + s shape,  L its AIRS mean level, s its amplitude (rms of the AIRS shape). Its shape is of one
 of the `kinds` that the training spectra show, each a low-rank Gaussian plus a stationary Gaussian-process remainder.
 FGS1 is bin 0 of every shape, with a scatter of its own that follows the level (unocculted spots).
-s is unknown, so the prior is a mixture over a grid of amplitudes: ln s is normal around alpha + beta ln H and what its
-kind adds, H being the depth of one scale height that catalogue and level imply. Parts of the mixture are open to
+
+s is unknown, so the prior is a mixture over a grid of amplitudes. ln s is normal around alpha + beta ln H and what its
+kind adds; H is the depth of one scale height that catalogue and level imply. Parts of the mixture are open to
 spectra unlike all training spectra, at any amplitude: shapes of atmospheres of any composition, and any smooth shape.
+
 Given a Gaussian likelihood everything is in closed form.
 """
 
@@ -28,7 +30,7 @@ AMPLITUDES = np.linspace(-1.6, 1.6, 5)  # grid of ln s, in standard deviations o
 BETWEEN = 0.6  # standard deviations of ln s around each of these, linearised
 UNFAMILIAR_WEIGHT, SMOOTH_WEIGHT = 0.24, 0.16  # of the open parts
 OPEN_AMPLITUDES = np.geomspace(5e-6, 8e-4, 6)  # of their shapes, as equally probable steps
-OPEN_LENGTH = 24.0  # bins: correlation falls to one half over .16 um, as in the spectra of the 2024 challenge
+OPEN_LENGTH = 24.0  # bins: correlation falls to one half over 0.16 um, as in the spectra of the 2024 challenge
 REST_LENGTH = 6.0  # bins, of what low-rank shapes leave
 
 

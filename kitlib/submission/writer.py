@@ -1,7 +1,7 @@
 """The submission: written atomically, re-read, validated, packaged, scored. What is valid: `validation.py`.
 
-Numbers are written with nine significant digits (`%.9g`): a float32 comes back exactly, a float64 within 5e-9 of
-itself, which is 5e-11 at a depth below .1; 1,100 planets take 9 MB.
+Numbers are written with nine significant digits (`%.9g`). A float32 comes back exactly, a float64 within 5e-9 of
+itself, which is 5e-11 at a depth below 0.1. 1,100 planets take 9 MB.
 """
 
 import io

@@ -1,8 +1,8 @@
 """Physical transit fit: white light first, then all 283 bins jointly, to a posterior over the whole spectrum.
 
-1. White: AIRS summed over wavelength and FGS1, all visits; grid of mid-transit times and impact parameters, linear
-   solution at each, then Gauss-Newton from the best starts.
-2. Joint: Gauss-Newton over geometry, limb darkening, drift 1 + p(t) q(channel) and 283 depths at once; the drift's
+1. White: AIRS summed over wavelength and FGS1, all visits. At each point of a grid of mid-transit times and impact
+   parameters stands a linear solution. Gauss-Newton starts from the best of them.
+2. Joint: Gauss-Newton over geometry, limb darkening, drift 1 + p(t) q(channel) and 283 depths at once. The drift's
    orders and scales are averaged by their evidence.
 3. The likelihood, marginalised over everything but the depths, meets the spectral prior in closed form.
 
@@ -41,10 +41,10 @@ MOST_DISAGREEMENT, MOST_OFFSET = 0.15, 1e-3  # of FGS1's and AIRS' depths: of th
 MOST_TRANSIENTS = 3  # that may be taken out of a planet's light curves
 HOPELESS = 0.5  # relative error of the depth by the residuals, from which on the population knows better
 SURE = 5.0  # standard deviations
-LEAST_DEPTH = 1e-3  # real planets' begin at .0037
+LEAST_DEPTH = 1e-3  # real planets' begin at 0.0037
 FAR_OUT = 0.8  # impact parameter, or a catalogue taken for wrong: there, what looks smaller is a larger planet
 
-NO_TRANSIT = 5e-4  # a white depth below is none: real planets' begin at .0037
+NO_TRANSIT = 5e-4  # a white depth below is none: real planets' begin at 0.0037
 
 
 @dataclass(frozen=True)

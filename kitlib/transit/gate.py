@@ -1,8 +1,8 @@
 """The gate: does a fit describe its planet's light curves? Every planet passes it; nothing is answered past it.
 
-`white_figures` and `joint_figures` measure, `complaints` compares with thresholds and says in words what is wrong: a
+`white_figures` and `joint_figures` measure. `complaints` compares with thresholds and says in words what is wrong: a
 model that misses something leaves residuals that know each other. `noisier` says where residuals are larger than their
-noise explains, whether or not they know each other: nothing need be wrong with the model then, but sigma is too small.
+noise explains, whether or not they know each other. Nothing need be wrong with the model then, but sigma is too small.
 `bench/gate.py` prints the figures of sound planets, and the share of them that the thresholds turn away.
 
 What such a fit says of its own error: `covered` looks how far a transit of this length, put into the residuals at any
@@ -100,8 +100,8 @@ def trial_error(one: Series, residual: Array, transit: Array) -> float:
         transit: (T,) its fitted transit, 1 outside.
 
     Returns:
-        Root mean square, over places all around the visit, of the amplitude that the residuals give the transit beside
-        a level and a slope; 0 where there is nothing to measure.
+        Root mean square over places all around the visit. At each, the residuals give the transit an amplitude beside a
+        level and a slope. 0 where there is nothing to measure.
     """
     root = np.sqrt(one.weight[:, 0])
     shape = 1 - transit

@@ -1,11 +1,11 @@
 """Prior over the limb darkening of a star: Gaussian, its mean linear in the star's temperature.
 
-Seven coefficients of the quadratic law I = 1 - u1 (1 - mu) - u2 (1 - mu)^2: u1 and u2 of FGS1, and over AIRS
+The law is quadratic, I = 1 - u1 (1 - mu) - u2 (1 - mu)^2, with seven coefficients. Two are u1 and u2 of FGS1. Over AIRS
 u1 = sum_j u1_j P_j(x), j < 3, and u2 = sum_j u2_j P_j(x), j < 2, with Legendre polynomials of the channel's position.
 
 A star does not follow a quadratic law to parts per million. With the depths of training planets known, their light
-curves say which quadratic coefficients give the right depth: mean, slope and full covariance of these are learnt by
-expectation maximisation, each planet entering as the Gaussian that its light curves make of its coefficients.
+curves say which quadratic coefficients give the right depth. Mean, slope and full covariance of these are learnt by
+expectation maximisation. Each planet enters as the Gaussian that its light curves make of its coefficients.
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,8 +54,7 @@ class Measured:
 
 
 # Published by Jeroen Cottaar, who won the competition (docs/method/references.md): ranges of his fits to the real
-# training planets, taken as +-2 standard deviations;
-# FGS1 u1 = .41 - 1e-4 (Ts - 5840 K) explains 83 % of its variance.
+# training planets, taken as +-2 standard deviations. FGS1 u1 = 0.41 - 1e-4 (Ts - 5840 K) explains 83 % of its variance.
 PUBLISHED = LimbDarkening(
     mean=np.array([0.41, 0.155, 0.125, -0.05, 0.0, 0.10, -0.02]),
     slope=np.array([-0.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]),

@@ -95,8 +95,8 @@ def separable_start(
 ) -> tuple[Array, Array]:
     """First guess of an AIRS visit's drift: p (order,) and q (colour order + 1,), geometry held at `state`.
 
-    A general drift, any polynomial of time in each power of channel position, is solved linearly with the layout's
-    priors and each channel's depth free by `depth_sd`, then reduced to its leading singular pair.
+    A general drift, any polynomial of time in each power of channel position, is solved linearly, with the layout's
+    priors and each channel's depth free by `depth_sd`. It is then reduced to its leading singular pair.
     """
     gram, right, _, _ = linearise(one, layout, state, period_days)
     parts = channel_parts(one, layout, state, period_days)

@@ -106,7 +106,7 @@ def test_every_numeric_key_was_tried():
         ("inject.signals=[H20]", r"inject.signals\[0\]=H20: give H2O, CO2, .* or second_visit_offset"),
         ("inject.amplitudes=[100,nan]", r"inject.amplitudes\[1\]=nan: give a number, -1,000,000 to 1,000,000"),
         ("inject.amplitudes=many", "inject.amplitudes=many: give a list, each a number"),
-        ("budget.steps=[{name: a, cost: .5, samples: 3}]", r"budget.steps\[0\].samples=3: give a whole number, 20 to"),
+        ("budget.steps=[{name: a, cost: 0.5, samples: 3}]", r"budget.steps\[0\].samples=3: give a whole number, 20 to"),
         (
             "loss.bands.ranges_um={CH4: [[-3.2,3.4]]}",
             r"loss.bands.ranges_um.CH4\[0\]\[0\]=-3.2: give a number, above 0",

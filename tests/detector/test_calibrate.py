@@ -39,7 +39,7 @@ def maps_of(tmp_path, instrument, seed=3):
 
 
 def test_adc_by_hand():
-    # 1000 ADU / .4369 - 1000 = 1288.8533...
+    # 1000 ADU / 0.4369 - 1000 = 1288.8533...
     assert adc_to_electrons(np.array([1000]), ADC)[0] == pytest.approx(1000 / 0.4369 - 1000, rel=1e-15)
 
 

@@ -78,7 +78,7 @@ def test_spectra_and_converter(tmp_path):
 def test_axis_times_are_the_middle_of_what_a_pair_integrates(real_dir):
     axes = read_axis_info(real_dir / "competition")
     assert len(axes.airs.time_h) == 5625 and len(axes.fgs1.time_h) == 67_500
-    # stamps: first AIRS pair starts its reads at .1 and .2 s; the second exposure of 4.5 s ends at 4.7 s
+    # stamps: first AIRS pair starts its reads at 0.1 and 0.2 s; the second exposure of 4.5 s ends at 4.7 s
     assert axes.airs.time_h[0] * 3600 == pytest.approx(2.45, abs=0.02)
     assert axes.fgs1.time_h[0] * 3600 == pytest.approx(0.25, abs=0.02)
     assert (axes.airs.first_read_s, axes.airs.last_read_s) == pytest.approx((0.1, 4.6))

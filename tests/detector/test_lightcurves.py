@@ -342,7 +342,7 @@ def test_exosim_visit_is_sane(exosim_dir, tmp_path):
         out, inside = np.abs(curve.time_h - 3.75) > 2.2, np.abs(curve.time_h - 3.75) < 0.7
         trend = np.polyval(np.polyfit(curve.time_h[out], white[out], 3), curve.time_h)
         depth = 1 - np.mean((white / trend)[inside])
-        # 1,101 / 1,123 ppm, deeper by 1 / (1 - u1/3 - u2/6) at the disc's centre, u = (.2, .1)
+        # 1,101 / 1,123 ppm, deeper by 1 / (1 - u1/3 - u2/6) at the disc's centre, u = (0.2, 0.1)
         assert depth == pytest.approx({"FGS1": 1101e-6, "AIRS-CH0": 1123e-6}[name] * 1.08, abs=1.2e-4)
 
 

@@ -46,7 +46,7 @@ def test_depths_are_the_same_under_every_sky_and_with_every_wing(name, degraded)
 @pytest.mark.parametrize("colour", ["flat", "star"])
 def test_a_sky_that_flickers_leaves_no_trace(instrument, colour):
     """Sky of 0 to 10 times today's drawn anew for every pair. Left is what flat-field and linearity files are wrong by:
-    .7 % a pixel, and rounding to ADU."""
+    0.7 % a pixel, and rounding to ADU."""
     detector, maps = sf.detector_of(instrument, 5)
     star = sf.expected(instrument, sf.World(sky=0), 64)
     size = 10 * np.random.default_rng(1).random((len(star), 1, 1))

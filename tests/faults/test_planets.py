@@ -120,7 +120,7 @@ def test_what_becomes_of_the_planet(run, case):
     elif case.outcome != "population":
         both = np.hypot(sigma, error)
         assert (np.abs(depth - sound) < 5 * both).all()
-        # far below the population's scatter of .01, where AIRS is left out too
+        # far below the population's scatter of 0.01, where AIRS is left out too
         assert np.median(sigma[1:]) < (0.006 if "AIRS" in case.reason or case.reason == ALONE else 0.003)
         assert not np.array_equal(run.of(case), run.answers[IDS["sound"]])
     else:

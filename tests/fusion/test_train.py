@@ -203,7 +203,7 @@ def test_a_model_that_only_gets_worse_is_stopped_and_physics_kept(tmp_path):
 
 
 def test_rules_are_part_of_what_is_minimised(tmp_path):
-    rough = losses.Loss(*NAIVE, WL, 1e-3 * smoothness(1.0, 1e-7))
+    rough = losses.Loss(*NAIVE, WL, 1e-3 * smoothness(1.0, 1e-7, 1e-3))
     rules = Run(settings(steps=1), rough, tmp_path / "a", "cpu", None)
     bare = Run(settings(steps=1), LOSS, tmp_path / "b", "cpu", None)
     for run in (rules, bare):

@@ -207,7 +207,7 @@ def test_a_gain_in_frames_is_that_gain_of_the_calibrated_star(nonlinear):
     for stack, values in zip(image, (adu, after), strict=True):
         stack[:, :, 3] = values.reshape(500, 2, -1)
     before, now = (calibrate_cds(stack, one.maps, one.axis, one.adc)[:, 3] for stack in image)
-    # 178,000 pairs of reads, each rounded at random by half an ADU, 1.1 e-: the mean is known to .01 e-
+    # 178,000 pairs of reads, each rounded at random by half an ADU, 1.1 e-: the mean is known to 0.01 e-
     assert before.mean() - 5 == pytest.approx(4e4, abs=0.1)
     assert (now - before).mean() == pytest.approx(1e-3 * 4e4, abs=0.02)
 
@@ -343,7 +343,7 @@ def test_a_jitter_burst_in_frames_moves_light_without_losing_it(sky, tmp_path):
     hit = in_burst(SCENE, 0, one.axis.time_h) > 0
     assert not added[~hit].any() and added[hit].any((1, 2)).all()
     assert abs(added[hit].sum()) < 0.05 * np.abs(added[hit]).sum()
-    # the image's middle moves by .3 px rms times the ratio of both detectors' jitter, each pair by its own draw
+    # the image's middle moves by 0.3 px rms times the ratio of both detectors' jitter, each pair by its own draw
     drawn = np.random.default_rng([1, int(sky.folder.name), 0, 1]).standard_normal((len(hit), 2))[hit, 0]
     core = slice(8, 24)
     light = (one.star * one.maps.flat).sum(1)[core].sum() * 4.6 / 4.5

@@ -80,9 +80,9 @@ def test_reliability_of_honest_and_of_overconfident_sigma():
 
 def test_reliability_of_four_known_scores():
     part = part_reliability("x", np.array([[0.5], [-0.9], [1.5], [-7.0]]))
-    np.testing.assert_array_equal(coverage(part), [0.25, 0.5, 0.75, 0.75])  # limits .674, .994, 1.645, 1.960
+    np.testing.assert_array_equal(coverage(part), [0.25, 0.5, 0.75, 0.75])  # limits 0.674, 0.994, 1.645, 1.960
     assert part.summary["mean"] == pytest.approx(-1.475)
-    # recovered minus true: 7 sigma too low is a truth at the upper end, .5 too high one at ndtr(-.5) = .31
+    # recovered minus true: 7 sigma too low is a truth at the upper end, 0.5 too high one at ndtr(-0.5) = 0.31
     np.testing.assert_array_equal(np.flatnonzero(part.pit), [0, 3, 8, 9])
     np.testing.assert_allclose(part.quantiles[0], norm.ppf([0.125, 0.375, 0.625, 0.875]))
 

@@ -29,8 +29,10 @@ def test_seed_rules_of_v50(v50):
     smooth = torch.full((1, N_BINS), 0.01, dtype=torch.float64)
     assert seeds.penalty(smooth, smooth, WL).item() == 0
     rough = smooth.clone()
-    rough[0, 1::2] += 10e-6  # +-20 ppm of second difference in units of 10 ppm: 4
-    torch.testing.assert_close(seeds.rules["smoothness"].penalty(rough, smooth, WL), torch.tensor([4 * 5e-4]).double())
+    rough[0, 1::2] += 10e-6  # bins scatter by 5 ppm, their second differences by 20: 18.44 ppm too many, unit 10 ppm
+    torch.testing.assert_close(
+        seeds.rules["smoothness"].penalty(rough, smooth, WL), torch.tensor([1.844**2 * 5e-4]).double()
+    )
     below, loud = smooth.clone(), smooth.clone()
     below[0, 3] = -1e-5
     loud[0, 3] = 6.0

@@ -304,7 +304,7 @@ def test_kaggle_has_a_limit_below_its_nine_hours_and_steps_that_get_cheaper():
 
 
 def test_a_step_changes_what_it_names_and_nothing_else():
-    config = compose("predict", ["budget.steps=[{name: a, cost: .5, max_iterations: 3}]"])
+    config = compose("predict", ["budget.steps=[{name: a, cost: 0.5, max_iterations: 3}]"])
     _, (_, step) = settings_of(config).items()
     assert step.physfit.max_iterations == 3 and step.lightcurves == config.lightcurves
     assert step.physfit.drift_order == config.physfit.drift_order
@@ -314,9 +314,9 @@ def test_a_step_changes_what_it_names_and_nothing_else():
     ("override", "message"),
     [
         ("budget.steps=[{name: a, cost: 1.5}]", r"budget.steps\[0\].cost=1.5: give a number, above 0, below 1"),
-        ("budget.steps=[{name: a, cost: .5}, {name: b, cost: .6}]", "between 0 and 0.5, the cost of a"),
-        ("budget.steps=[{name: full, cost: .5}]", "'full' is no new name"),
-        ("budget.steps=[{name: a, cost: .5, sample: 3}]", "sample"),
+        ("budget.steps=[{name: a, cost: 0.5}, {name: b, cost: 0.6}]", "between 0 and 0.5, the cost of a"),
+        ("budget.steps=[{name: full, cost: 0.5}]", "'full' is no new name"),
+        ("budget.steps=[{name: a, cost: 0.5, sample: 3}]", "sample"),
         ("budget.hours=-1", "budget.hours=-1: give a number, 0 or more"),
     ],
 )

@@ -63,7 +63,7 @@ def test_the_naive_prediction_scores_zero():
 
 
 def test_one_point_by_hand():
-    """y = naive mean, mu off by one sigma of 1e-4: s = (-1/2 - ln 1e-4 + ln .0106) / (-ln sigma_true + ln .0106)."""
+    """y = naive mean, mu off by one sigma of 1e-4: s = (-1/2 - ln 1e-4 + ln 0.0106) / (-ln sigma_true + ln 0.0106)."""
     truth = np.full((1, 283), NAIVE[0])
     s = gll_per_bin(truth + 1e-4, np.full_like(truth, 1e-4), truth, *NAIVE)
     assert s[0, 0] == pytest.approx((np.log(106) - 0.5) / np.log(10600), rel=1e-9)

@@ -116,7 +116,7 @@ def test_held_out_z_scores_are_unit_by_part(misscaled):
 
 
 def test_fifty_well_calibrated_planets_are_left_alone():
-    """No overfit: on a posterior that is already right, calibrating on 50 planets costs held-out planets < .004."""
+    """No overfit: on a posterior that is already right, calibrating on 50 planets costs held-out planets < 0.004."""
     posterior, truth = campaign(2, planets=200)
     fit = posterior.take(slice(0, 50)), Spectra(truth.planet_id[:50], truth.depth[:50])
     held_out, depth = posterior.take(slice(50, None)), truth.depth[50:]
@@ -128,7 +128,7 @@ def test_fifty_well_calibrated_planets_are_left_alone():
 
 
 def test_quality_terms_are_recovered():
-    """Errors grow as chi2^.5, by 1.5 with two visits and by 2 with a missing contact; the diagnostics say which.
+    """Errors grow as chi2^0.5, by 1.5 with two visits and by 2 with a missing contact; the diagnostics say which.
 
     A quarter of 240 planets has each flag: a factor is known to 8 % and drawn 4 % toward 1 by its prior; 2.5 of these.
     """
@@ -414,7 +414,7 @@ def test_summary_of_one_point_and_of_known_quantiles():
     assert got["count"] == 200_000
     assert got["std"] == pytest.approx(1.2, rel=0.01) and got["robust"] == pytest.approx(1.2, rel=0.01)
     assert got["mean"] == pytest.approx(0.1, abs=0.01) and got["rms"] == pytest.approx(np.hypot(1.2, 0.1), rel=0.01)
-    # P(|N(.1, 1.2)| < 1.645) by the normal distribution
+    # P(|N(0.1, 1.2)| < 1.645) by the normal distribution
     expected = norm.cdf(1.6449, 0.1, 1.2) - norm.cdf(-1.6449, 0.1, 1.2)
     assert got["coverage"]["0.90"] == pytest.approx(expected, abs=0.004)
     with pytest.raises(ValueError, match="finite"):

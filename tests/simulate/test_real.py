@@ -72,7 +72,7 @@ def simulated():
 
 @pytest.mark.parametrize("name", ["FGS1", "AIRS-CH0"])
 def test_first_and_second_reads_in_adu(real, simulated, name):
-    # Read noise on a median over 50 x 1,024 or more pixels: < .1 ADU. Allowed: 2 ADU of the first read and of FGS1's
+    # Read noise on a median over 50 x 1,024 or more pixels: < 0.1 ADU. Allowed: 2 ADU of the first read and of FGS1's
     # second, 6 ADU of AIRS' second, whose median pixel lies on the steep wing of the trace.
     (a, _), (b, _) = real[name], simulated[name]
     assert abs(np.median(a[::2]) - np.median(b[::2])) <= 2
@@ -92,7 +92,7 @@ def _spectrum(frames, maps):
 
 
 def test_flux_per_wavelength(real, simulated):
-    # Photon noise .15 %, the flat .1 %, the shape of the spline 1.6 %; columns with a bad pixel in the trace are out.
+    # Photon noise 0.15 %, the flat 0.1 %, the shape of the spline 1.6 %; columns with a bad pixel in the trace are out.
     (a, profile_a), (b, profile_b) = _spectrum(*real["AIRS-CH0"]), _spectrum(*simulated["AIRS-CH0"])
     whole = ~(real["AIRS-CH0"][1]["bad"] | simulated["AIRS-CH0"][1]["bad"])[12:20].any(axis=0)
     ratio = (b / a)[slice(*AIRS.crop)][whole[slice(*AIRS.crop)]]
@@ -112,7 +112,7 @@ def test_fgs1_flux_and_image(real, simulated):
     a, b = images["real"], images["simulated"]
     assert np.isclose(
         a.sum(), b.sum(), rtol=0.03
-    )  # S/N 437 per pair: .1 %; single bad pixels hold up to 2 % of the star
+    )  # S/N 437 per pair: 0.1 %; single bad pixels hold up to 2 % of the star
     assert np.isclose(a.max(), b.max(), rtol=0.10)
     rows, cols = np.mgrid[:32, :32]
     radius = np.hypot(rows - FGS1.centre[0], cols - FGS1.centre[1])
@@ -168,7 +168,7 @@ def test_maps_have_the_statistics_of_two_real_detectors(real, real_dir, instrume
 def test_linearity_correction_has_the_real_size(real, instrument):
     theirs = real[instrument.name][1]["linear_corr"]
     ours = draw_detector(instrument, np.random.default_rng(4)).files.linear_corr
-    for electrons in (1e4, 3e4, 6e4):  # two real AIRS detectors differ by .3 % at 30 ke-
+    for electrons in (1e4, 3e4, 6e4):  # two real AIRS detectors differ by 0.3 % at 30 ke-
         at = [np.median(sum(c[k] * electrons**k for k in range(6)) / electrons) for c in (theirs, ours)]
         assert abs(at[0] - at[1]) < 0.003
     assert np.isclose(theirs[1].std(), ours[1].std(), rtol=0.15)

@@ -80,7 +80,7 @@ def test_limb_darkening(population):
     assert np.allclose(u[:, middle].mean(axis=0), (0.125, 0.10), atol=0.01)
     slope = np.polyfit(wl, u[:, 1:].mean(axis=0), 1)[0]
     assert np.allclose(slope, (-0.05, -0.02), atol=0.005)
-    # The non-linear law is a positive profile that falls to the limb, off the quadratic one by .5-8 % at most.
+    # The non-linear law is a positive profile that falls to the limb, off the quadratic one by 0.5-8 % at most.
     mu = np.linspace(0, 1, 101)
     profile = 1 - np.einsum("nbm,mx->nbx", c[:50, ::40], np.stack([1 - mu ** (m / 2) for m in range(1, 5)]))
     quadratic = 1 - u[:50, ::40, :1] * (1 - mu) - u[:50, ::40, 1:] * (1 - mu) ** 2
@@ -217,7 +217,7 @@ def test_frames_and_light_curves_have_the_same_flux_and_noise():
     assert np.isclose(np.median(flux.mean(axis=0) / star[:0:-1]), 1, atol=0.01)
     shares, _, background = light_shares(AIRS, OWN, system)
     predicted = np.sqrt(lightcurves.pair_variance(AIRS, star[1:], shares, background, usable.T[::-1]))[::-1]
-    # 120 pairs leave 6.5 % per bin, .5 % on the median of 282; and mean fluxes stand for the weights' own.
+    # 120 pairs leave 6.5 % per bin, 0.5 % on the median of 282; and mean fluxes stand for the weights' own.
     ratio = np.median(flux.std(axis=0, ddof=1) / predicted)
     assert 0.96 < ratio < 1.04, ratio
 

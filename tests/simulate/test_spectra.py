@@ -50,7 +50,7 @@ def test_levels_are_those_of_the_systems(population, name):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_roughness_covers_that_of_real_spectra(population, name):
     low, high = np.percentile(roughness(population[1][name]), [5, 95])
-    assert low <= 0.007 and high >= 0.05  # six real spectra of 2025: .007 to .031, all known ones to .05
+    assert low <= 0.007 and high >= 0.05  # six real spectra of 2025: 0.007 to 0.031, all known ones to 0.05
     assert high < 0.10
 
 
@@ -78,14 +78,14 @@ def test_neighbouring_bins_go_together_as_in_real_spectra(population):
     normalised = shapes(population[1]["training"])
     correlation = np.corrcoef((normalised / normalised.std(axis=1, keepdims=True)).T)
     at = [correlation[i, np.argmin(np.abs(WL - WL[i] - 0.16))] for i in range(282) if WL[i] + 0.16 < WL[-1]]
-    assert 0.35 < np.mean(at) < 0.65  # 2024: .5
+    assert 0.35 < np.mean(at) < 0.65  # 2024: 0.5
 
 
 def test_components_and_families(population):
     own, other = population[1]["training"], population[1]["shifted"]
     values = np.linalg.svd(shapes(own) - shapes(own).mean(axis=0), compute_uv=False) ** 2
     left = 1 - np.cumsum(values) / values.sum()
-    assert 0.01 < left[4] < 0.15 and 0.003 < left[9] < 0.05  # 2024, with fewer molecules: .006 and .001
+    assert 0.01 < left[4] < 0.15 and 0.003 < left[9] < 0.05  # 2024, with fewer molecules: 0.006 and 0.001
     half = len(own) // 2
     known = np.median(left_by(own[:half], own[half:], 10))
     assert np.median(left_by(own[:half], other, 10)) > 1.2 * known  # the shifted family is another one

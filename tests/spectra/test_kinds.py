@@ -55,7 +55,7 @@ def test_two_kinds_are_found_with_their_amplitudes_slopes_and_scatter():
     np.testing.assert_allclose(found.rest, 0.02**2, rtol=0.25)
     variance = (found.loadings[:, 1:] ** 2).sum(2) + found.rest[:, None]
     np.testing.assert_allclose(variance[order], np.tile(0.1**2 * BANDS[2] ** 2 + 0.02**2, (2, 1)), atol=0.012)
-    fgs1 = (found.loadings[:, 0] ** 2).sum(1)  # .3 of its own, and half of what bin 200 scatters by
+    fgs1 = (found.loadings[:, 0] ** 2).sum(1)  # 0.3 of its own, and half of what bin 200 scatters by
     np.testing.assert_allclose(np.sqrt(fgs1), 0.3, atol=0.03)
     assert every.weight[2] == pytest.approx(TOGETHER)
     np.testing.assert_allclose(every.mean[2, 1:], shapes[:, 1:].mean(0), atol=1e-9)

@@ -93,7 +93,7 @@ class TestTrialError:
         rng = np.random.default_rng(3)
         found = [trial_error(one, rng.standard_normal(SAMPLES), transit) for _ in range(60)]
         alone = sigma / depth / np.sqrt((transit < 1).sum())
-        # the level takes 1 / 7.5 of the box's square, the slope none where it lies in the middle and .3 at the ends
+        # the level takes 1 / 7.5 of the box's square, the slope none where it lies in the middle and 0.3 at the ends
         assert alone / np.sqrt(1 - 1 / 7.5) * 0.9 < np.sqrt(np.mean(np.square(found))) < alone / np.sqrt(1 - 0.35) * 1.1
 
     def test_of_a_lost_transit_is_its_share_over_all_places(self):

@@ -194,7 +194,7 @@ def test_recovers_spectra_within_its_own_sigma(prior):
     assert np.sqrt((error**2).mean()) < 1.2e-4  # independent bins at this noise: about 2.5e-4
     assert all(0.85 < fit.diagnostics["chi2_joint"] < 1.1 for fit in fits)
     assert len(fits[0].curves) == 2 and fits[0].curves[0].model.shape == (SAMPLES,)
-    for curve in fits[0].curves:  # 1 is the star: what the transit takes away lies below, what drift adds is below .2 %
+    for curve in fits[0].curves:  # 1 is the star: the transit takes away from it, drift adds less than 0.2 %
         assert curve.model.max() == pytest.approx(1, abs=2e-3)
 
 
