@@ -1,11 +1,11 @@
 """The kit against the winner's design of 2025 (`bench/baseline.py`) in worlds that neither has learnt from.
 
-    python bench/versus.py [--planets 80] [--calibration 80] [--worlds NAME ...] [--fits FOLDER] [--out FILE.json]
+    python bench/versus.py [--planets 200] [--worlds NAME ...] [--fits FOLDER] [--out FILE.json]
 
 Both learn their prior from the same simulated spectra, fit the same light curves from the same white fit, and have
-sigma calibrated on the same other planets of the world, by the same code. A row a world and solver, sigma calibrated:
-score, that of FGS1 and of AIRS, error and z by part. Then the mean difference of the planets' scores, kit less
-baseline, with its standard error. Planets about which the kit's gate has a word are left out of both.
+sigma calibrated by the same code: of each half of the planets on the other half. A row a world and solver: score, that
+of FGS1 and of AIRS, error and z by part. Then the mean difference of the planets' scores, kit less baseline, with its
+standard error. Planets about which the kit's gate has a word are left out of both.
 """
 
 import argparse
@@ -23,8 +23,8 @@ from baseline import beside  # noqa: E402
 from rows import REAL, Row, fitted, kept, worlds  # noqa: E402
 from score import row_of  # noqa: E402
 
-from kitlib.base.instruments import bin_weights  # noqa: E402
-from kitlib.base.products import Posterior, Spectra  # noqa: E402
+from kitlib.base.instruments import N_BINS, bin_weights  # noqa: E402
+from kitlib.base.products import Array, Posterior, Prediction, Spectra  # noqa: E402
 from kitlib.base.provenance import write_atomic  # noqa: E402
 from kitlib.sigma import fit_calibrator  # noqa: E402
 from kitlib.sigma.calibrator import apply, calibrated_covariance  # noqa: E402
@@ -32,30 +32,35 @@ from kitlib.sigma.metric import gll_per_bin, naive_statistics  # noqa: E402
 
 WORLDS = ("own", "all together", REAL)
 PARTS = {"total": slice(None), "FGS1": slice(0, 1), "AIRS": slice(1, None)}
-Fits = dict[str, Posterior]  # "kit" and "baseline", of the same planets
 
 
-def alone(fits: Fits, truth: Spectra) -> tuple[Fits, Spectra]:
-    """The planets that both solvers have fitted by themselves."""
-    own = np.isfinite(fits["baseline"].diagnostics["scale"])
-    return {solver: found.take(own) for solver, found in fits.items()}, Spectra(truth.planet_id[own], truth.depth[own])
+def out_of_half(found: Posterior, truth: Spectra, naive: tuple[float, float]) -> tuple[Prediction, Array]:
+    """Answers and their covariances (P, 283, 283), each half of the planets calibrated on the other one."""
+    count = len(truth.planet_id)
+    mu, sigma, cov = np.empty((count, N_BINS)), np.empty((count, N_BINS)), np.empty((count, N_BINS, N_BINS))
+    for half in (0, 1):
+        judged, learnt = np.arange(half, count, 2), np.arange(1 - half, count, 2)
+        known = Spectra(truth.planet_id[learnt], truth.depth[learnt])
+        calibrator = fit_calibrator(found.take(learnt), known, naive)
+        answer = apply(calibrator, found.take(judged))
+        mu[judged], sigma[judged] = answer.mu, answer.sigma
+        cov[judged] = calibrated_covariance(calibrator, found.take(judged))
+    return Prediction(truth.planet_id, mu, sigma), cov
 
 
-def compared(judged: tuple[Fits, Spectra], calibration: tuple[Fits, Spectra]) -> dict[str, dict[str, float]]:
+def compared(row: Row, baseline: Posterior) -> dict[str, dict[str, float]]:
     """Rows "kit" and "baseline" of `score.row_of`, and "less": mean differences and their standard errors by part.
 
-    The naive statistics of the score are those of all judged planets.
+    Judged are the planets that both have fitted by themselves; the score's naive statistics are those of all.
     """
-    naive = naive_statistics(judged[1].depth)
-    found, truth = alone(*judged)
-    learnt, known = alone(*calibration)
+    own = np.isfinite(baseline.diagnostics["scale"])
+    truth, naive = Spectra(row.truth.planet_id[own], row.truth.depth[own]), naive_statistics(row.truth.depth)
     rows, scores = {}, {}
-    for solver, posterior in found.items():
-        calibrator = fit_calibrator(learnt[solver], known, naive)
-        answer, cov = apply(calibrator, posterior), calibrated_covariance(calibrator, posterior)
+    for solver, found in (("kit", row.found), ("baseline", baseline)):
+        answer, cov = out_of_half(found.take(own), truth, naive)
         rows[solver] = row_of(answer.mu, answer.sigma, truth.depth, naive, cov)
         scores[solver] = gll_per_bin(answer.mu, answer.sigma, truth.depth, *naive)
-    less = {"planets": float(len(truth.depth)), "calibration": float(len(known.depth))}
+    less = {"planets": float(own.sum()), "drawn": float(len(own))}
     for part, bins in PARTS.items():
         weight = bin_weights()[bins]
         each = (scores["kit"] - scores["baseline"])[:, bins] @ (weight / weight.sum())
@@ -74,7 +79,7 @@ def table(name: str, rows: dict[str, dict[str, float]]) -> str:
         lines.append(f"{name:<22}{solver:<10}{scores}{errors:>20}{spread:>22}")
     less = rows["less"]
     parts = ", ".join(f"{part} {less[part]:+.4f} +- {less[f'{part}, error']:.4f}" for part in PARTS)
-    count = f"{less['planets']:.0f} planets, sigma by {less['calibration']:.0f}"
+    count = f"{less['planets']:.0f} planets of {less['drawn']:.0f}"
     lines.append(f"{'':<22}kit less baseline: {parts} ({count})")
     return "\n".join(lines)
 
@@ -82,8 +87,7 @@ def table(name: str, rows: dict[str, dict[str, float]]) -> str:
 def main() -> None:
     """Print the table, world by world as they are done."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--planets", type=int, default=80, help="that judge, a world")
-    parser.add_argument("--calibration", type=int, default=80, help="that sigma is calibrated on, a world")
+    parser.add_argument("--planets", type=int, default=200, help="of each world")
     parser.add_argument("--worlds", nargs="*", default=WORLDS, choices=worlds(), help="rows of bench/worlds.py")
     parser.add_argument("--workers", type=int, default=cpu_count())
     parser.add_argument("--fits", type=Path, help="keep fits there, as bench/worlds.py does")
@@ -93,15 +97,11 @@ def main() -> None:
     print(f"{'':<32}{'total':>8}{'FGS1':>8}{'AIRS':>8}{'error ppm F/level/shape':>26}{'z':>14}")
     found = {}
     for name in given.worlds:
-        both = []
-        for role, planets in (("judged", given.planets), ("calibration", given.calibration)):
-            row: Row | None = fits(name, planets, role, given.workers)
-            if row is not None:
-                both.append(({"kit": row.found, "baseline": rivals(row, name, role, given.workers)}, row.truth))
-        if len(both) < 2:
+        row = fits(name, given.planets, "judged", given.workers)
+        if row is None:
             print(f"{name}: its spectra do not lie here", flush=True)
             continue
-        found[name] = compared(*both)
+        found[name] = compared(row, rivals(row, name, "judged", given.workers))
         print(table(name, found[name]), flush=True)
         if given.out:
             write_atomic(given.out, json.dumps(found, indent=1) + "\n")
