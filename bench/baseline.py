@@ -30,6 +30,7 @@ from kitlib.base.instruments import N_AIRS_BINS, N_BINS
 from kitlib.base.products import Array, Catalogue, PlanetLightCurves, Posterior
 from kitlib.base.schema import PhysfitConfig
 from kitlib.spectra.combination import Component, Hypothesis, Likelihood, combine
+from kitlib.transit.fit import IN_PARTS
 from kitlib.transit.gaussnewton import Fit, FitError, gauss_newton
 from kitlib.transit.grazing import grazes, profile
 from kitlib.transit.parameters import Layout, State
@@ -182,10 +183,10 @@ def fit_baselines(
 ) -> Posterior:
     """The baseline's posterior of planets that `kit` has fitted, with the kit's diagnostics and `scale` (NaN: kit's).
 
-    The gate, its repairs and its fallbacks are no part of the comparison: a planet for which the kit needed them, or
-    that the baseline cannot fit, keeps the kit's answer.
+    Repairs and fallbacks are no part of the comparison: a planet that the kit answers by a part of its data or without
+    a fit, or that the baseline cannot fit, keeps the kit's answer.
     """
-    plain = np.flatnonzero((kit.diagnostics["gate"] == 0) & (kit.diagnostics["fallback"] == 0))
+    plain = np.flatnonzero((kit.diagnostics["gate"] != IN_PARTS) & (kit.diagnostics["fallback"] == 0))
     given = [(curves[i], catalogue.take(slice(i, i + 1)), design, priors, config) for i in plain]
     mean, cov, scale = kit.mean.copy(), kit.cov.copy(), np.full(len(curves), np.nan)
     for i, one in zip(plain, in_processes(_one, given, workers, "baseline", progress=False), strict=True):

@@ -167,12 +167,12 @@ def judged(
 
 def table(rows: dict[str, dict]) -> str:
     """Aligned text, one row a method; `of oracle`: total over the oracle's."""
-    head = f"{'':<22}{'total':>8}{'FGS1':>8}{'AIRS':>8}{'of oracle':>11}"
+    head = f"{'':<30}{'total':>8}{'FGS1':>8}{'AIRS':>8}{'of oracle':>11}"
     lines = [f"{head}{'error ppm FGS1/level/shape':>28}{'z spread FGS1/level/shape':>28}"]
     for name, r in rows.items():
         errors = f"{r['fgs1_ppm']:.0f} / {r['level_ppm']:.0f} / {r['shape_ppm']:.0f}"
         spread = " / ".join(f"{r[f'{part}_z']:.2f}" for part in ("fgs1", "level", "shape")) if "fgs1_z" in r else ""
-        scores = f"{name:<22}{r['total']:>8.4f}{r['fgs1']:>8.4f}{r['airs']:>8.4f}"
+        scores = f"{name:<30}{r['total']:>8.4f}{r['fgs1']:>8.4f}{r['airs']:>8.4f}"
         lines.append(f"{scores}{r['total'] / rows['oracle']['total']:>11.1%}{errors:>28}{spread:>28}")
     return "\n".join(lines)
 
