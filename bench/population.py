@@ -101,8 +101,8 @@ def unfamiliar_shapes(planets: int, seed: int) -> Shapes:
     return Shapes(learnt.shape_mean, learnt.shape_cov)
 
 
-def shipped_spectra() -> SpectralPrior:
-    """The spectral prior that the package ships: of the own family beside atmospheres of any composition.
+def shipped_training() -> tuple[Array, Catalogue]:
+    """The spectra (6000, 283) and catalogue rows that the shipped spectral prior is learnt from.
 
     Half of the spectra have lines of their own draw: a prior of the own family alone is too sure of its lines.
     """
@@ -110,7 +110,12 @@ def shipped_spectra() -> SpectralPrior:
     wild, rows = any_chemistry(SHIPPED_SPECTRA, SHIPPED_SEEDS["any chemistry"])
     names = [item.name for item in fields(Catalogue)]
     both = Catalogue(*(np.concatenate([getattr(one, name) for one in (own.catalogue, rows)]) for name in names))
-    learnt = learn_prior(np.concatenate([own.truth.depth, wild]), both, SHIPPED_PRIOR)
+    return np.concatenate([own.truth.depth, wild]), both
+
+
+def shipped_spectra() -> SpectralPrior:
+    """The spectral prior that the package ships: of the own family beside atmospheres of any composition."""
+    learnt = learn_prior(*shipped_training(), SHIPPED_PRIOR)
     return replace(learnt, unfamiliar=unfamiliar_shapes(UNFAMILIAR_SPECTRA, SHIPPED_SEEDS["unfamiliar"]))
 
 

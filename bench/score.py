@@ -1,4 +1,4 @@
-"""The competition's score on held-out simulated planets: naive, independent bins, physics, v50, and an oracle.
+"""The competition's score on held-out simulated planets: naive, independent bins, winner's design, kit, oracle.
 
     python bench/score.py [--planets 200] [--workers N] [--scheduler tcp://HOST:PORT] [--out FILE.json] [--ship]
 
@@ -6,6 +6,9 @@ Three populations with seeds of their own: training (1,100 spectra, 800 of them 
 on, with 200 planets of any chemistry beside them), held-out, and held-out with shifted distributions (spectra of
 another family, degraded detectors, twice the drift). Light curves are simulated with the noise of full-size frames;
 `bench/frame_path.py` shows that frames agree with them.
+
+"winner's design" is `bench/baseline.py`: another prior and drift around the same white fit, learnt from the same
+spectra and calibrated on the same planets as physics.
 
 The workers of a cluster (--scheduler) find this folder by PYTHONPATH=bench.
 
@@ -26,6 +29,7 @@ from joblib import cpu_count
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
+from baseline import Design, fit_baselines, learn_design  # noqa: E402
 from independent import independent_bins  # noqa: E402
 from oracle import oracle  # noqa: E402
 from population import (  # noqa: E402
@@ -59,12 +63,13 @@ CALIBRATION_UNFAMILIAR = 200  # planets beside those, of random chemistry, detec
 ORACLE_SPECTRA = 20_000
 ORACLE_PRIOR = PriorConfig(components=25, kinds=40)
 SHIPPED = ROOT / "kitlib" / "data"
+BASELINE = "winner's design"
 
 
 def trained_on(
     train: Population, unfamiliar: Shapes, models: list[Fusion], workers: int
-) -> tuple[Priors, dict[str, Calibrator]]:
-    """Prior of all training planets, and the calibrators of physics and v50, fitted on out-of-fold posteriors.
+) -> tuple[Priors, Design, dict[str, Calibrator]]:
+    """Priors of all training planets, and the calibrators of all solvers, fitted on out-of-fold posteriors.
 
     Each fold is fitted with a prior that has seen neither its spectra nor its stars; the models have seen none. The
     calibrators see planets of any chemistry too: how far error bars of unfamiliar spectra can be trusted is not to be
@@ -75,7 +80,7 @@ def trained_on(
     alone = Priors(replace(learn_prior(train.truth.depth, train.catalogue, PriorConfig()), unfamiliar=unfamiliar))
     stars = measure_stars(train.curves, catalogue, alone, config, truth.depth, workers=workers)
     fold = np.arange(count) % FOLDS
-    fits, rows, depths = [], [], []
+    fits, rivals, rows, depths = [], [], [], []
     for k in range(FOLDS):
         chosen = np.flatnonzero(fold == k)
         others = np.setdiff1d(np.arange(len(train.truth.planet_id)), chosen)
@@ -84,19 +89,25 @@ def trained_on(
         priors = with_limb_darkening(priors, [s for s, f in zip(stars, fold, strict=True) if s is not None and f != k])
         rows.append(catalogue.take(chosen))
         depths.append(truth.depth[chosen])
-        fits.append(fit_planets([train.curves[i] for i in chosen], rows[-1], priors, config, workers=workers))
+        curves = [train.curves[i] for i in chosen]
+        fits.append(fit_planets(curves, rows[-1], priors, config, workers=workers))
+        design = learn_design(train.truth.depth[others])
+        rivals.append(fit_baselines(curves, rows[-1], design, priors, config, fits[-1][0], workers))
     whole = with_limb_darkening(alone, [one for one in stars if one is not None])
     rng = np.random.default_rng(SEEDS["any chemistry"])
     curves, wild, depth = draw_planets(CALIBRATION_UNFAMILIAR, 1.0, rng)
     rows.append(wild)
     depths.append(depth)
     fits.append(fit_planets(curves, wild, whole, config, workers=workers))
+    design = learn_design(train.truth.depth)
+    rivals.append(fit_baselines(curves, wild, design, whole, config, fits[-1][0], workers))
     posterior, _ = join(fits)
     spectra = Spectra(posterior.planet_id, np.concatenate(depths))
     naive = naive_statistics(train.truth.depth)
     fused = [(answered(models, fit, row), lights) for (fit, lights), row in zip(fits, rows, strict=True)]
-    answers = {"physics": posterior, "v50": join(fused)[0]}
-    return whole, {kind: fit_calibrator(answer, spectra, naive) for kind, answer in answers.items()}
+    rival = join([(one, []) for one in rivals])[0]
+    answers = {BASELINE: rival, "physics": posterior, "v50": join(fused)[0]}
+    return whole, design, {kind: fit_calibrator(answer, spectra, naive) for kind, answer in answers.items()}
 
 
 def row_of(mu: Array, sigma: Array, truth: Array, naive: tuple[float, float], cov: Array | None = None) -> dict:
@@ -113,6 +124,7 @@ def row_of(mu: Array, sigma: Array, truth: Array, naive: tuple[float, float], co
 def judged(
     held_out: Population,
     priors: Priors,
+    design: Design,
     calibrators: dict[str, Calibrator],
     models: list[Fusion],
     naive: tuple[float, float],
@@ -133,7 +145,10 @@ def judged(
     fallbacks = int((posterior.diagnostics["fallback"] > 0).sum())
     start = time.perf_counter()
     answers = {"physics": posterior, "v50": answered(models, posterior, catalogue)}
-    print(f"physical fit {seconds:.2f} s a planet, model {(time.perf_counter() - start) / count:.4f} s", flush=True)
+    seconds_model = (time.perf_counter() - start) / count
+    rival = fit_baselines(held_out.curves, catalogue, design, priors, PhysfitConfig(), posterior, workers)
+    answers = {BASELINE: rival} | answers
+    print(f"physical fit {seconds:.2f} s a planet, model {seconds_model:.4f} s", flush=True)
     for kind, found in answers.items():
         rows[f"{kind}, uncalibrated"] = row_of(found.mean, found.sigma, depth, naive, found.cov)
         answer, cov = apply(calibrators[kind], found), calibrated_covariance(calibrators[kind], found)
@@ -152,12 +167,12 @@ def judged(
 
 def table(rows: dict[str, dict]) -> str:
     """Aligned text, one row a method; `of oracle`: total over the oracle's."""
-    head = f"{'':<22}{'total':>8}{'FGS1':>8}{'AIRS':>8}{'of oracle':>11}"
+    head = f"{'':<30}{'total':>8}{'FGS1':>8}{'AIRS':>8}{'of oracle':>11}"
     lines = [f"{head}{'error ppm FGS1/level/shape':>28}{'z spread FGS1/level/shape':>28}"]
     for name, r in rows.items():
         errors = f"{r['fgs1_ppm']:.0f} / {r['level_ppm']:.0f} / {r['shape_ppm']:.0f}"
         spread = " / ".join(f"{r[f'{part}_z']:.2f}" for part in ("fgs1", "level", "shape")) if "fgs1_z" in r else ""
-        scores = f"{name:<22}{r['total']:>8.4f}{r['fgs1']:>8.4f}{r['airs']:>8.4f}"
+        scores = f"{name:<30}{r['total']:>8.4f}{r['fgs1']:>8.4f}{r['airs']:>8.4f}"
         lines.append(f"{scores}{r['total'] / rows['oracle']['total']:>11.1%}{errors:>28}{spread:>28}")
     return "\n".join(lines)
 
@@ -184,7 +199,7 @@ def measure(given: argparse.Namespace) -> None:
     naive = naive_statistics(train.truth.depth)
     models = [load_model(given.model)[0]]
     unfamiliar = unfamiliar_shapes(UNFAMILIAR_SPECTRA, SEEDS["unfamiliar"])
-    priors, calibrators = trained_on(train, unfamiliar, models, given.workers)
+    priors, design, calibrators = trained_on(train, unfamiliar, models, given.workers)
     if given.ship:
         replace(shipped_priors(), limb=priors.limb).save(SHIPPED / "prior.safetensors")
     results = {}
@@ -192,7 +207,7 @@ def measure(given: argparse.Namespace) -> None:
         held_out = draw(given.planets, given.planets, SEEDS[name], given.workers, shift)
         family = draw(ORACLE_SPECTRA, 0, SEEDS["oracle prior"], given.workers, shift)
         wide_prior = learn_prior(family.truth.depth, family.catalogue, ORACLE_PRIOR)
-        results[name] = judged(held_out, priors, calibrators, models, naive, wide_prior, given.workers)
+        results[name] = judged(held_out, priors, design, calibrators, models, naive, wide_prior, given.workers)
         print(f"\n{name}: {given.planets} planets, seed {SEEDS[name]}\n{table(results[name])}", flush=True)
     if given.out:
         write_atomic(given.out, json.dumps(results, indent=1) + "\n")
