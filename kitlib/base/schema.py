@@ -277,7 +277,7 @@ class PretrainConfig:
     planets: Count = 20_000  # in all
     randomised: Share = 0.4  # share with other spectra, worse detectors, other drifts, missing contacts
     own: Share = 0.4  # share of the own world; the others draw what nobody knows (`simulate.world`)
-    shard: Count = 250  # planets in one file: what a killed run loses at most
+    shard: Count = 40  # planets in one file: what a killed run loses at most
 
 
 SIGNALS = ("H2O", "CO2", "CO", "CH4", "drift", "step", "jitter_burst", "hot_pixel", "spot_crossing",

@@ -11,6 +11,7 @@ bin. T = 1 and delta = 0 for the untrained model, whose answer is therefore the 
 A planet without a fit keeps the population's answer.
 """
 
+import copy
 import dataclasses
 import json
 from contextlib import suppress
@@ -198,6 +199,15 @@ def corrected(posterior: Posterior, answer: Answer) -> Posterior:
         change[1:] *= smooth[i][:, None]
         cov[i] = change @ own.astype(np.float64) @ change.T
     return dataclasses.replace(posterior, mean=mu, cov=cov)
+
+
+@torch.no_grad()
+def trusted(model: Fusion, share: float) -> Fusion:
+    """The same model with its corrections (shifts and logarithms of factors) scaled, up to their far bounds."""
+    changed = copy.deepcopy(model)
+    for parameter in (changed.planet_head.weight, changed.planet_head.bias, changed.bin_head.weight):
+        parameter.mul_(share)
+    return changed
 
 
 def population_base(planet_id: NDArray[np.int64], naive: tuple[float, float]) -> Posterior:

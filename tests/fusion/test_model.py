@@ -22,6 +22,7 @@ from kitlib.fusion.model import (
     population_base,
     predict,
     save_model,
+    trusted,
 )
 from kitlib.sigma.calibrator import Calibrator, apply
 
@@ -113,6 +114,15 @@ def test_deltas_are_in_units_of_the_parts_sigma():
     torch.nn.init.normal_(shaped.bin_head.weight)
     move = (shaped(features).mu - features.mean).detach()
     assert move[:, 1:].abs().max() > 1e-6 and move[:, 1:].mean(1).abs().max() < 1e-15
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_share_of_the_trust_is_that_share_of_the_corrections(share):
+    features, model = toy_features(), stirred(small(), scale=0.01)  # far from the bounds
+    whole, part = model(features), trusted(model, share)(features)
+    np.testing.assert_allclose(part.factors.log().detach(), share * whole.factors.log().detach(), rtol=1e-3, atol=1e-9)
+    moved = share * (whole.mu - features.mean)
+    np.testing.assert_allclose((part.mu - features.mean).detach(), moved.detach(), rtol=1e-3, atol=1e-12)
 
 
 def test_every_parameter_gets_a_gradient_once_the_heads_have_moved():
