@@ -171,8 +171,8 @@ def raw_pair_figure(planet_dir: Path, visit: int = 0) -> "Figure":
     for instrument in INSTRUMENTS:
         reads = scan_signal(Path(planet_dir) / instrument.signal_file(visit), instrument).head(2).collect().to_numpy()
         image = (reads[1].astype(float) - reads[0]).reshape(instrument.rows, instrument.cols)
-        rows.append(stagecharts.raw_pair(image, instrument))
-    return shown(grid([rows]), f"Planet {Path(planet_dir).name}: one pair of frames", 360)
+        rows.append([stagecharts.raw_pair(image, instrument)])
+    return shown(grid(rows), f"Planet {Path(planet_dir).name}: one pair of frames", 680)
 
 
 def noise_figure(curves: Sequence[PlanetLightCurves]) -> "Figure":
