@@ -118,7 +118,7 @@ def test_deltas_are_in_units_of_the_parts_sigma():
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_a_share_of_the_trust_is_that_share_of_the_corrections(share):
-    features, model = toy_features(), stirred(small(), scale=0.01)  # far from the bounds
+    (_, features, *_), model = toy_features(), stirred(small(), scale=0.01)  # far from the bounds
     whole, part = model(features), trusted(model, share)(features)
     np.testing.assert_allclose(part.factors.log().detach(), share * whole.factors.log().detach(), rtol=1e-3, atol=1e-9)
     moved = share * (whole.mu - features.mean)
