@@ -54,7 +54,7 @@ docs-serve: $(STAMP)
 
 # all that README and docs show of the kit, made anew: pictures, and executed examples of the run that goes before
 figures: run
-	$(BIN)/python bench/figures.py
+	OMP_NUM_THREADS=1 $(BIN)/python bench/figures.py
 	$(BIN)/python notebooks/examples.py
 
 notebooks: $(STAMP)
