@@ -9,7 +9,7 @@ world (physics); the winner's design of 2025 (`bench/baseline.py`), calibrated o
 stars, which knows the world. Then errors and z of the shipped kit by part, the worst planet, and how many planets have
 an event of the gate. The file of --out has the scores of FGS1 and AIRS of "on 200" and of the baseline as well.
 
-Wings, sky, neighbours and full wells are in no light curve: frames show them, and `bench/frames.py` measures them.
+Neighbours and full wells are in no light curve, wings and sky in their noise alone: `bench/frames.py` measures these.
 """
 
 import argparse
