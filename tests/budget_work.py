@@ -57,7 +57,7 @@ def environment() -> dict[str, str]:
 
 def slow(task: int, setting: str) -> int:
     """Long enough for the guard to look at the memory meanwhile."""
-    time.sleep(3.0)
+    time.sleep(1.5)
     return task
 
 

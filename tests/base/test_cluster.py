@@ -81,6 +81,7 @@ def test_a_whole_predict_with_one_of_two_workers_killed_gives_the_bytes_of_one_m
 
 def test_training_pretraining_and_injection_there_give_the_bytes_of_one_machine(campaign, cluster, tmp_path):
     small = ["lightcurves.samples=60", "train=quick", "train.steps=2", "train.validation=0.5"]
+    small += ["physfit.max_iterations=2"]
     small += ["prior.min_train_planets=10", "pretrain.planets=2", "pretrain.shard=1"]
     small += ["inject.planets=2", "inject.signals=[H2O,drift]", "inject.amplitudes=[100]"]
     found = {}
