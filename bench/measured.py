@@ -56,10 +56,12 @@ def experiments(_: Subject) -> Figure:
     return figure
 
 
-def _bars(axis: Axes, names: list[str], values: list[float], colours: list[str], words: str = "{:.3f}") -> None:
+def _bars(axis: Axes, names: list[str], values: list[float], colours: list[str], beyond: float = 0.0) -> None:
+    """Bars with their values at the end; `beyond`: how far from it, in units of the axis."""
     places = np.arange(len(names))[::-1]
-    bars = axis.barh(places, np.maximum(values, 0), color=colours, height=0.65)
-    axis.bar_label(bars, [words.format(value) for value in values], padding=3, fontsize=8)
+    axis.barh(places, np.maximum(values, 0), color=colours, height=0.65)
+    for place, value in zip(places, values, strict=True):
+        axis.text(max(value, 0) + 0.01 + beyond, place, f"{value:.3f}", va="center", fontsize=8)
     axis.set_yticks(places, names, fontsize=8)
     bare(axis)
 
@@ -74,7 +76,7 @@ def _ladder(axis: Axes) -> None:
 
 def _worlds(axis: Axes) -> None:
     rows = table("| world | planets |")
-    _bars(axis, [row["world"] for row in rows], [_number(row["physics"]) for row in rows], [BLUE] * len(rows))
+    _bars(axis, [row["world"] for row in rows], [_number(row["physics"]) for row in rows], [BLUE] * len(rows), 0.03)
     for place, row in enumerate(reversed(rows)):
         oracle = _number(row["oracle"])
         axis.plot([oracle] * 2, [place - 0.4, place + 0.4], color=RED, lw=2)
