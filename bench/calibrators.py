@@ -8,8 +8,9 @@ show in frames alone; seed 1112). How many worlds was chosen on other seeds (221
 more of them the own world loses more than 0.004. Any chemistry is as common as the own one: a shape's sigma that is a
 tenth too large costs the own world nothing, one that is too small costs much elsewhere.
 
-On the same planets it is found how far the network is to be trusted: which share of its corrections has the best score
-once sigma is calibrated. --ship writes calibrator_{physics,v50}.json and the network with that share into kitlib/data.
+On the same planets it is found how far the network is to be trusted: the smallest share of its corrections whose score,
+once sigma is calibrated, is within one standard error of the best. --ship writes calibrator_{physics,v50}.json and the
+network with that share into kitlib/data.
 """
 
 import argparse
@@ -59,19 +60,22 @@ def main() -> None:
     model, about = load_model(SHIPPED_MODEL)
     whole = trusted(model, 1 / about.get("trust", 1.0))
     features = [features_of(one.found, one.catalogue, one.found.inputs) for one in known]
-    best = (-np.inf, 0.0, whole, physics)
+    trials = []
     for share in SHARES:
         network = trusted(whole, share)
         answers = [predict(network, one.found, f) for one, f in zip(known, features, strict=True)]
         calibrator = calibrated_on(known, answers)
-        scores = [
-            per_planet(apply(calibrator, a), one.truth.depth, NAIVE) for a, one in zip(answers, known, strict=True)
-        ]
-        mean = float(np.concatenate(scores).mean())
-        print(f"{share:.0%} of the network's corrections: {mean:.4f}", flush=True)
-        best = max(best, (mean, share, network, calibrator), key=lambda one: one[0])
-    _, share, network, calibrator = best
-    print(f"v50: {calibrator}")
+        pairs = zip(answers, known, strict=True)
+        scores = [per_planet(apply(calibrator, answer), one.truth.depth, NAIVE) for answer, one in pairs]
+        trials.append((np.concatenate(scores), share, network, calibrator))
+        print(f"{share:.0%} of the network's corrections: {trials[-1][0].mean():.4f}", flush=True)
+    best = max(trials, key=lambda one: float(one[0].mean()))[0]
+    errors = [(best - scores).std() / np.sqrt(len(best)) for scores, *_ in trials]
+    # the smallest share that chance does not tell from the best one
+    _, share, network, calibrator = next(
+        one for one, error in zip(trials, errors, strict=True) if (best - one[0]).mean() <= error
+    )
+    print(f"v50, {share:.0%} of the corrections: {calibrator}")
     if given.ship:
         save_model(SHIPPED_MODEL, network, about | {"trust": share})
         for kind, one in (("physics", physics), ("v50", calibrator)):
