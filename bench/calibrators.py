@@ -27,7 +27,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 from rows import Row, calibration_rows, kept  # noqa: E402
 from worlds import per_planet  # noqa: E402
 
-from kitlib.base.products import Posterior, Spectra  # noqa: E402
+from kitlib.base.products import Array, Posterior, Spectra  # noqa: E402
 from kitlib.base.provenance import write_atomic  # noqa: E402
 from kitlib.fusion import features_of, load_model, predict  # noqa: E402
 from kitlib.fusion.model import save_model, trusted  # noqa: E402
@@ -48,6 +48,12 @@ def calibrated_on(known: list[Row], answers: list[Posterior]) -> Calibrator:
     return replace(calibrator, fitted_on=())  # none of a user's planets
 
 
+def scores_of(calibrator: Calibrator, known: list[Row], answers: list[Posterior] | None = None) -> Array:
+    """Score of each planet of all parts, (P,), for `answers` or the physical fits."""
+    pairs = zip(answers or [one.found for one in known], known, strict=True)
+    return np.concatenate([per_planet(apply(calibrator, answer), one.truth.depth, NAIVE) for answer, one in pairs])
+
+
 def main() -> None:
     """Fit both calibrators and the network's share, print them, and ship them where that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -56,7 +62,8 @@ def main() -> None:
     parser.add_argument("--ship", action="store_true", help="write the calibrators into kitlib/data")
     given = parser.parse_args()
     known = kept(given.fits, calibration_rows)(given.workers)
-    print(f"physics: {(physics := calibrated_on(known, [one.found for one in known]))}")
+    physics = calibrated_on(known, [one.found for one in known])
+    print(f"physics: {physics}\nnone of the network's corrections: {scores_of(physics, known).mean():.4f}", flush=True)
     model, about = load_model(SHIPPED_MODEL)
     whole = trusted(model, 1 / about.get("trust", 1.0))
     features = [features_of(one.found, one.catalogue, one.found.inputs) for one in known]
@@ -65,9 +72,7 @@ def main() -> None:
         network = trusted(whole, share)
         answers = [predict(network, one.found, f) for one, f in zip(known, features, strict=True)]
         calibrator = calibrated_on(known, answers)
-        pairs = zip(answers, known, strict=True)
-        scores = [per_planet(apply(calibrator, answer), one.truth.depth, NAIVE) for answer, one in pairs]
-        trials.append((np.concatenate(scores), share, network, calibrator))
+        trials.append((scores_of(calibrator, known, answers), share, network, calibrator))
         print(f"{share:.0%} of the network's corrections: {trials[-1][0].mean():.4f}", flush=True)
     best = max(trials, key=lambda one: float(one[0].mean()))[0]
     errors = [(best - scores).std() / np.sqrt(len(best)) for scores, *_ in trials]

@@ -1,7 +1,7 @@
 """What a competitor would try instead of the fusion model: boosted trees and a plain network on the fit's diagnostics.
 
     python -m pip install scikit-learn
-    python -m kitlib pretrain run.seed=1001 run.out=OUT
+    python -m kitlib pretrain run.seed=1001 pretrain.planets=1600 run.out=OUT
     python bench/learners.py OUT/pretrain/shards [--planets 200] [--worlds NAME ...] [--fits FOLDER] [--model FILE]
 
 All learn from the same planets: those that the fusion model is pre-trained on. Trees (histogram boosting, scikit-learn)

@@ -52,7 +52,7 @@ def row_from(curves: list[PlanetLightCurves], catalogue: Catalogue, depth: Array
 
 
 def kept(folder: Path | None, function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of this file whose results stay in a folder. It knows nothing of changes in kitlib: empty it then."""
+    """A benchmark's function whose results stay in a folder. It knows nothing of changes in kitlib: empty it then."""
     return Memory(folder, verbose=0).cache(function, ignore=["workers"])
 
 

@@ -6,7 +6,7 @@ Both learn their prior from the same simulated spectra, fit the same light curve
 sigma calibrated by the same code: of each half of the planets on the other half. A row a world and solver: score, that
 of FGS1 and of AIRS, error and z by part. Then the mean difference of the planets' scores, kit less baseline, with its
 standard error. Planets that the kit answers by a part of their data, or without a fit, are left out of both. Planets
-whose misfit the kit's sigma covers count; `fit_calibrator` leaves them out of the calibration of both.
+whose misfit the kit's sigma covers count, and take part in the calibration of both.
 """
 
 import argparse
