@@ -4,7 +4,7 @@
 # make lint   style and types; make clean removes results
 # make figures  `make run`, then the pictures and executed examples of README and docs
 # make docs   the site, strictly, which opens from disk; make docs-serve shows it in a browser while it is written
-# make bench  bench-score, -speed, -scale, -train, -twin; by name only: -worlds, -versus, -frames, -otherwise, -whole, -spectra,
+# make bench  bench-score, -speed, -scale, -train, -twin; by name only: -worlds, -trained, -versus, -frames, -otherwise, -whole, -spectra,
 #             -sky, -inject, -ablation, -dvc, -coverage, -long
 # Everything needs python3 alone: the first target that is asked for builds .venv from requirements-dev.txt, each package
 # but torch checked against its hash in requirements-dev.lock (make lock writes it anew).
@@ -12,7 +12,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .PHONY: run test dev lint docs docs-serve figures notebooks lock sbom clean bench bench-score bench-speed bench-scale bench-train \
-  bench-inject bench-sky bench-worlds bench-versus bench-frames bench-otherwise bench-whole bench-spectra \
+  bench-inject bench-sky bench-worlds bench-trained bench-versus bench-frames bench-otherwise bench-whole bench-spectra \
   bench-ablation bench-twin bench-dvc bench-coverage bench-long
 
 PYTHON ?= python3
@@ -93,6 +93,10 @@ bench-versus: $(STAMP)
 
 bench-spectra: $(STAMP)
 	$(BIN)/python bench/spectra.py
+	$(BIN)/python bench/priors.py
+
+bench-trained: $(STAMP)
+	$(BIN)/python bench/trained.py
 
 bench-frames: $(STAMP)
 	$(BIN)/python bench/frames.py

@@ -6,7 +6,7 @@ a/Rs or the impact parameter: those have their generating distributions as prior
 spectral prior is learnt from many more spectra of the generating family than the competition has planets.
 
 Of its world the oracle knows excursions' loss of light, neighbours' share, where gaps are, that the drift has a second
-term, and how much a level may err; not by how much it does, nor what the place of the star within a pixel does.
+term, what the place of the star within a pixel does, and how much a level may err; not by how much it does.
 
 No file of the competition says how dark a star's limb is. The oracle of unknown stars has to find that out as a solver
 has: limb darkening and geometry have the generating distribution around the population's mean and the catalogue's
@@ -103,7 +103,8 @@ def _likelihood(planet: PlanetLightCurves, truth: Truth, system: Systems, row: C
             t0_h, curve = visit.visit.t0_h[name], curves[name]
             slopes = _transit_slopes(system, truth.depth, t0_h, curve, bins)
             other = visit.neighbour[name]
-            passed = (1 - other) * visit.visit.throughput(curve.time_h)[:, None]  # of the target's light
+            reached = visit.visit.throughput(curve.time_h) * visit.pointing[name]
+            passed = (1 - other) * reached[:, None]  # of the target's light
             gain, transit = passed * visit.gain[name], visit.transit[name]
             columns = {known.names.index(part): gain * slopes[part] for part in ("ln_a", "b")}
             columns[known.index(f"t0_{number}", FREE_T0_H)] = gain * slopes["t0"]

@@ -201,7 +201,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.ship:
         replace(Priors.load(SHIPPED), spectrum=shipped_spectra()).save(SHIPPED)
-    whole = {name: family(STATISTICS_OF, SEEDS[name], one) for name, one in _FAMILIES.items()}
+    whole = {name: family(STATISTICS_OF, SEEDS[name], one) for name, one in FAMILIES.items()}
     real = {"real, 2024": real_2024(10**6), "real, 2025": real_2025()}
     for name, known in (whole | real).items():
         print(f"\n{name}" + (": does not lie here" if known is None else f", {len(known.depth)} spectra"))
@@ -221,7 +221,7 @@ def main() -> None:
             _each(real["real, 2025"], whole["shifted"], prior, given.draws)
 
 
-_FAMILIES = {"training": TRAINING, "shifted": SHIFTED}
+FAMILIES = {"training": TRAINING, "shifted": SHIFTED}
 
 
 def _row(name: str, known: Known, prior: SpectralPrior, draws: int) -> None:

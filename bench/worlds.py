@@ -31,7 +31,7 @@ from kitlib.base.products import Array, Posterior, Prediction, Spectra  # noqa: 
 from kitlib.base.provenance import write_atomic  # noqa: E402
 from kitlib.base.schema import ModelConfig  # noqa: E402
 from kitlib.run.inputs import answered, run_models, shipped_calibrator  # noqa: E402
-from kitlib.sigma import fit_calibrator  # noqa: E402
+from kitlib.sigma import Calibrator, fit_calibrator  # noqa: E402
 from kitlib.sigma.calibrator import apply, calibrated_covariance  # noqa: E402
 from kitlib.sigma.metric import gll_per_bin, gll_score, naive_statistics  # noqa: E402
 from kitlib.sigma.reliability import reliability_by_part  # noqa: E402
@@ -45,9 +45,11 @@ def per_planet(answer: Prediction, truth: Array, naive: tuple[float, float]) -> 
     return gll_per_bin(answer.mu, answer.sigma, truth, *naive) @ (weight / weight.sum())
 
 
-def shipped_row(found: Posterior, kind: str, truth: Array, naive: tuple[float, float]) -> dict[str, float]:
-    """Score, errors and z by part, worst planet of answers by the shipped calibrator."""
-    calibrator = shipped_calibrator(kind)
+def shipped_row(
+    found: Posterior, kind: str, truth: Array, naive: tuple[float, float], calibrator: Calibrator | None = None
+) -> dict[str, float]:
+    """Score, errors and z by part, worst planet of answers by the shipped calibrator or another."""
+    calibrator = calibrator or shipped_calibrator(kind)
     answer, cov = apply(calibrator, found), calibrated_covariance(calibrator, found)
     each = per_planet(answer, truth, naive)
     row = {"score": gll_score(answer.mu, answer.sigma, truth, *naive).total, "worst": float(each.min())}

@@ -6,11 +6,12 @@ part has a factor of its own. With the level L = mean_b d_b and the shape S_b = 
     var_b = f_L^2 var L + f_S^2 var S_b + 2 f_L f_S cov(L, S_b) + a_L^2 + (r_L L)^2 + a_S^2,
     FGS1:   f_F^2 var + a_F^2 + (r_F d_F)^2,
 
-where each f is a factor times planet-wise terms for residual quality (a power of chi2), a second visit, a missing
-contact, and a covariance that covers a misfit (which has taken chi2 into account: its power is left out there). Each a
-is a floor in ppm and each r one relative to the depth, added in quadrature: what no fit explains, such as spots and
-visits that disagree, grows with the depth. The mean is corrected by a scale of FGS1, of the level, and of the shape
-around it: limb darkening that is not quite the star's is wrong by a fraction of the depth.
+where each f is a factor. Those of FGS1 and level are multiplied by planet-wise terms for residual quality (a power of
+chi2), a second visit, a missing contact, and, for the level alone, a covariance that covers a misfit (which has taken
+chi2 into account: its power is left out there). The shape has none: these terms are of white light. Each a is a floor
+in ppm and each r one relative to the depth, added in quadrature: what no fit explains, such as spots and visits that
+disagree, grows with the depth. The mean is corrected by a scale of FGS1, of the level, and of the shape around it: limb
+darkening that is not quite the star's is wrong by a fraction of the depth.
 
 A planet whose fit failed (`Posterior.is_population`) carries the population prior, which no residual of a fit can
 judge: it keeps its mean and covariance.
@@ -28,11 +29,14 @@ from ..base.instruments import N_AIRS_BINS, N_BINS, PPM
 from ..base.products import Array, Posterior, Prediction
 from ..spectra import airs_variances
 
-VERSION = 3
+VERSION = 4
 MIN_SIGMA = 1e-8  # far below any real sigma (> 1e-6); keeps rounding of a float32 covariance from reaching zero
 MIN_DEPTH = 1e-6  # the score refuses negative depths; real ones are above 0.003
 LN_CHI2_RANGE = 2.0  # |ln(chi2 / reference)| is cut here: a wild fit is not extrapolated without end
 QUALITY = ("chi2_white", "visits", "missing_contact", "gate")  # the diagnostics that a calibrator may use
+# Which parts each of these acts on, FGS1 / level / shape: white light says nothing of the shape. What covers a misfit
+# of FGS1 is measured in FGS1 alone, and needs no factor.
+ACTS_ON = np.array([[1, 1, 0], [1, 1, 0], [1, 1, 0], [0, 1, 0]])
 
 
 class CalibratorError(ValueError):
@@ -46,10 +50,11 @@ class Calibrator:
     factor_fgs1: float = 1.0  # multiply the standard deviation of each part
     factor_level: float = 1.0
     factor_shape: float = 1.0
-    chi2_exponent: float = 0.0  # all three factors times (chi2_white / chi2_reference) ** chi2_exponent
-    two_visit_factor: float = 1.0  # all three factors, where a planet has two visits
-    missing_contact_factor: float = 1.0  # all three factors, where ingress or egress is missing
-    covered_factor: float = 1.0  # all three factors, where the covariance covers a misfit (`Posterior.is_covered`)
+    # FGS1's and the level's factors are multiplied by
+    chi2_exponent: float = 0.0  # (chi2_white / chi2_reference) ** chi2_exponent
+    two_visit_factor: float = 1.0  # where a planet has two visits
+    missing_contact_factor: float = 1.0  # where ingress or egress is missing
+    covered_factor: float = 1.0  # the level's alone, where the covariance covers a misfit (`Posterior.is_covered`)
     floor_fgs1_ppm: float = 0.0  # added in quadrature, after the factors
     floor_level_ppm: float = 0.0
     floor_shape_ppm: float = 0.0
@@ -182,7 +187,7 @@ def quality_factors(parts: Parts, c: Calibrator) -> Array:
     shared = (c.two_visit_factor, c.missing_contact_factor, c.covered_factor)
     terms = np.array([c.chi2_exponent, *map(math.log, shared)])
     base = np.array([c.factor_fgs1, c.factor_level, c.factor_shape])
-    return np.where(parts.fitted[:, None], base * np.exp(parts.quality @ terms)[:, None], 1.0)
+    return np.where(parts.fitted[:, None], base * np.exp(parts.quality @ (terms[:, None] * ACTS_ON)), 1.0)
 
 
 def _floors(parts: Parts, c: Calibrator) -> Array:

@@ -21,6 +21,7 @@ from ..base.instruments import N_BINS, PPM, bin_weights
 from ..base.products import Array, Posterior, Prediction, Spectra
 from ..spectra import airs_variances
 from .calibrator import (
+    ACTS_ON,
     MIN_SIGMA,
     QUALITY,
     Calibrator,
@@ -257,7 +258,8 @@ class _Problem:
         of_fgs1 = bins.by_variance[:, 0] * fgs1_var  # (P,)
         of_level = (airs_var * (level_var[:, None] + mixed)).sum(axis=1) + level.by_variance * level_var
         of_shape = (airs_var * (shape_var + mixed) + shape.by_variance * shape_var).sum(axis=1)
-        chi2, visits, contact, covered = (of_fgs1 + of_level + of_shape) @ parts.quality
+        by_part = np.stack([of_fgs1, of_level, of_shape]) @ parts.quality  # (3, 4)
+        chi2, visits, contact, covered = (ACTS_ON * by_part.T).sum(axis=1)
         return bins.score + level.score + shape.score, {
             "factor_fgs1": of_fgs1.sum(),
             "factor_level": of_level.sum(),

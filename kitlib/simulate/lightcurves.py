@@ -52,6 +52,7 @@ class VisitTruth:
     neighbour: dict[str, Array]  # (W,) share of the light, out of transit, that comes from another star
     noise_sd_e: dict[str, Array]  # (T, W) white noise, electrons
     red_noise: dict[str, Array]  # (T,) relative, as realised
+    pointing: dict[str, Array]  # (T,) relative flux by the star's place within a pixel
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ def _simulate_visit(
     degraded: bool,
 ) -> tuple[dict[str, LightCurve], VisitTruth]:
     """One visit, with what the world adds to it already in `visit`; `star` (283,) is all light in a bin."""
-    light, transit, gain, red, neighbour = {}, {}, {}, {}, {}
+    light, transit, gain, red, neighbour, pointing = {}, {}, {}, {}, {}, {}
     noise: dict[str, Array] = {}
     extra = rng.spawn(1)[0]  # what only other worlds have takes no number from the others' generator
     for instrument in INSTRUMENTS:
@@ -193,10 +194,10 @@ def _simulate_visit(
         target = visit.shown(transit[name], instrument) * gain[name] * (1 + red[name][:, None])
         target = target * visit.throughput(time_h)[:, None]
         shares = light_shares(instrument, world, system)
-        light[name], neighbour[name], noise[name] = _observe(
+        light[name], neighbour[name], noise[name], pointing[name] = _observe(
             instrument, star[bins], target, shares, visit, moments, degraded, rng, extra
         )
-    return light, VisitTruth(visit, transit, gain, neighbour, noise, red)
+    return light, VisitTruth(visit, transit, gain, neighbour, noise, red, pointing)
 
 
 def _observe(
@@ -209,8 +210,10 @@ def _observe(
     degraded: bool,
     rng: np.random.Generator,
     extra: np.random.Generator,
-) -> tuple[LightCurve, Array, Array]:
-    """The light curve of a target of relative flux (T, W), the neighbour's share (W,), the white noise (T, W) in e-.
+) -> tuple[LightCurve, Array, Array, Array]:
+    """The light curve of a target of relative flux (T, W), and for the oracle.
+
+    That is the neighbour's share (W,), the white noise (T, W) in e-, the response to the place within a pixel (T,).
 
     `shares` as `light_shares` gives them, `moments` as `sample_times` does.
     """
@@ -236,7 +239,8 @@ def _observe(
     flux, variance = flux.astype(np.float32), variance.astype(np.float32)
     centroid = (track - track.mean(axis=0)).astype(np.float32)
     quality = {"masked_fraction": float(1 - usable.mean())}
-    return LightCurve(instrument, time_h.copy(), flux, variance, counts.copy(), centroid, quality), diluted, noise
+    light = LightCurve(instrument, time_h.copy(), flux, variance, counts.copy(), centroid, quality)
+    return light, diluted, noise, pointing
 
 
 @cache

@@ -31,7 +31,7 @@ BETWEEN = 0.6  # standard deviations of ln s around each of these, linearised
 UNFAMILIAR_WEIGHT, SMOOTH_WEIGHT = 0.24, 0.16  # of the open parts
 OPEN_AMPLITUDES = np.geomspace(5e-6, 8e-4, 6)  # of their shapes, as equally probable steps
 OPEN_LENGTH = 24.0  # bins: correlation falls to one half over 0.16 um, as in the spectra of the 2024 challenge
-REST_LENGTH = 6.0  # bins, of what low-rank shapes leave
+REST_LENGTH = 3.0  # bins, of what low-rank shapes leave
 
 
 class PriorError(ValueError):
@@ -84,7 +84,7 @@ class SpectralPrior:
         `level`: the planet's depth, roughly; it sets the scatter of FGS1 that a spotted star makes.
         """
         learnt, half = self._learnt(ln_scale_height, level), 0.5 * np.diag(self.shape_cov)[1:].mean()
-        smooth = Shapes(np.zeros(N_BINS), 0.5 * self.shape_cov + half * _stationary(OPEN_LENGTH))
+        smooth = Shapes(np.zeros(N_BINS), 0.5 * self.shape_cov + half * stationary(OPEN_LENGTH))
         parts = [(SMOOTH_WEIGHT, smooth)]
         parts += [(UNFAMILIAR_WEIGHT, self.unfamiliar)] if self.unfamiliar is not None else []
         loadings, steps = self._loadings(level), len(OPEN_AMPLITUDES)
@@ -113,7 +113,7 @@ class SpectralPrior:
                 columns = np.column_stack([loadings, s * kinds.loadings[k], s * between])
                 scale = s * float(np.sqrt(kinds.rest[k]))
                 mean = self.level_mean + s * shape
-                found.append(Component(float(weight * share), mean, scale, _stationary(REST_LENGTH), columns))
+                found.append(Component(float(weight * share), mean, scale, stationary(REST_LENGTH), columns))
         return found
 
     def _loadings(self, level: float) -> Array:
@@ -182,7 +182,7 @@ def learn_prior(depth: Array, catalogue: Catalogue, config: PriorConfig) -> Spec
     ln_amplitude, predictor = np.log(amplitude), ln_scale_height_depth(catalogue, level)
     beta, alpha = np.polyfit(predictor, ln_amplitude, 1)
     excess = ln_amplitude - alpha - beta * predictor
-    shape_cov = low_rank + rest * _stationary(REST_LENGTH)
+    shape_cov = low_rank + rest * stationary(REST_LENGTH)
     return SpectralPrior(
         level_mean=np.array(level.mean()),
         level_sd=np.array(level.std()),
@@ -210,7 +210,7 @@ def _fgs1_offset(offset: Array, amplitude: Array, level: Array) -> tuple[float, 
 
 
 @cache
-def _stationary(length: float) -> Array:
+def stationary(length: float) -> Array:
     """Unit-variance Matern 3/2 kernel over AIRS bins, `length` in bins; FGS1 independent. Not to be changed."""
     bins = np.arange(N_BINS)
     distance = np.sqrt(3) * np.abs(bins[:, None] - bins[None]) / length

@@ -86,8 +86,9 @@ def white_fit(
 ) -> tuple[Fit, str]:
     """Fit white AIRS and FGS1 of all visits from the best starts of a grid, and the geometry that it was fitted with.
 
-    Where the catalogue's geometry is strained or leaves residuals, a wrong catalogue is tried as well: both parts of
-    the mixture prior of a/Rs and b are compared by their evidence. Raises FitError without usable samples.
+    Where the catalogue's geometry is strained or leaves residuals, a wrong catalogue is tried as well, and the
+    catalogue's again from what that finds: both parts of the mixture prior of a/Rs and b are compared by their
+    evidence. Raises FitError without usable samples.
     """
     series = without_spikes(series_of(planet, white=True), GROSS_SIGMA)
     if not any((one.weight > 0).sum() > 20 for one in series):
@@ -102,12 +103,31 @@ def white_fit(
             wide = _fitted(series, planet, row, priors, config, WRONG)
         except FitError:
             wide = None
+        if wide is not None:
+            fit = _better(fit, series, planet, row, priors, config, wide)
         odds = np.log(WRONG_PROBABILITY / (1 - WRONG_PROBABILITY))
         if wide is not None and (fit is None or log_evidence(wide) + odds > log_evidence(fit)):
             return wide, WRONG
     if fit is None:
         raise FitError(problem)
     return fit, geometry
+
+
+def _better(
+    fit: Fit | None,
+    series: list[Series],
+    planet: PlanetLightCurves,
+    row: Catalogue,
+    priors: Priors,
+    config: PhysfitConfig,
+    wide: Fit,
+) -> Fit | None:
+    """A fit around the catalogue's geometry, or one from the state of another fit where that ends lower."""
+    try:
+        again = _fitted(series, planet, row, priors, config, CATALOGUE, wide.state)
+    except FitError:
+        return fit
+    return again if fit is None or again.objective < fit.objective else fit
 
 
 def _strained(fit: Fit) -> bool:
@@ -141,8 +161,9 @@ def _fitted(
     priors: Priors,
     config: PhysfitConfig,
     geometry: str,
+    start: State | None = None,
 ) -> Fit:
-    """The best of several starts, outliers taken out. Raises FitError."""
+    """The best of several starts, or of the one given, outliers taken out. Raises FitError."""
     layout = layout_for(row, priors.limb, len(planet.visits), config.drift_order, 0, geometry)
     period = float(row.period_days[0])
     mean, cov = (
@@ -150,9 +171,10 @@ def _fitted(
         float(priors.spectrum.level_sd) ** 2 * np.ones((2, 2)) + (3e-4) ** 2 * np.eye(2),
     )
     fits = []
-    for start in _starts(series, layout, period, float(priors.spectrum.level_mean), geometry):
+    starts = [start] if start else _starts(series, layout, period, float(priors.spectrum.level_mean), geometry)
+    for one in starts:
         try:
-            fits.append(gauss_newton(series, layout, start, period, mean, cov, FIRST_ITERATIONS))
+            fits.append(gauss_newton(series, layout, one, period, mean, cov, FIRST_ITERATIONS))
         except FitError:
             continue
     if not fits:
