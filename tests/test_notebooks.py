@@ -105,6 +105,14 @@ def test_a_kernel_that_its_shutdown_interrupts_says_nothing(tmp_path, words, sil
     assert (not said) == silent, said
 
 
+@pytest.mark.parametrize("word", ["simulate.train_planets=9", "simulate.test_planets=0"])
+def test_a_campaign_too_small_is_refused_before_anything_is_simulated(tmp_path, word):
+    least = "10" if "train" in word else "1"
+    with pytest.raises(ValueError, match=rf"^{re.escape(word)}: the notebooks need {least} or more$"):
+        run.main(["data=sim_tiny", f"simulate.out={tmp_path / 'sim'}", f"run.out={tmp_path / 'run'}", word])
+    assert not list(tmp_path.iterdir())
+
+
 def test_it_tells_steps_results_and_what_to_open(demonstration):
     """No bars in a log, no warnings of other people's libraries, paths that exist."""
     ran, out = demonstration
