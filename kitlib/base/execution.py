@@ -18,7 +18,7 @@ from multiprocessing.util import Finalize
 from typing import Any
 
 from joblib import Parallel, cpu_count, delayed, parallel_config
-from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky import reusable_executor
 from tqdm import tqdm
 
 from .cluster import ClusterWorkers, connected, pieces, threads_of
@@ -134,8 +134,13 @@ def _pool_ends_with(process: int) -> None:
         process: its number; a fork has another, and nothing of what its parent has asked for.
     """
     if parent_process() is not None:
-        # before the queues, whose finalizers have priority 10
-        Finalize(None, lambda: get_reusable_executor(reuse=True).shutdown(), exitpriority=20)
+        Finalize(None, _end_pool, exitpriority=20)  # before the queues, which have 10
+
+
+def _end_pool() -> None:
+    # loky's own question, get_reusable_executor, makes a pool where there is none
+    if (pool := reusable_executor._executor) is not None:
+        pool.shutdown()
 
 
 def _here(work: Callable[..., Any], given: Sequence[tuple[Any, ...]], workers: int, ordered: bool) -> Iterator[Any]:
