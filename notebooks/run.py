@@ -24,7 +24,7 @@ from kitlib.base.config import compose
 from kitlib.base.schema import Config
 from kitlib.detector.tables import read_spectra_csv
 from kitlib.run.diagnosis import score_table
-from kitlib.run.inputs import shipped_calibrator
+from kitlib.run.inputs import MIN_TRAIN, shipped_calibrator
 from kitlib.sigma import apply, naive_statistics
 from kitlib.spectra.posterior import read_posterior
 from kitlib.submission import read_submission
@@ -39,6 +39,13 @@ def words_given(arguments: list[str]) -> list[str]:
     words = arguments or shlex.split(os.environ.get("OVERRIDES", "")) or ["data=sim_tiny"]
     bars = sys.stderr.isatty() or any(word.lstrip("+").startswith("run.progress=") for word in words)
     return words if bars else [*words, "run.progress=false"]
+
+
+def check_sizes(config: Config) -> None:
+    """Raise ValueError for a campaign that is too small for the notebooks, before anything is simulated."""
+    for name, least in (("train_planets", MIN_TRAIN), ("test_planets", 1)):
+        if (found := getattr(config.simulate, name)) < least:
+            raise ValueError(f"simulate.{name}={found}: the notebooks need {least} or more")
 
 
 def under_other_skies(config: Config, overrides: list[str]) -> dict[str, dict[str, float]]:
@@ -63,6 +70,7 @@ def main(overrides: list[str]) -> None:
     """Run everything with the same overrides; executed notebooks go to OUT/notebooks, .ipynb and offline .html."""
     start = time.monotonic()
     config = compose("simulate", overrides)
+    check_sizes(config)
     out = Path(config.run.out).expanduser().resolve()
     steps = 2 + len(sources())
     print(f"step 1 of {steps}: simulating {config.simulate.train_planets} + {config.simulate.test_planets} planets")

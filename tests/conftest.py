@@ -14,9 +14,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # The longest modules, longest first: two processes that begin with these end together. The second needs no campaign: it
 # does not wait while the first simulates it.
 LONG_MODULES = [
-    *("faults/test_planets", "kernel/test_kaggle_client", "test_notebooks", "base/test_cluster", "kernel/test_twin"),
-    *("test_pipeline", "run/test_guarded_predict", "inject/test_inject", "run/test_sweep", "test_package"),
-    *("fusion/test_train", "run/test_budget", "base/test_hosts", "base/test_config"),
+    *("faults/test_planets", "test_notebooks", "base/test_cluster", "run/test_sweep", "kernel/test_twin"),
+    *("fusion/test_train", "run/test_guarded_predict", "test_pipeline", "kernel/test_kaggle_client", "test_package"),
+    *("inject/test_inject", "run/test_budget", "base/test_hosts", "base/test_config"),
 ]
 
 

@@ -106,7 +106,8 @@ class Loopback:
                 self._send(*getattr(owner, f"_{method}", owner._unknown)(body))
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        often = 0.01  # seconds: how often it looks whether it is to end
+        threading.Thread(target=self.server.serve_forever, args=[often], daemon=True).start()
 
     def environment(self, home: Path) -> dict[str, str]:
         """What leads the client here and to no other place, with no credentials but this user's."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from campaign import SIZES
+from campaign import FRAMES
 from jupyter_client.manager import start_new_kernel
 
 from kitlib import pipeline
@@ -20,6 +20,7 @@ from kitlib.base.config import compose
 from kitlib.base.provenance import EventLog
 from kitlib.report.page import PLOTLY
 from kitlib.run.diagnosis import DiagnosisError
+from kitlib.run.inputs import MIN_TRAIN
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 sys.path.insert(0, str(FOLDER))
@@ -78,16 +79,21 @@ def test_notebooks_are_thin(source):
 
 
 @pytest.fixture(scope="module")
-def demonstration(campaign, tmp_path_factory):
-    """What `make run` executes, into a log, on few frames, from another working directory: its output and folder."""
+def demonstration(tmp_path_factory):
+    """What `make run` executes, into a log, on a campaign as small as can be, from another working directory.
+
+    Its output, the campaign's folder and the run's. A planet under other skies costs seconds: there are two of them.
+    """
     folder = tmp_path_factory.mktemp("demonstration")
-    words = ["env=local", *SIZES, f"simulate.out={campaign}", f"run.out={folder / 'run'}"]
+    campaign, out = folder / "campaign", folder / "run"
+    words = ["env=local", "data=sim_tiny", "run.seed=5", *FRAMES, f"simulate.out={campaign}", f"run.out={out}"]
+    few = [f"simulate.train_planets={MIN_TRAIN}", "simulate.test_planets=2"]
     quick = ["lightcurves.samples=50", "physfit.max_iterations=2", "run.workers=1"]
-    given = {"OVERRIDES": shlex.join([*words, *quick]), "PYTHONPATH": str(FOLDER.parent), "OMP_NUM_THREADS": "1"}
+    given = {"OVERRIDES": shlex.join([*words, *few, *quick]), "PYTHONPATH": str(FOLDER.parent), "OMP_NUM_THREADS": "1"}
     line = [sys.executable, str(FOLDER / "run.py")]
     ran = subprocess.run(line, env={**os.environ, **given}, cwd=folder, capture_output=True, text=True, timeout=600)
     assert ran.returncode == 0, ran.stderr
-    return ran, folder / "run"
+    return ran, campaign, out
 
 
 @pytest.mark.parametrize(("words", "silent"), [(run.QUIET_KERNEL, True), ([], False)], ids=["quiet", "as it comes"])
@@ -105,9 +111,17 @@ def test_a_kernel_that_its_shutdown_interrupts_says_nothing(tmp_path, words, sil
     assert (not said) == silent, said
 
 
+@pytest.mark.parametrize("word", ["simulate.train_planets=9", "simulate.test_planets=0"])
+def test_a_campaign_too_small_is_refused_before_anything_is_simulated(tmp_path, word):
+    least = "10" if "train" in word else "1"
+    with pytest.raises(ValueError, match=rf"^{re.escape(word)}: the notebooks need {least} or more$"):
+        run.main(["data=sim_tiny", f"simulate.out={tmp_path / 'sim'}", f"run.out={tmp_path / 'run'}", word])
+    assert not list(tmp_path.iterdir())
+
+
 def test_it_tells_steps_results_and_what_to_open(demonstration):
     """No bars in a log, no warnings of other people's libraries, paths that exist."""
-    ran, out = demonstration
+    ran, _, out = demonstration
     assert re.findall(r"^step (\d) of 6", ran.stdout, re.M) == list("123456")
     assert "inner loops are compiled" in ran.stdout
     assert not re.search(r"IPKernelApp|planet/s|s/planet|\d%\|", ran.stderr)
@@ -119,7 +133,7 @@ def test_it_tells_steps_results_and_what_to_open(demonstration):
 
 
 def test_all_four_notebooks_show_figures_and_their_pages_ask_for_nothing(demonstration):
-    _, out = demonstration
+    _, _, out = demonstration
     for source in SOURCES:
         executed = nbformat.read(out / "notebooks" / source.with_suffix(".ipynb").name, as_version=4)
         shown = [o for cell in executed.cells for o in cell.get("outputs", [])]
@@ -136,7 +150,7 @@ def test_all_four_notebooks_show_figures_and_their_pages_ask_for_nothing(demonst
 
 def test_what_they_show_can_be_read(demonstration):
     """Rounded numbers, no raw JSON, no empty tables, nothing that could not be shown; formulae are drawn, not spelt."""
-    _, out = demonstration
+    _, _, out = demonstration
     figures = {}
     for source in SOURCES:
         executed = nbformat.read(out / "notebooks" / source.with_suffix(".ipynb").name, as_version=4)
@@ -152,9 +166,9 @@ def test_what_they_show_can_be_read(demonstration):
     assert all(count >= 2 for count in figures.values()) and figures["03_infer"] >= 4, figures
 
 
-def test_diagnose_shows_a_run_that_kaggle_mounts(demonstration, campaign, tmp_path, monkeypatch):
+def test_diagnose_shows_a_run_that_kaggle_mounts(demonstration, tmp_path, monkeypatch):
     """What the infer kernel leaves is read-only and lies elsewhere; a second mounted run is one too many."""
-    _, out = demonstration
+    _, campaign, out = demonstration
     left = tmp_path / "input" / "notebooks" / "jane-doe" / "spectramind-v50-infer"
     shutil.copytree(out, left, ignore=shutil.ignore_patterns("notebooks", "report.html", "calibration.json", ".lock"))
     monkeypatch.setenv("KITLIB_KAGGLE_INPUT", str(tmp_path / "input"))

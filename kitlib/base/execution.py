@@ -12,9 +12,13 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
+from multiprocessing import parent_process
+from multiprocessing.util import Finalize
 from typing import Any
 
 from joblib import Parallel, cpu_count, delayed, parallel_config
+from joblib.externals.loky import reusable_executor
 from tqdm import tqdm
 
 from .cluster import ClusterWorkers, connected, pieces, threads_of
@@ -118,9 +122,31 @@ def _one_polars_thread() -> Iterator[None]:
             os.environ[name] = before
 
 
+@cache
+def _pool_ends_with(process: int) -> None:
+    """Have this process, the child of another, end its pool before it waits for it.
+
+    A process of multiprocessing or loky that leaves waits for its children first, and loky's wait for work for 300 s
+    before they leave: so long the process stands still, and with it the pool whose worker it is. (One that has grown
+    leaves between two pieces.)
+
+    Args:
+        process: its number; a fork has another, and nothing of what its parent has asked for.
+    """
+    if parent_process() is not None:
+        Finalize(None, _end_pool, exitpriority=20)  # before the queues, which have 10
+
+
+def _end_pool() -> None:
+    # loky's own question, get_reusable_executor, makes a pool where there is none
+    if (pool := reusable_executor._executor) is not None:
+        pool.shutdown()
+
+
 def _here(work: Callable[..., Any], given: Sequence[tuple[Any, ...]], workers: int, ordered: bool) -> Iterator[Any]:
     # loky replaces a process that has grown by what it imported: no harm, and nothing that a user could do
     warnings.filterwarnings("ignore", "A worker stopped while some jobs")
+    _pool_ends_with(os.getpid())
     size = min(workers, len(given)) if workers > 0 else -1
     way = "generator" if ordered else "generator_unordered"
     with _one_polars_thread(), parallel_config(backend="loky", inner_max_num_threads=1):

@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from here import Here
 from spectra import NAIVE, WL
 from test_features import toy_features
 
@@ -254,8 +257,13 @@ def test_two_devices_train_two_folds_at_a_time_in_processes(tmp_path, monkeypatc
     together = train_folds(data, config, LOSS, tmp_path / "together")
     for a, b in zip(alone, together, strict=True):
         assert same(weights(a.parent), weights(b.parent))
-    with pytest.raises(TrainError, match=r"fold \d: .*absent.*fold \d: "):
-        train_folds(tmp_path / "absent", config, LOSS, tmp_path / "failed")
+
+
+def test_every_fold_that_fails_on_its_device_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "devices", lambda: ["cpu", "cpu"])
+    monkeypatch.setattr(train, "Workers", partial(Here, clock=time.monotonic))
+    with pytest.raises(TrainError, match=r"fold 0: .*absent.*fold 1: .*absent"):
+        train_folds(tmp_path / "absent", settings(folds=2), LOSS, tmp_path / "failed")
 
 
 class _Fused(Mamba2):

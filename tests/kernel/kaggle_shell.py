@@ -14,7 +14,8 @@ import traceback
 import zlib
 
 sys.path.insert(0, os.getcwd())  # as for a script of this folder
-for name in ("bleach", "kagglesdk.kaggle_client", "kernelkit.client", "kernelkit.kernels", "requests"):
+KIT = ("kernelkit.client", "kernelkit.kernels", "kitlib.submission")
+for name in ("bleach", "kagglesdk.kaggle_client", "requests", *KIT):
     importlib.import_module(name)
 zlib.Z_DEFAULT_COMPRESSION = 1  # the client's archives: how small they are is not tested, and takes most of the time
 

@@ -397,6 +397,7 @@ def test_a_process_that_dies_or_hangs_before_it_takes_its_work_is_a_failed_piece
 
 def test_a_process_that_stops_while_it_is_given_work_ends_the_wait(monkeypatch):
     monkeypatch.setattr(guarded, "START_S", 1)
+    monkeypatch.setattr(guarded, "_CLOSING_S", 0.1)  # it will not end by itself
     ready = "from multiprocessing.connection import Connection; pipe = Connection({}); pipe.send('ready')"
     only_ready = ready + "; import time; time.sleep(600)"
     monkeypatch.setattr(guarded, "_COMMAND", only_ready)
