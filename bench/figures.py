@@ -59,7 +59,8 @@ def main() -> None:
             figure = None if name == REPORT else FIGURES[name](subject)
             for dark in (False, True):
                 path = given.out / f"{name}{'-dark' if dark else ''}.png"
-                saved(drawn(figure, dark) if figure else report_of(given.run, dark), path, clear=dark and figure is not None)
+                whole = drawn(figure, dark) if figure else report_of(given.run, dark)
+                saved(whole, path, clear=dark and name != REPORT)
         except Unavailable as problem:
             if given.names:
                 raise SystemExit(f"{name}: {problem}") from problem

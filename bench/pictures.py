@@ -72,7 +72,7 @@ def dataflow(subject: Subject) -> Figure:
     axis = figure.add_subplot()
     for i, (name, what, room) in enumerate(STEPS):
         axis.add_patch(
-            FancyBboxPatch((i + 0.06, 0.25), 0.8, 0.62, boxstyle="round,pad=0.02", fc=(*to_rgb(BLUE), 0.1), ec=BLUE, lw=1.2)
+            FancyBboxPatch((i + 0.06, 0.25), 0.8, 0.62, boxstyle="round,pad=0.02", ec=BLUE, fc=(*to_rgb(BLUE), 0.1))
         )
         axis.text(i + 0.46, 0.74, name, ha="center", va="center", weight="bold", fontsize=9.5)
         axis.text(i + 0.46, 0.47, what, ha="center", va="center", fontsize=7.6)

@@ -1,8 +1,8 @@
 """What mkdocs cannot do by itself (mkdocs.yml, `hooks`): README and logs as pages, and formulae without a network.
 
 Formulae are written `$$ ... $$` or `$ ... $`, which GitHub draws too. Here each becomes MathML while the site is built:
-browsers draw that themselves, so no script and no font has to come from elsewhere. Figures stand in `<picture>`, by which
-GitHub shows the one for a light or a dark ground. The site has a switch of its own for that, so it gets both.
+browsers draw that themselves, so no script and no font has to come from elsewhere. Figures stand in `<picture>`, so
+that GitHub shows the one for a light or for a dark ground. The site has a switch of its own and gets both.
 """
 
 import html
@@ -18,11 +18,14 @@ ABOVE = {
     "index.md": "README.md",
     "experiments.md": "EXPERIMENTS.md",
     "changelog.md": "CHANGELOG.md",
+    "contributing.md": "CONTRIBUTING.md",
     "model-card.md": "MODEL_CARD.md",
     "data-card.md": "DATA_CARD.md",
 }
+INSTEAD = {"pyproject.toml": "layout.md", "LICENSE": "layout.md", "CITATION.cff": "method/references.md"}
 _PICTURE = re.compile(
-    r'<picture>\n  <source media="\(prefers-color-scheme: dark\)" srcset="([^"]+)">\n  <img alt="([^"]+)" src="([^"]+)">\n</picture>'
+    r'<picture>\n  <source media="\(prefers-color-scheme: dark\)" srcset="([^"]+)">\n'
+    r'  <img alt="([^"]+)" src="([^"]+)">\n</picture>'
 )
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.S)
 
@@ -36,7 +39,9 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return text
     for page_name, file in ABOVE.items():
         text = re.sub(rf"\]\({re.escape(file)}(?=[)#])", f"]({page_name}", text)
-    return re.sub(r"\]\((pyproject\.toml|LICENSE)\)", "](layout.md)", text.replace("](docs/", "]("))
+    for file, page_name in INSTEAD.items():
+        text = text.replace(f"]({file})", f"]({page_name})")
+    return text.replace("](docs/", "](")
 
 
 def on_page_content(text: str, **_: Any) -> str:

@@ -278,4 +278,8 @@ def test_the_site_works_from_disk_in_light_and_dark_and_on_a_phone(browser, site
     browser.wait("document.readyState === 'complete'")
     assert browser.run("return getComputedStyle(document.body).backgroundColor") != light
     assert browser.run("return document.documentElement.scrollWidth") <= 390
+    seen = "[...document.querySelectorAll('article img')].filter((i) => getComputedStyle(i).display !== 'none')"
+    shown = browser.run(f"return {seen}.map((i) => i.src)")
+    assert {Path(url.split("#")[0]).name for url in shown if "/figures/" in url} == {
+        "hero-dark.png", "report-dark.png", "dataflow-dark.png"}  # fmt: skip
     assert not [url for url in browser.requests() if not url.startswith(("file://", "data:", "about:", "blob:"))]

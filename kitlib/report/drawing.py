@@ -156,7 +156,8 @@ def grid(rows: Sequence[Sequence[Spec]]) -> Spec:
 def _parts(count: int, gap: float) -> list[tuple[float, float]]:
     """Where equal parts begin and end that fill 0 to 1, with a gap between neighbours."""
     size = (1 - gap * (count - 1)) / count
-    return [(i * (size + gap), i * (size + gap) + size) for i in range(count)]
+    starts = [i * (size + gap) for i in range(count)]
+    return [(start, min(start + size, 1.0)) for start in starts]  # plotly refuses 1 + 2e-16
 
 
 def _put(spec: Spec, whole: Spec, across: tuple[float, float], up: tuple[float, float]) -> None:

@@ -31,7 +31,8 @@ def shown(figure: Spec, title: str = "", height: int = 420) -> "Figure":
     layout = figure["layout"] | {"template": template(), "height": height, "title": {"text": title, "y": 0.98}}
     titled = bool(layout.get("annotations"))  # figures side by side: the legend stands above their titles
     named = any(trace.get("showlegend") for trace in figure["data"])
-    layout["margin"] = {"t": (34 if named else 12) + (40 if title else 0) + (20 if titled else 0)}
+    top = (34 if named else 12) + (40 if title else 0) + (20 if titled else 0)
+    layout["margin"] = {"t": top} | ({"r": 36} if titled else {})  # a title may be wider than its figure
     layout["legend"] = {"y": 1 + (24 / (height - 120) if titled else 0)}
     return Figure({"data": figure["data"], "layout": layout})
 
