@@ -77,7 +77,8 @@ PICTURE = re.compile(
 
 
 def test_figures_are_small_used_and_drawn_by_a_script():
-    named = (ROOT / "README.md", ROOT / "EXPERIMENTS.md", DOCS / "gallery.md", *(DOCS / "method").glob("*.md"))
+    pages = (*(DOCS / "method").glob("*.md"), *TUTORIALS)
+    named = (ROOT / "README.md", ROOT / "EXPERIMENTS.md", DOCS / "gallery.md", *pages)
     shown = {path: PICTURE.findall(path.read_text()) for path in named}
     for path, pairs in shown.items():
         assert path.read_text().count("figures/") == 2 * len(pairs)  # each for a light and for a dark ground
