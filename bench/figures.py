@@ -1,5 +1,7 @@
 """Figures of README, docs and EXPERIMENTS.md, most from planets that this script simulates: docs/figures/*.png.
 
+Each is written twice, for who reads on a light and on a dark ground: NAME.png and NAME-dark.png.
+
 python bench/figures.py            all of them, about two minutes of a core
 python bench/figures.py score gate  only these
 
@@ -16,6 +18,7 @@ import io
 import sys
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -24,9 +27,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
 from fitpictures import drift, fusion, gate, score  # noqa: E402
 from measured import experiments  # noqa: E402
-from pictures import dataflow, extraction, transit  # noqa: E402
+from pictures import darkened, dataflow, extraction, transit  # noqa: E402
 from reportpictures import hero, instruments, posterior  # noqa: E402
-from screenshot import Unavailable  # noqa: E402
+from screenshot import Sheet, Unavailable, picture  # noqa: E402
 from screenshot import report as report_of  # noqa: E402
 from subjects import Subject  # noqa: E402
 
@@ -52,32 +55,43 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     subject = Subject(given.work)
     for name in given.names or known:
-        path = given.out / f"{name}.png"
         try:
-            saved(report_of(given.run) if name == REPORT else drawn(FIGURES[name](subject)), path)
+            figure = None if name == REPORT else FIGURES[name](subject)
+            for dark in (False, True):
+                path = given.out / f"{name}{'-dark' if dark else ''}.png"
+                whole = drawn(figure, dark) if figure else report_of(given.run, dark)
+                saved(whole, path, clear=dark and name != REPORT)
         except Unavailable as problem:
             if given.names:
                 raise SystemExit(f"{name}: {problem}") from problem
             print(f"{name}: left as it is, {problem}")
-            continue
-        size = path.stat().st_size
-        print(f"{path}  {size / 1000:.0f} kB")
-        if size > LARGEST_BYTES:
-            raise SystemExit(f"{path} has {size} bytes, more than {LARGEST_BYTES}: draw less, or lower the resolution")
 
 
-def drawn(figure: Figure | Image.Image) -> Image.Image:
-    """A figure as a picture, if it is not one."""
-    if isinstance(figure, Image.Image):
-        return figure
+def drawn(figure: Figure | Sheet, dark: bool) -> Image.Image:
+    """A figure as a picture for a light or a dark ground."""
+    if isinstance(figure, Sheet):
+        return picture(figure, dark)
     buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=DPI, facecolor="white")
+    (darkened(figure) if dark else figure).savefig(buffer, dpi=DPI)
     return Image.open(buffer).convert("RGB")
 
 
-def saved(picture: Image.Image, path: Path) -> None:
-    """Write a PNG of 256 colours: a third of the bytes, and none of them say which version drew it."""
-    picture.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+def saved(whole: Image.Image, path: Path, clear: bool) -> None:
+    """Write a PNG of 256 colours: a third of the bytes, and none of them say which version drew it.
+
+    `clear`: the ground of the picture is left out, so that the page's own dark shows.
+    Raises SystemExit for a file that is too big.
+    """
+    if clear:  # Chromium's ground is not the same to the last bit everywhere
+        pixels, ground = np.array(whole), whole.getpixel((0, 0))
+        pixels[(abs(pixels.astype(int) - ground) <= 2).all(2)] = ground
+        whole = Image.fromarray(pixels)
+    few = whole.quantize(256, dither=Image.Dither.NONE)
+    few.save(path, optimize=True, **({"transparency": few.getpixel((0, 0))} if clear else {}))
+    size = path.stat().st_size
+    print(f"{path}  {size / 1000:.0f} kB")
+    if size > LARGEST_BYTES:
+        raise SystemExit(f"{path} has {size} bytes, more than {LARGEST_BYTES}: draw less, or lower the resolution")
 
 
 if __name__ == "__main__":

@@ -56,12 +56,12 @@ def experiments(_: Subject) -> Figure:
     return figure
 
 
-def _bars(axis: Axes, names: list[str], values: list[float], colours: list[str], beyond: float = 0.0) -> None:
-    """Bars with their values at the end; `beyond`: how far from it, in units of the axis."""
+def _bars(axis: Axes, names: list[str], values: list[float], colours: list[str], ends: list[float]) -> None:
+    """Bars, each with its value beyond the place on the axis where it and what is drawn beside it `ends`."""
     places = np.arange(len(names))[::-1]
-    axis.barh(places, np.maximum(values, 0), color=colours, height=0.65)
-    for place, value in zip(places, values, strict=True):
-        axis.text(max(value, 0) + 0.01 + beyond, place, f"{value:.3f}", va="center", fontsize=8)
+    axis.barh(places, values, color=colours, height=0.65)
+    for place, value, end in zip(places, values, ends, strict=True):
+        axis.annotate(f"{value:.3f}", (end, place), (4, 0), textcoords="offset points", va="center", fontsize=8)
     axis.set_yticks(places, names, fontsize=8)
     bare(axis)
 
@@ -70,19 +70,20 @@ def _ladder(axis: Axes) -> None:
     rows = table("| held-out | total |")
     rows = [row for row in rows if "uncalibrated" not in row["held-out"]]
     names = [row["held-out"] for row in rows]
-    _bars(axis, names, [_number(row["total"]) for row in rows], [GREY if "oracle" in n else BLUE for n in names])
+    scores = [_number(row["total"]) for row in rows]
+    _bars(axis, names, scores, [GREY if "oracle" in n else BLUE for n in names], scores)
     axis.set(title="1  from nothing to what can be known", xlabel="score on held-out planets", xlim=(0, 0.95))
 
 
 def _worlds(axis: Axes) -> None:
     rows = table("| world | planets |")
-    _bars(axis, [row["world"] for row in rows], [_number(row["physics"]) for row in rows], [BLUE] * len(rows), 0.03)
-    for place, row in enumerate(reversed(rows)):
-        oracle = _number(row["oracle"])
+    scores, oracles = ([_number(row[column]) for row in rows] for column in ("physics", "oracle"))
+    _bars(axis, [row["world"] for row in rows], scores, [BLUE] * len(rows), list(np.fmax(scores, oracles)))
+    for place, oracle in enumerate(reversed(oracles)):
         axis.plot([oracle] * 2, [place - 0.4, place + 0.4], color=RED, lw=2)
     axis.plot([], [], color=RED, lw=2, label="oracle, where it was run")
-    axis.legend(frameon=False, fontsize=8, loc="lower right")
-    axis.set(title="2  worlds that nothing was learnt from", xlabel="score as shipped", xlim=(0, 0.95))
+    axis.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1.03, 0.0))
+    axis.set(title="2  worlds that nothing was learnt from", xlabel="score as shipped", xlim=(0, 1))
 
 
 def _spread(axis: Axes) -> None:
@@ -104,6 +105,6 @@ def _parts(axis: Axes) -> None:
     rows = [row for row in table("| | held-out | calibrated |") if "direct" not in row[""]]
     names = [row[""] for row in rows]
     colours = [RED if "spectral prior" in n or "on that physics" in n else BLUE for n in names]
-    _bars(axis, names, [_number(row["held-out"]) for row in rows], colours)
-    axis.set(title="4  what parts are worth", xlabel="score, uncalibrated")
-    axis.set_xlim(0, 0.95)
+    scores = [_number(row["held-out"]) for row in rows]
+    _bars(axis, names, scores, colours, scores)
+    axis.set(title="4  what parts are worth", xlabel="score, uncalibrated", xlim=(0, 0.95))

@@ -6,13 +6,14 @@ Numbers come from the kit's own functions, colours are those of its figures.
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb, to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from subjects import Subject
 
 from kitlib.base.instruments import AIRS
 from kitlib.detector.sky import sky_pixels, star_pixels
-from kitlib.report.drawing import LIGHT
+from kitlib.report.drawing import DARK, LIGHT
 from kitlib.transit.flux import transit_flux
 from kitlib.transit.limbdarkening import REFERENCE_K
 
@@ -23,6 +24,29 @@ AIRS_BINS = slice(1, None)
 def figure_of(width: float, height: float) -> Figure:
     """An empty figure of so many inches that leaves no global state behind."""
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def darkened(figure: Figure) -> Figure:
+    """The figure itself, each of its colours exchanged for its fellow in the dark, as charts.js does for the report."""
+    fellow = {"#000000": DARK["ink"], "#ffffff": DARK["panel"]} | {LIGHT[name]: DARK[name] for name in LIGHT}
+    figure.draw_without_rendering()  # labels of axes are made while drawing
+    for axis in figure.axes:
+        axis.tick_params(which="both", colors=DARK["ink"])  # of those too that are made later
+    for artist in figure.findobj():
+        parts = [artist, *filter(None, [getattr(artist, "arrow_patch", None)])]
+        for one, part in ((one, part) for one in parts for part in _COLOURED if hasattr(one, f"get_{part}")):
+            own = getattr(one, f"get_{part}")()
+            if isinstance(own, str) and own in ("none", "auto"):
+                continue
+            rows = to_rgba_array(own)
+            if not rows[:, 3].any():
+                continue  # nothing of it is seen
+            worn = [(*to_rgb(fellow.get(to_hex(row), to_hex(row))), row[3]) for row in rows]
+            getattr(one, f"set_{part}")(worn if np.ndim(own) == 2 else worn[0])
+    return figure
+
+
+_COLOURED = ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor")
 
 
 def bare(axis: Axes) -> None:
@@ -48,7 +72,7 @@ def dataflow(subject: Subject) -> Figure:
     axis = figure.add_subplot()
     for i, (name, what, room) in enumerate(STEPS):
         axis.add_patch(
-            FancyBboxPatch((i + 0.06, 0.25), 0.8, 0.62, boxstyle="round,pad=0.02", fc="#eaf2f8", ec=BLUE, lw=1.2)
+            FancyBboxPatch((i + 0.06, 0.25), 0.8, 0.62, boxstyle="round,pad=0.02", ec=BLUE, fc=(*to_rgb(BLUE), 0.1))
         )
         axis.text(i + 0.46, 0.74, name, ha="center", va="center", weight="bold", fontsize=9.5)
         axis.text(i + 0.46, 0.47, what, ha="center", va="center", fontsize=7.6)

@@ -1,6 +1,7 @@
 """Pictures of pages, taken by a Chromium without a window: a run's report, and the report's figures for the docs."""
 
 import json
+import re
 import shutil
 import subprocess
 import tempfile
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from kitlib.report.drawing import Spec
+from kitlib.report.drawing import DARK, LIGHT, Spec
 from kitlib.report.figures import shown
 from kitlib.report.page import PLOTLY
 
@@ -35,8 +36,16 @@ class Placed:
     title: str = ""
 
 
-def report(run: Path) -> Image.Image:
-    """The upper part of RUN/report.html.
+@dataclass(frozen=True)
+class Sheet:
+    """Figures of `kitlib.report` that make one picture of such a width and height, in pixels of the page."""
+
+    figures: Sequence[Placed]
+    size: tuple[int, int]
+
+
+def report(run: Path, dark: bool = False) -> Image.Image:
+    """The upper part of RUN/report.html, as who prefers the light or the dark sees it.
 
     Raises:
         Unavailable: no Chromium on this machine, no report in the folder, or no picture came.
@@ -44,18 +53,18 @@ def report(run: Path) -> Image.Image:
     page = Path(run) / "report.html"
     if not page.is_file():
         raise Unavailable(f"{page}: no such file. `make run` writes it.")
-    whole = _taken(page, REPORT_SIZE)
+    whole = _taken(page, REPORT_SIZE, dark=dark)
     return whole.resize(tuple(int(_SHOWN * side) for side in REPORT_SIZE), Image.Resampling.LANCZOS)
 
 
-def picture(figures: Sequence[Placed], size: tuple[int, int]) -> Image.Image:
-    """Figures as the report defines them, in one picture.
+def picture(sheet: Sheet, dark: bool = False) -> Image.Image:
+    """The picture of a sheet, in the report's colours for the light or for the dark.
 
     Raises:
         Unavailable: no Chromium on this machine, or no picture came.
     """
     boxes, drawn = "", []
-    for number, one in enumerate(figures):
+    for number, one in enumerate(sheet.figures):
         left, top, width, height = one.where
         title = _TITLE if one.title else 0
         place = f"position:absolute;left:{left}px;width:{width}px"
@@ -67,14 +76,22 @@ def picture(figures: Sequence[Placed], size: tuple[int, int]) -> Image.Image:
         drawn.append(figure)
     draw = "drawn.forEach(({data, layout}, i) => Plotly.newPlot(`f${i}`, data, layout, {staticPlot: true}));"
     script = f"const drawn = {json.dumps(drawn)};\n{draw}".replace("</", "<\\/")
-    text = f"<script>{PLOTLY.read_text(encoding='utf-8')}</script>{boxes}<script>{script}</script>"
+    body = f'<body style="background:{LIGHT["panel"]};color:{LIGHT["ink"]}">'
+    body, script = (_in_the_dark(part) if dark else part for part in (body, script))
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "figures.html"
-        page.write_text(f'<!doctype html><meta charset="utf-8"><body style="background:#fff">{text}', encoding="utf-8")
-        return _taken(page, size, _SHARP)
+        text = f"<script>{PLOTLY.read_text(encoding='utf-8')}</script>{boxes}<script>{script}</script>"
+        page.write_text(f'<!doctype html><meta charset="utf-8">{body}{text}', encoding="utf-8")
+        return _taken(page, sheet.size, _SHARP)
 
 
-def _taken(page: Path, size: tuple[int, int], sharp: float = 1.0) -> Image.Image:
+def _in_the_dark(text: str) -> str:
+    """Each of the report's colours exchanged for its fellow, as charts.js does."""
+    fellow = {LIGHT[name]: DARK[name] for name in LIGHT}
+    return re.sub("|".join(map(re.escape, fellow)), lambda found: fellow[found[0]], text)
+
+
+def _taken(page: Path, size: tuple[int, int], sharp: float = 1.0, dark: bool = False) -> Image.Image:
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None:
         raise Unavailable("no chromium on this machine (apt install chromium)")
@@ -83,6 +100,7 @@ def _taken(page: Path, size: tuple[int, int], sharp: float = 1.0) -> Image.Image
         flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"]
         asked = [f"--user-data-dir={folder}/profile", f"--virtual-time-budget={_WAIT_MS}", f"--screenshot={target}"]
         asked += [f"--window-size={size[0]},{size[1]}", f"--force-device-scale-factor={sharp}"]
+        asked += ["--blink-settings=preferredColorScheme=0"] if dark else []
         line = [chromium, *flags, *asked, page.resolve().as_uri()]
         ended = subprocess.run(line, capture_output=True, text=True, timeout=600)
         if not target.is_file():

@@ -16,7 +16,7 @@
 #
 # Every test planet's light curves are fitted as star × drift × transit, all wavelengths together. Channel $c$ sees
 #
-# $$ F_c(t) = \underbrace{F_c^\star}_\text{star}\ \underbrace{\big(1 + p(t)\,q_c\big)}_\text{drift}\
+# $$ F_c(t) = \underbrace{F_c^\star}_\text{star}\ \underbrace{\big(1 + p(t)\,q_c\big)}_\text{drift}\,
 # \underbrace{T\big(t;\ d_c,\ a/R_s,\ b,\ t_0,\ u_c\big)}_\text{transit} $$
 #
 # What the light curves say of the 283 depths is then a Gaussian. So is each part of the prior over spectra. Their

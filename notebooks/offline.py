@@ -125,7 +125,7 @@ def _taken_out(book: nbformat.NotebookNode) -> list[dict]:
             height = int(layout.get("height", 420))
             # figures side by side are not squeezed into a phone's width: they scroll
             wide = any(axis.get("domain", [0])[0] > 0.4 for name, axis in layout.items() if name.startswith("xaxis"))
-            style = f"height: {height}px" + ("; min-width: 42rem" if wide else "")
+            style = f"height: {height}px" + ("; min-width: 46rem" if wide else "")
             drawn = f'<div id="figure-{len(figures) - 1}" role="img" aria-label="Figure" style="{style}"></div>'
             holder = f'<div style="overflow-x: auto">{drawn}</div>'
             output["data"] = nbformat.NotebookNode({"text/html": holder})

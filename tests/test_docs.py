@@ -70,16 +70,26 @@ def test_a_page_of_the_method_ends_with_files_and_keys_that_exist(path):
         assert OmegaConf.select(OmegaConf.structured(Config), key, throw_on_missing=True) is not None, key
 
 
+PICTURE = re.compile(
+    r'<picture>\n  <source media="\(prefers-color-scheme: dark\)" srcset="([^"]+)-dark\.png">\n'
+    r'  <img alt="[^"]+" src="([^"]+)\.png">\n</picture>\n'
+)
+
+
 def test_figures_are_small_used_and_drawn_by_a_script():
-    named = (ROOT / "README.md", ROOT / "EXPERIMENTS.md", *(DOCS / "method").glob("*.md"))
-    texts = "".join(path.read_text() for path in named)
-    shown = set(re.findall(r"!\[[^\]]+\]\((?:docs|\.\.)/figures/(\w+)\.png\)", texts))
-    assert shown == {path.stem for path in FIGURES} and all(path.suffix == ".png" for path in FIGURES)
+    pages = (*(DOCS / "method").glob("*.md"), *TUTORIALS)
+    named = (ROOT / "README.md", ROOT / "EXPERIMENTS.md", DOCS / "gallery.md", *pages)
+    shown = {path: PICTURE.findall(path.read_text()) for path in named}
+    for path, pairs in shown.items():
+        assert path.read_text().count("figures/") == 2 * len(pairs)  # each for a light and for a dark ground
+        assert all(dark == light and (path.parent / f"{light}.png").is_file() for dark, light in pairs)
+    gallery = {Path(light).name for _, light in shown.pop(DOCS / "gallery.md")}
+    assert gallery == {Path(light).name for pairs in shown.values() for _, light in pairs}
+    assert {path.name for path in FIGURES} == {f"{name}{ground}.png" for name in gallery for ground in ("", "-dark")}
     assert all(path.stat().st_size < 150_000 for path in FIGURES)
     command = [sys.executable, str(ROOT / "bench" / "figures.py"), "--help"]
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert shown <= set(re.findall(r"\w+", printed))
-    assert set(re.findall(r"\(figures/(\w+)\.png\)", (DOCS / "gallery.md").read_text())) == shown
+    assert gallery <= set(re.findall(r"\w+", printed))
 
 
 def test_the_api_has_a_page_a_room_that_names_its_modules():
@@ -269,4 +279,8 @@ def test_the_site_works_from_disk_in_light_and_dark_and_on_a_phone(browser, site
     browser.wait("document.readyState === 'complete'")
     assert browser.run("return getComputedStyle(document.body).backgroundColor") != light
     assert browser.run("return document.documentElement.scrollWidth") <= 390
+    seen = "[...document.querySelectorAll('article img')].filter((i) => getComputedStyle(i).display !== 'none')"
+    shown = browser.run(f"return {seen}.map((i) => i.src)")
+    assert {Path(url.split("#")[0]).name for url in shown if "/figures/" in url} == {
+        "hero-dark.png", "report-dark.png", "dataflow-dark.png"}  # fmt: skip
     assert not [url for url in browser.requests() if not url.startswith(("file://", "data:", "about:", "blob:"))]

@@ -39,6 +39,7 @@ const charts = ((payload) => {
     delete layout.title; // the page has captions
     const small = narrow(), whole = { ...layout, template: night.matches ? recoloured(payload.template) : payload.template, dragmode: touch ? false : "zoom" };
     if (small) whole.margin = { l: 46, r: 8, b: 40, t: 34 };
+    if (small && whole.xaxis2) whole.xaxis2.tickvals = [2.5, 3, 3.5]; // 2 would touch the 0.7 of FGS1
     for (const name of Object.keys(whole).filter((key) => /^[xy]axis\d*$/.test(key))) {
       if (touch) whole[name].fixedrange = true;
       if (small && layout.meta && layout.meta.along === name) Object.assign(whole[name], { showticklabels: false, title: { text: "planets" } });

@@ -72,7 +72,7 @@ DARK = {
 }
 DIVERGING = [[i / 4, LIGHT[name]] for i, name in enumerate(("low", "lower", "middle", "higher", "high"))]
 SEQUENTIAL = "Cividis"
-GAP = 0.07  # of the canvas between figures side by side
+GAP = 0.09  # of the canvas between figures side by side
 
 
 def template() -> Spec:
@@ -144,18 +144,20 @@ def axis(title: str = "", **own: Any) -> Spec:
     return {"title": {"text": title}, **own}
 
 
-def grid(rows: Sequence[Sequence[Spec]], heights: Sequence[float] | None = None) -> Spec:
+def grid(rows: Sequence[Sequence[Spec]]) -> Spec:
     """Figures beside and above each other as one; a title of each stands over it, the first one's legend over all."""
-    shares = np.array(heights if heights is not None else np.ones(len(rows)), float)
-    tops = 1 - np.concatenate([[0], np.cumsum(shares / shares.sum())])
     whole: Spec = {"data": [], "layout": {"annotations": []}}
-    for row, top, bottom in zip(rows, tops[:-1], tops[1:], strict=True):
-        for column, spec in enumerate(row):
-            left, right = column / len(row), (column + 1) / len(row)
-            gap_x, gap_y = GAP if len(row) > 1 else 0, 0.1 / len(rows) if len(rows) > 1 else 0
-            across = (left + gap_x / 2, right - gap_x / 2)
-            _put(spec, whole, across, (bottom + 1.5 * gap_y, top - gap_y))  # room for an axis below, a title above
+    for row, (above, below) in zip(rows, _parts(len(rows), 0.25 / len(rows)), strict=True):  # an axis, a title between
+        for spec, across in zip(row, _parts(len(row), GAP), strict=True):
+            _put(spec, whole, across, (1 - below, 1 - above))
     return whole
+
+
+def _parts(count: int, gap: float) -> list[tuple[float, float]]:
+    """Where equal parts begin and end that fill 0 to 1, with a gap between neighbours."""
+    size = (1 - gap * (count - 1)) / count
+    starts = [i * (size + gap) for i in range(count)]
+    return [(start, min(start + size, 1.0)) for start in starts]  # plotly refuses 1 + 2e-16
 
 
 def _put(spec: Spec, whole: Spec, across: tuple[float, float], up: tuple[float, float]) -> None:

@@ -30,7 +30,9 @@ def shown(figure: Spec, title: str = "", height: int = 420) -> "Figure":
 
     layout = figure["layout"] | {"template": template(), "height": height, "title": {"text": title, "y": 0.98}}
     titled = bool(layout.get("annotations"))  # figures side by side: the legend stands above their titles
-    layout["margin"] = {"t": 34 + (40 if title else 0) + (20 if titled else 0)}
+    named = any(trace.get("showlegend") for trace in figure["data"])
+    top = (34 if named else 12) + (40 if title else 0) + (20 if titled else 0)
+    layout["margin"] = {"t": top} | ({"r": 36} if titled else {})  # a title may be wider than its figure
     layout["legend"] = {"y": 1 + (24 / (height - 120) if titled else 0)}
     return Figure({"data": figure["data"], "layout": layout})
 
@@ -78,6 +80,7 @@ def spectra_figure(data: ReportData, planets: Sequence[int], across: int = 2) ->
         mu, sigma = data.prediction.mu[row], data.prediction.sigma[row]
         one = planetcharts.spectrum(data.wavelengths_um, mu, sigma, beside(data, row))
         one["layout"]["title"] = {"text": f"planet {planet}"}
+        one["layout"]["yaxis3"]["tickfont"] = {"size": 8}  # five molecules in little room
         found.append(one)
     rows = [found[i : i + across] for i in range(0, len(found), across)]
     return shown(grid(rows), height=80 + 360 * len(rows))

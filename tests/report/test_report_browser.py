@@ -93,7 +93,7 @@ def test_mean_frames_stand_beside_their_weights(drawn, data):
     np.testing.assert_allclose(weights, airs.weights, atol=0.01)
     tops = "Array.from(document.querySelectorAll('#frames figure'), f => f.getBoundingClientRect().top)"
     boxes = drawn.run(f"return {tops}")
-    assert boxes[0] == boxes[1] and boxes[2] == boxes[3] > boxes[0]
+    assert boxes[0] == boxes[1] == boxes[2] == boxes[3] < boxes[4] == boxes[7]  # a visit a row
     labels = drawn.run("return Array.from(document.querySelectorAll('#frames figcaption'), c => c.textContent)")
     assert labels[0].startswith("FGS1, visit 0") and labels[-1].startswith("AIRS-CH0, visit 1")
 

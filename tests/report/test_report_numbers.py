@@ -225,6 +225,10 @@ def test_figures_side_by_side_keep_their_axes_apart():
         layout["xaxis"]["anchor"] == "y2" and layout["yaxis3"]["anchor"] == "x3" and layout["xaxis3"]["anchor"] == "y3"
     )
     assert layout["xaxis"]["domain"][1] < layout["xaxis3"]["domain"][0] and layout["yaxis2"]["domain"] == [0, 0.5]
+    for count in range(1, 9):  # plotly refuses a domain that rounding has led beyond 1
+        layout = grid([[right] * count] * count)["layout"]
+        ends = [end for name, one in layout.items() if "axis" in name for end in one["domain"]]
+        assert min(ends) == 0 and max(ends) == 1
 
 
 def test_figures_name_what_is_missing(data):
