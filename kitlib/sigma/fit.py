@@ -36,6 +36,7 @@ from .metric import naive_statistics, score_per_nat
 
 MOST_COVERED = 8.0  # standard deviations that an error bar which covers a misfit may be wrong by, to be learnt from
 PART_WEIGHT = 0.3  # of the tie-breaker, beside the score
+LEANING = 0.5  # times the priors' widths, around a calibrator that was fitted to other planets
 
 
 def fit_calibrator(
@@ -53,7 +54,7 @@ def fit_calibrator(
     level (narrower ones turn errors that are far too small into floors), 0.5 for that of the shape and for the chi2
     exponent, 0.3 for ln of the other factors, 30 ppm for floors, 0.002 for those relative to the depth, 0.001 for the
     scales of FGS1 and level, 0.1 for that of the shape. theta0 are the values of `around`: a calibrator of few
-    planets leans on it.
+    planets leans on it, with half of these widths where it is a fitted one (`LEANING`).
 
     Args:
         posterior: of P planets, uncalibrated; diagnostics `chi2_white`, `visits`, `missing_contact`, `gate` are used
@@ -83,19 +84,20 @@ def fit_calibrator(
         fitted_on=tuple(map(int, fitted.planet_id)),
     )
     weight = score_per_nat(depth, *(naive or naive_statistics(depth)))[use] * bin_weights() / bin_weights().sum()
-    centre = np.array([p.units(getattr(around, p.field)) for p in _PARAMETERS])
-    problem = _Problem(take_apart(fitted, start), depth[use], weight / use.sum(), centre)
+    parameters = _PARAMETERS if around == Calibrator() else tuple(p.narrowed(LEANING) for p in _PARAMETERS)
+    centre = np.array([p.units(getattr(around, p.field)) for p in parameters])
+    problem = _Problem(take_apart(fitted, start), depth[use], weight / use.sum(), centre, parameters)
     result = minimize(
         lambda u: problem.loss(u, start),
-        [p.start(u) for p, u in zip(_PARAMETERS, centre, strict=True)],
+        [p.start(u) for p, u in zip(parameters, centre, strict=True)],
         jac=True,
         method="L-BFGS-B",
-        bounds=[(p.least(u), p.high) for p, u in zip(_PARAMETERS, centre, strict=True)],
+        bounds=[(p.least(u), p.high) for p, u in zip(parameters, centre, strict=True)],
         options={"maxiter": 500, "ftol": 1e-11, "gtol": 1e-8},
     )
     if not np.isfinite(result.fun):
         raise ValueError(f"the calibration did not converge: {result.message}")
-    return _with_values(start, result.x)
+    return problem.calibrator(start, result.x)
 
 
 def cross_calibrate(
@@ -148,6 +150,11 @@ class _Parameter:
             return math.log(value) / self.width
         return (value / self.width) ** 2 if self.kind == "variance" else (value - self.centre) / self.width
 
+    def narrowed(self, by: float) -> "_Parameter":
+        """The same with so many times its prior's width, and the bounds where they were."""
+        units = by**2 if self.kind == "variance" else by
+        return replace(self, width=by * self.width, low=self.low / units, high=self.high / units)
+
     def start(self, centre: float) -> float:
         return max(centre, 0.01) if self.kind == "variance" else centre
 
@@ -193,11 +200,6 @@ _PARAMETERS = (
 )
 
 
-def _with_values(start: Calibrator, units: Array) -> Calibrator:
-    values: dict[str, Any] = {p.field: p.value(float(u)) for p, u in zip(_PARAMETERS, units, strict=True)}
-    return replace(start, **values)
-
-
 @dataclass(frozen=True)
 class _Gaussian:
     """Weighted Gaussian log-density of one kind of error, with its derivatives."""
@@ -221,14 +223,20 @@ class _Problem:
     truth: Array  # (P, 283)
     weight: Array  # (P, 283) mean score per nat
     centre: Array  # (parameters,) of their priors, in units of their widths
+    parameters: tuple[_Parameter, ...] = _PARAMETERS
+
+    def calibrator(self, start: Calibrator, units: Array) -> Calibrator:
+        """The calibrator of these numbers, the rest as in `start`."""
+        values: dict[str, Any] = {p.field: p.value(float(u)) for p, u in zip(self.parameters, units, strict=True)}
+        return replace(start, **values)
 
     def loss(self, units: Array, start: Calibrator) -> tuple[float, Array]:
         """Minus the score (up to a constant) plus the priors' penalty, and its gradient by `units`."""
-        c = _with_values(start, units)
+        c = self.calibrator(start, units)
         score, slopes = self._score(c)
         nat_fgs1, nat_airs = self.weight[:, 0].sum(), self.weight[:, 1:].sum()
-        share, penalty, gradient = 1 / len(self.truth), 0.0, np.empty(len(_PARAMETERS))
-        for index, (p, u, u0) in enumerate(zip(_PARAMETERS, units.tolist(), self.centre.tolist(), strict=True)):
+        share, penalty, gradient = 1 / len(self.truth), 0.0, np.empty(len(self.parameters))
+        for index, (p, u, u0) in enumerate(zip(self.parameters, units.tolist(), self.centre.tolist(), strict=True)):
             nat = share * (p.fgs1 * nat_fgs1 + p.airs * nat_airs)
             unit = p.variance if p.kind == "variance" else p.width
             value, slope = p.penalty(u, u0)
