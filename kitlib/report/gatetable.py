@@ -19,8 +19,7 @@ OUTCOMES = {
     UNKNOWN: "the run's products do not say",
 }
 FOUND = ("misfit", "neighbour", "fallback")  # events that say what was found in a planet's data
-_SHORT = {  # names of `LIMITS`' figures for a table's head
-    "chi2_white": "white χ²",
+SHORT = {  # names of `LIMITS`' figures for a table's head
     "chi2_joint": "joint χ²",
     "autocorrelation": "autocorrelation",
     "red_noise": "red noise",
@@ -31,7 +30,7 @@ _SHORT = {  # names of `LIMITS`' figures for a table's head
 
 def figure_names() -> dict[str, str]:
     """The gate's figures with their limits, for a table's head."""
-    return {name: f"{_SHORT.get(name, name)} ≤ {most:g}" for name, (most, _) in LIMITS.items()}
+    return {name: f"{SHORT[name]} ≤ {most:g}" for name, (most, _) in LIMITS.items()}
 
 
 @once
@@ -113,7 +112,7 @@ def _facts(data: ReportData, row: int, level_sigma_of: float | None) -> list[lis
         ["Duration T14", of("duration_h", 2, " h"), ""],
         ["Depth, FGS1", _with_error(fgs1, fgs1_error, 0, " ppm"), ""],
         ["Depth, AIRS mean", _with_error(level, level_error, 0, " ppm"), ""],
-        ["Limb darkening u1, u2", _limb(data, row), ""],
+        ["Limb darkening u1, u2, middle of AIRS", _limb(data, row), ""],
         ["Drift, FGS1", _orders(known("fgs1_drift_order")), ""],
         ["Drift, AIRS", _airs_drift(*map(known, ("airs_drift_order", "airs_colour_order", "airs_second_term"))), ""],
         ["Kind of spectrum, weight", _kind(*map(known, ("kind", "kinds", "kind_weight"))), ""],

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..base.instruments import PPM
 from ..base.products import Array, LightCurveFit
+from ..transit import LIMITS
 from . import planetcharts, runcharts
 from .bands import pit_band
 from .calibrationtable import by_bin, cells
@@ -16,7 +17,7 @@ from .data import ReportData
 from .diagnostics import events_by_planet, level_sigma, panel_statistics, planet_scores, told, usable, violations
 from .drawing import DARK, LIGHT, Spec, template
 from .figures import beside, frame_maps, latents_chart, light_maps, residual_maps, sigma_errors
-from .gatetable import OUTCOMES, fit_facts, gate_rows
+from .gatetable import OUTCOMES, SHORT, fit_facts, gate_rows
 from .groups import judged_groups
 from .heavy import residual_powers
 from .packing import Packer
@@ -93,8 +94,8 @@ def _gate(row: dict[str, Any]) -> list[str]:
         words.append("The catalogue's geometry does not fit these light curves: it was left free.")
     figures = {name: value for name, value in row["figures"].items() if value is not None}
     if figures:
-        limits = ", ".join(f"{name} {value:.2f}" for name, value in figures.items())
-        words.append(f"Figures: {limits.replace('_', ' ')}.")
+        told = ", ".join(f"{SHORT[name]} {value:.2f} ({LIMITS[name][0]:g})" for name, value in figures.items())
+        words.append(f"The residuals' figures, in brackets how large they may be: {told}.")
     return words + row["found"]
 
 

@@ -409,7 +409,7 @@ def test_what_the_gate_found_is_told_across_planets_and_with_each(data):
     fit = {name: values for name, *values in planets[0]["fit"]}
     assert fit["a / Rs"] == ["5.00 ± 0.25", "8.00"] and fit["Star's temperature"] == ["", "5\u202f001 K"]
     assert fit["Impact parameter b"] == ["", f"{8 * np.sin(np.radians(1)):.2f}"]
-    assert fit["Limb darkening u1, u2"] == ["0.123 ± 0.020, 0.200", ""]  # an error of 0: it was held
+    assert fit["Limb darkening u1, u2, middle of AIRS"] == ["0.123 ± 0.020, 0.200", ""]  # an error of 0: it was held
     assert fit["Drift, FGS1"] == ["order 2 in time", ""] and fit["Drift, AIRS"][0] == "order 3 in time, 1 in colour"
     assert fit["Kind of spectrum, weight"] == ["4 of 13, 0.62", ""]
     second = {name: values for name, *values in planets[1]["fit"]}
