@@ -53,15 +53,18 @@ def under_other_skies(config: Config, overrides: list[str]) -> dict[str, dict[st
 
     Naive mean and scatter are those of the campaign, so that both tables have one scale.
     """
-    folder, sizes = Path(config.run.out).expanduser().resolve() / "skies", config.simulate
+    sizes = config.simulate
+    campaign, out = (Path(folder).expanduser().resolve() for folder in (sizes.out, config.run.out))
+    # beside the campaign: another one, of another seed or size, has other skies
+    folder, answers = campaign / "skies", out / "skies"
     words = ["data=worlds", *(word for word in overrides if word.lstrip("+").startswith(("run.", "physfit.", "light")))]
     words += ["simulate.train_planets=0", f"simulate.test_planets={sizes.test_planets}"]
     words += [f"simulate.airs_pairs={sizes.airs_pairs}", f"simulate.fgs1_pairs={sizes.fgs1_pairs}"]
-    words += [f"simulate.out={folder}", f"run.out={folder / 'run'}"]
+    words += [f"simulate.out={folder}", f"run.out={answers}"]
     pipeline.simulate(compose("simulate", words))
     answer = read_submission(pipeline.predict(compose("predict", words)))
-    physics = apply(shipped_calibrator("physics"), read_posterior(folder / "run" / "physics.safetensors")[0])
-    naive = naive_statistics(read_spectra_csv(Path(sizes.out) / "data" / "train.csv").depth)
+    physics = apply(shipped_calibrator("physics"), read_posterior(answers / "physics.safetensors")[0])
+    naive = naive_statistics(read_spectra_csv(campaign / "data" / "train.csv").depth)
     truth = read_spectra_csv(folder / "solution.csv").depth
     return score_table({"physics": physics, "v50": answer}, truth, naive)
 

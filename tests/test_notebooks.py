@@ -119,6 +119,22 @@ def test_a_campaign_too_small_is_refused_before_anything_is_simulated(tmp_path, 
     assert not list(tmp_path.iterdir())
 
 
+def test_another_campaign_has_other_skies(tmp_path, monkeypatch):
+    """`make run` with another seed, as README shows it: the results go into the same folder as before."""
+    asked = []
+
+    def simulate(config):
+        asked.append(config.simulate.out)
+        raise InterruptedError
+
+    monkeypatch.setattr(run.pipeline, "simulate", simulate)
+    for seed in (5, 7):
+        words = [f"run.seed={seed}", f"simulate.out={tmp_path / str(seed)}", f"run.out={tmp_path / 'run'}"]
+        with pytest.raises(InterruptedError):
+            run.under_other_skies(compose("simulate", ["data=sim_tiny", *words]), words)
+    assert asked == [str(tmp_path / seed / "skies") for seed in ("5", "7")]
+
+
 def test_it_tells_steps_results_and_what_to_open(demonstration):
     """No bars in a log, no warnings of other people's libraries, paths that exist."""
     ran, _, out = demonstration
