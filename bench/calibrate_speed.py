@@ -49,7 +49,7 @@ SEED = 20251124
 FAST = ("decode, polars", "decode, pyarrow", "decode needed columns", "kit")
 FLOOR = ("decode, polars", "decode, pyarrow")
 SLOW = ("numpy float64", "ariel-data-preprocessing")
-TARGET_RATIO, TARGET_GIB, TARGET_PPM = 1.2, 1.5, 1.0
+TARGET_RATIO, TARGET_GIB, TARGET_PPM = 1.0, 0.7, 1.0
 
 
 @dataclass

@@ -101,13 +101,13 @@ def unfamiliar_shapes(planets: int, seed: int) -> Shapes:
     return Shapes(learnt.shape_mean, learnt.shape_cov)
 
 
-def shipped_training() -> tuple[Array, Catalogue]:
-    """The spectra (6000, 283) and catalogue rows that the shipped spectral prior is learnt from.
+def shipped_training(each: int = SHIPPED_SPECTRA) -> tuple[Array, Catalogue]:
+    """The spectra (2 each, 283) and catalogue rows that the shipped spectral prior is learnt from.
 
     Half of the spectra have lines of their own draw: a prior of the own family alone is too sure of its lines.
     """
-    own = draw(SHIPPED_SPECTRA, 0, SHIPPED_SEEDS["own"], 1)
-    wild, rows = any_chemistry(SHIPPED_SPECTRA, SHIPPED_SEEDS["any chemistry"])
+    own = draw(each, 0, SHIPPED_SEEDS["own"], 1)
+    wild, rows = any_chemistry(each, SHIPPED_SEEDS["any chemistry"])
     names = [item.name for item in fields(Catalogue)]
     both = Catalogue(*(np.concatenate([getattr(one, name) for one in (own.catalogue, rows)]) for name in names))
     return np.concatenate([own.truth.depth, wild]), both

@@ -15,7 +15,7 @@ judged on the last quarter and on 2025: what no prior can have that has to be sh
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,20 +23,19 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
-import spectra  # noqa: E402
-from population import SHIPPED_PRIOR, any_chemistry, draw  # noqa: E402
-from spectra import Known, family, mixtures, noise, real_2024, real_2025, rms  # noqa: E402
+from population import SHIPPED_PRIOR, any_chemistry, shipped_training  # noqa: E402
+from spectra import FAMILIES, SEEDS, Known, family, real_2024, real_2025, recovered, rms  # noqa: E402
 
 from kitlib.base.instruments import N_BINS  # noqa: E402
 from kitlib.base.products import Array, Catalogue  # noqa: E402
 from kitlib.base.schema import PriorConfig  # noqa: E402
 from kitlib.spectra import prior as prior_module  # noqa: E402
-from kitlib.spectra.combination import Component, Hypothesis, Likelihood, combine  # noqa: E402
+from kitlib.spectra.combination import Component  # noqa: E402
 from kitlib.spectra.prior import SpectralPrior, learn_prior, ln_scale_height_depth, stationary  # noqa: E402
 from kitlib.transit import shipped_priors  # noqa: E402
 
 HALF = 10_000  # spectra of the own family, and as many of any chemistry, that all priors here are learnt from
-SEEDS = {"own": 101, "any chemistry": 102, "order": 0}
+SEED = 0  # of their order
 EVERY = 4  # of 2024's spectra one judges
 SMALL = PriorConfig()  # what `train` learns with
 LARGE = PriorConfig(components=40, kinds=40, factors=20)
@@ -52,6 +51,11 @@ class Atlas:
     excess: Array  # (N,) of ln amplitude
     rest: float  # of a shape, sd of what may differ
     length: float  # its correlation, bins
+
+    @property
+    def learnt_components(self) -> int:
+        """As `SpectralPrior.learnt_components`."""
+        return len(self.shapes)
 
     def components(self, ln_scale_height: float, level: float) -> list[Component]:
         """As `SpectralPrior.components`."""
@@ -70,12 +74,10 @@ class Atlas:
 
 
 def training(count: int) -> tuple[Array, Catalogue]:
-    """The first `count` of the mixed spectra with their catalogue rows."""
-    own, (wild, rows) = draw(HALF, 0, SEEDS["own"], 1), any_chemistry(HALF, SEEDS["any chemistry"])
-    names = [item.name for item in fields(Catalogue)]
-    both = Catalogue(*(np.concatenate([getattr(one, name) for one in (own.catalogue, rows)]) for name in names))
-    order = np.random.default_rng(SEEDS["order"]).permutation(2 * HALF)[:count]
-    return np.concatenate([own.truth.depth, wild])[order], both.take(order)
+    """Some of 20,000 spectra, drawn as those of the shipped prior are, with their catalogue rows."""
+    depth, catalogue = shipped_training(HALF)
+    order = np.random.default_rng(SEED).permutation(len(depth))[:count]
+    return depth[order], catalogue.take(order)
 
 
 def learnt(count: int, config: PriorConfig, rest_length: float = REST_LENGTH) -> SpectralPrior:
@@ -124,20 +126,9 @@ PRIORS: dict[str, Callable[[], SpectralPrior | Atlas | None]] = {
 
 def judged(prior: SpectralPrior | Atlas, known: Known, draws: int) -> tuple[float, float, float]:
     """Mean rms of the shape's errors (ppm), their z, and the mean of ln p of the true shape's bins."""
-    rng, sigma = np.random.default_rng(spectra.SEEDS["noise"]), noise(known)
-    nothing = Hypothesis(0.0, np.zeros(0, bool), np.zeros((0, 0)), np.zeros(0))
-    away = (np.eye(N_BINS) - np.r_[0, np.full(N_BINS - 1, 1 / (N_BINS - 1))])[1:]
-    errors, pulls, ln_p = [], [], []
-    for _ in range(draws):
-        for truth, sd, parts in zip(known.depth, sigma, mixtures(prior, known), strict=True):
-            data = truth + sd * rng.standard_normal(N_BINS)
-            seen = Likelihood(data, sd**-2, np.zeros((N_BINS, 0)), np.zeros(N_BINS), (nothing,))
-            mean, cov, _ = combine(seen, parts)
-            error, width = away @ (mean - truth), np.sqrt(np.diag(away @ cov @ away.T))
-            errors.append(rms(error) * 1e6)
-            pulls.append(rms(error / width))
-            ln_p.append(float((-0.5 * (error / width) ** 2 - np.log(width)).mean()))
-    return float(np.mean(errors)), float(rms(np.array(pulls))), float(np.mean(ln_p))
+    error, pull, _ = recovered(prior, known, draws)
+    ln_p = -0.5 * pull**2 - np.log(error / pull / 1e6)
+    return float(rms(error, axis=1).mean()), float(rms(pull)), float(ln_p.mean())
 
 
 def main() -> None:
@@ -147,8 +138,8 @@ def main() -> None:
     parser.add_argument("--planets", type=int, default=60, help="of each set but those of real spectra")
     parser.add_argument("--draws", type=int, default=8, help="of the noise of each of the six real spectra of 2025")
     given = parser.parse_args()
-    sets = {name: family(given.planets, spectra.SEEDS[name], one) for name, one in spectra.FAMILIES.items()}
-    sets["any chemistry"] = Known(*any_chemistry(given.planets, spectra.SEEDS["any chemistry"]))
+    sets = {name: family(given.planets, SEEDS[name], one) for name, one in FAMILIES.items()}
+    sets["any chemistry"] = Known(*any_chemistry(given.planets, SEEDS["any chemistry"]))
     real, six = real_2024(10**6), real_2025()
     if real is not None:
         sets["2024"] = Known(real.depth[::EVERY], real.catalogue.take(slice(None, None, EVERY)))

@@ -105,9 +105,9 @@ def white_fit(
             wide = None
         if wide is not None:
             fit = _better(fit, series, planet, row, priors, config, wide)
-        odds = np.log(WRONG_PROBABILITY / (1 - WRONG_PROBABILITY))
-        if wide is not None and (fit is None or log_evidence(wide) + odds > log_evidence(fit)):
-            return wide, WRONG
+            odds = np.log(WRONG_PROBABILITY / (1 - WRONG_PROBABILITY))
+            if fit is None or log_evidence(wide) + odds > log_evidence(fit):
+                return wide, WRONG
     if fit is None:
         raise FitError(problem)
     return fit, geometry
