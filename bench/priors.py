@@ -39,7 +39,7 @@ SEED = 0  # of their order
 EVERY = 4  # of 2024's spectra one judges
 SMALL = PriorConfig()  # what `train` learns with
 LARGE = PriorConfig(components=40, kinds=40, factors=20)
-REST_LENGTH = prior_module.REST_LENGTH
+REST_LENGTH, UNFAMILIAR = prior_module.REST_LENGTH, prior_module.UNFAMILIAR_WEIGHT
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,12 @@ def learnt(count: int, config: PriorConfig, rest_length: float = REST_LENGTH) ->
     return replace(learn_prior(*training(count), config), unfamiliar=shipped_priors().spectrum.unfamiliar)
 
 
+def opened(weight: float) -> SpectralPrior:
+    """The shipped prior with another weight of the shapes of other atmospheres; it holds until the next."""
+    prior_module.UNFAMILIAR_WEIGHT = weight
+    return shipped_priors().spectrum
+
+
 def atlas(count: int, rest: float, length: float) -> Atlas:
     """`count` spectra as they are."""
     depth, catalogue = training(count)
@@ -118,6 +124,7 @@ PRIORS: dict[str, Callable[[], SpectralPrior | Atlas | None]] = {
     "remainder of 2 bins": lambda: learnt(6_000, SHIPPED_PRIOR, 2.0),
     "remainder of 6 bins": lambda: learnt(6_000, SHIPPED_PRIOR, 6.0),
     "remainder of 12 bins": lambda: learnt(6_000, SHIPPED_PRIOR, 12.0),
+    "open parts of 0.56": lambda: opened(0.40),
     "atlas, 15 % of 4 bins": lambda: atlas(1_000, 0.15, 4.0),
     "atlas, 30 % of 6 bins": lambda: atlas(1_000, 0.3, 6.0),
     "real 2024": of_real,
@@ -147,7 +154,7 @@ def main() -> None:
         sets["2025"] = six
     print(f"{'ppm, z, ln p':<30}" + "".join(f"{name:>24}" for name in sets))
     for name in given.priors:
-        prior_module.REST_LENGTH = REST_LENGTH
+        prior_module.REST_LENGTH, prior_module.UNFAMILIAR_WEIGHT = REST_LENGTH, UNFAMILIAR
         prior = PRIORS[name]()
         if prior is None:
             print(f"{name}: its spectra do not lie here", flush=True)
