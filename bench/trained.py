@@ -20,6 +20,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
 from population import Population, draw, first  # noqa: E402
 from rows import REAL, row_from, worlds  # noqa: E402
+from spectra import real_2024  # noqa: E402
 from worlds import shipped_row  # noqa: E402
 
 from kitlib.base.folds import fold_of  # noqa: E402
@@ -49,8 +50,6 @@ def planets_of(name: str, role: str, count: int, workers: int) -> Population | N
 
 def half_of_real(role: str, count: int) -> Array | None:
     """Real spectra of 2024 (count, 283), one half for each role."""
-    from spectra import real_2024
-
     known = real_2024(10**6)
     if known is None:
         return None

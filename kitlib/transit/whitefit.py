@@ -93,41 +93,25 @@ def white_fit(
     series = without_spikes(series_of(planet, white=True), GROSS_SIGMA)
     if not any((one.weight > 0).sum() > 20 for one in series):
         raise FitError("fewer than 20 usable samples")
-    fit, problem = None, ""
-    try:
-        fit = _fitted(series, planet, row, priors, config, geometry)
-    except FitError as error:
-        problem = str(error)
-    if geometry == CATALOGUE and (fit is None or _strained(fit)):
+    problems: list[str] = []
+
+    def attempt(which: str, start: State | None = None) -> Fit | None:
         try:
-            wide = _fitted(series, planet, row, priors, config, WRONG)
-        except FitError:
-            wide = None
-        if wide is not None:
-            fit = _better(fit, series, planet, row, priors, config, wide)
-            odds = np.log(WRONG_PROBABILITY / (1 - WRONG_PROBABILITY))
-            if fit is None or log_evidence(wide) + odds > log_evidence(fit):
-                return wide, WRONG
+            return _fitted(series, planet, row, priors, config, which, start)
+        except FitError as error:
+            problems.append(str(error))
+            return None
+
+    fit = attempt(geometry)
+    if geometry == CATALOGUE and (fit is None or _strained(fit)) and (wide := attempt(WRONG)) is not None:
+        ends = [one for one in (fit, attempt(CATALOGUE, wide.state)) if one is not None]
+        fit = min(ends, key=lambda one: one.objective, default=None)
+        odds = np.log(WRONG_PROBABILITY / (1 - WRONG_PROBABILITY))
+        if fit is None or log_evidence(wide) + odds > log_evidence(fit):
+            return wide, WRONG
     if fit is None:
-        raise FitError(problem)
+        raise FitError(problems[0])
     return fit, geometry
-
-
-def _better(
-    fit: Fit | None,
-    series: list[Series],
-    planet: PlanetLightCurves,
-    row: Catalogue,
-    priors: Priors,
-    config: PhysfitConfig,
-    wide: Fit,
-) -> Fit | None:
-    """A fit around the catalogue's geometry, or one from the state of another fit where that ends lower."""
-    try:
-        again = _fitted(series, planet, row, priors, config, CATALOGUE, wide.state)
-    except FitError:
-        return fit
-    return again if fit is None or again.objective < fit.objective else fit
 
 
 def _strained(fit: Fit) -> bool:

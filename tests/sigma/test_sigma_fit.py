@@ -223,6 +223,20 @@ def test_one_planet_by_hand():
     np.testing.assert_allclose(got.mu[0, 1:], 0.0095 + 0.8 * shape * PPM, rtol=1e-10)
 
 
+def test_a_planet_whose_sigma_covers_a_misfit_by_hand():
+    """Its level alone is widened, by its own factor, and its chi2 counts for nothing."""
+    shape = np.where(np.arange(282) % 2, 3.0, -3.0)
+    cov = np.zeros((1, 283, 283))
+    cov[0, 0, 0] = 25.0
+    cov[0, 1:, 1:] = 4.0 + np.outer(shape, shape)
+    known = {"chi2_white": np.array([9.0]), "gate": np.array([2.0])}
+    posterior = Posterior(np.array([7]), np.full((1, 283), 0.01), (cov * PPM**2).astype(np.float32), known)
+    calibrator = Calibrator(chi2_exponent=0.5, covered_factor=3.0, quality=("chi2_white", "gate"))
+    got = apply(calibrator, posterior).sigma / PPM
+    assert got[0, 0] == pytest.approx(5.0, rel=1e-6)
+    np.testing.assert_allclose(got[0, 1:], np.sqrt(9 * 4 + 9), rtol=1e-6)
+
+
 def test_calibrated_covariance_agrees_with_an_explicit_matrix_and_with_apply():
     posterior, _ = campaign(6, planets=3)
     calibrator = Calibrator(factor_fgs1=1.5, factor_level=2.0, factor_shape=0.7)
