@@ -40,21 +40,21 @@ def _high_pass(series: Array, width: int) -> Array:
     return series - uniform_filter1d(series, width, axis=-1, mode="nearest")
 
 
-def decorrelate_jitter(flux: Array, centroid: Array, width: int = 61) -> tuple[Array, NDArray[np.bool_], Array]:
-    """Remove the response of `flux` (n,) to the centroid (2, n): (corrected flux, outlying pairs, coefficients).
+def jitter_response(flux: Array, centroid: Array, width: int) -> tuple[Array, NDArray[np.bool_], Array]:
+    """Relative response of `flux` (n,) to the centroid (2, n): (response (n,), outlying pairs, coefficients).
 
-    Linear and quadratic terms. The coefficients come from quantities with everything slower than `width` pairs removed
-    (24 s for FGS1), in which no transit is left; they then act on the full centroid. Pairs beyond 8 robust sigmas of
-    the filtered residual are outliers, neither used nor to be averaged.
+    Linear and quadratic terms of the axes along which the centroid moves: row, column, row^2, column^2, row x column,
+    or row, row^2. The coefficients come from quantities with everything slower than `width` pairs removed, in which no
+    transit is left; they then act on the full centroid. Pairs beyond 8 robust sigmas of the filtered residual are
+    outliers, and not used. Too few pairs show no response.
     """
-    width = max(3, min(width, len(flux) // 8 * 2 + 1))
     offset = (centroid - median(centroid)[:, None]).astype(np.float32)  # 1e-7 of the response, half the time
     row, col = offset
-    terms = np.stack([row, col, row**2, col**2, row * col])
+    terms = np.stack([row, col, row**2, col**2, row * col] if col.any() else [row, row**2])
+    if len(flux) < 10 * len(terms):
+        return np.zeros(len(flux)), np.zeros(len(flux), bool), np.zeros(len(terms))
     target = _high_pass((flux / median(flux) - 1).astype(np.float32), width)
     design = _high_pass(terms, width)
-    if len(flux) < 10 * len(terms):
-        return flux, np.zeros(len(flux), bool), np.zeros(len(terms))
     scale = np.sqrt(np.mean(design**2, axis=1))
     scale = np.where(scale > 0, scale, 1.0)
     design /= scale[:, None]
@@ -67,7 +67,7 @@ def decorrelate_jitter(flux: Array, centroid: Array, width: int = 61) -> tuple[A
         use = np.abs(residual) <= 5 * robust_sigma(residual[use])
     outlying = np.abs(residual) > 8 * robust_sigma(residual[use])
     coefficients = coefficients / scale
-    return flux * (1 - coefficients @ terms), outlying, coefficients
+    return coefficients @ terms, outlying, coefficients
 
 
 def _spikes(series: Array, floor: Array) -> NDArray[np.bool_]:

@@ -226,7 +226,7 @@ def _observe(
     struck = rng.choice(target.size, rng.binomial(target.size, OUTLIER_RATE), replace=False)
     strength = rng.uniform(0.01, 0.5, len(struck))
     track = _track(instrument, visit, time_h, counts, rng)
-    pointing = pointing_residue(instrument, visit, visit.offset(time_h), track[:, 0])
+    pointing = pointing_residue(instrument, visit, visit.offset(time_h))
     relative = (1 - diluted) * target * pointing[:, None] + diluted
     variance = one * relative / counts[:, None]
     lit = visit.lit(instrument, fine).mean(axis=1)[:, None]

@@ -2,7 +2,7 @@
 
 Sky and wings leave noise alone: weights without response to uniform light are what the solver extracts with. A
 neighbour dilutes by its share in those weights. Frames inside a gap are averaged like any others. Pointing is taken
-out of FGS1 by linear and quadratic terms of the jitter, and out of AIRS by nothing.
+out by linear and quadratic terms of the centroid.
 """
 
 import numpy as np
@@ -79,20 +79,18 @@ def _distances(instrument: Instrument) -> Array:
     return np.hypot(row[:, None], np.arange(instrument.cols) - instrument.centre[1]).ravel()
 
 
-def pointing_residue(instrument: Instrument, visit: Visit, slow_px: Array, row_px: Array) -> Array:
+def pointing_residue(instrument: Instrument, visit: Visit, slow_px: Array) -> Array:
     """Relative flux (T,) that the response within a pixel leaves behind.
 
     Args:
-        instrument: FGS1 or AIRS-CH0.
+        instrument: FGS1 or AIRS-CH0, where a row alone matters.
         visit: amplitude and phase of the response.
         slow_px: (T, 2) slow offset of the telescope in FGS1 pixels.
-        row_px: (T,) mean row offset of each sample in this instrument's pixels, jitter included.
     """
-    if instrument is AIRS:
-        return visit.pixel_response(row_px[:, None])
-    # Jitter smooths the cosine; regression on the jitter takes its Taylor series to second order along.
-    damping = np.exp(-0.5 * (2 * np.pi * np.array(JITTER_PX[instrument.name])) ** 2)
-    turn, phase = 2 * np.pi * slow_px * PX_PER_FGS1_PX[instrument.name], 2 * np.pi * np.array(visit.phase)
+    # Jitter smooths the cosine; regression on the centroid takes its Taylor series to second order along.
+    name, axes = instrument.name, 1 if instrument is AIRS else 2
+    damping = np.exp(-0.5 * (2 * np.pi * np.array(JITTER_PX[name][:axes])) ** 2)
+    turn, phase = 2 * np.pi * slow_px[:, :axes] * PX_PER_FGS1_PX[name], 2 * np.pi * np.array(visit.phase[:axes])
     followed = np.cos(phase) * (1 - turn**2 / 2) - np.sin(phase) * turn
     return 1 + visit.intrapixel * (damping * (np.cos(phase + turn) - followed)).mean(axis=1)
 

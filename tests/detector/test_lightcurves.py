@@ -14,7 +14,7 @@ from kitlib.base.provenance import EventLog
 from kitlib.base.schema import LightCurveConfig
 from kitlib.detector.axes import Axis, read_axis_info
 from kitlib.detector.calibrate import calibrate_cds, calibration_maps
-from kitlib.detector.cleaning import decorrelate_jitter, excess_variance, outlying_samples
+from kitlib.detector.cleaning import excess_variance, jitter_response, outlying_samples
 from kitlib.detector.csvtable import FrameError
 from kitlib.detector.extraction import extract, needed_pixels
 from kitlib.detector.frames import read_calibration
@@ -127,8 +127,8 @@ def test_light_curve_equals_a_float64_extraction_within_1_ppm(tmp_path, instrume
     else:
         star, sky = (part.sum(axis=(1, 2)) for part in (star, sky))
         expected = (star - plan.aperture_px * sky)[:, None]
-        centroid = reference_centroid(calibrate_cds(reads, maps, axis, Adc()), maps, saturated, mean, noise)
-        expected = decorrelate_jitter(expected[:, 0], centroid)[0][:, None]
+    centroid = reference_centroid(instrument, calibrate_cds(reads, maps, axis, Adc()), maps, saturated, mean, noise)
+    expected = expected * (1 - jitter_response(expected.sum(axis=1), centroid, 3)[0])[:, None]
     curve = extract(signal, maps, axis, Adc(), LightCurveConfig(samples=1000))
     # float32 storage of the product itself costs up to 6e-8
     assert np.nanmax(np.abs(curve.flux_e / expected - 1)) < 1e-6
@@ -165,10 +165,16 @@ def test_the_kept_frame_is_the_calibrated_mean_and_its_weights_give_the_flux(tmp
         assert bytes_kept < 10_000  # both instruments of a visit: below 20 kB
 
 
-def reference_centroid(pixels, maps, saturated, mean, noise):
+def reference_centroid(instrument, pixels, maps, saturated, mean, noise):
     from kitlib.detector.profile import good_pixels
 
     good = good_pixels(maps, mean, noise, saturated)
+    if instrument is AIRS:
+        row, _ = np.mgrid[:32, :356]
+        core = good & (np.abs(row - 15.6) < 4)
+        core[:, :39] = core[:, 321:] = False
+        row = (pixels[:, core] * (row - 15.6)[core]).sum(axis=1) / pixels[:, core].sum(axis=1)
+        return np.stack([row, np.zeros_like(row)])
     row, col = np.mgrid[:32, :32]
     core = good & (np.hypot(row - 15.75, col - 15.3) < 4)
     total = pixels[:, core].sum(axis=1)
@@ -243,20 +249,57 @@ def test_fgs1_jitter_is_removed_without_eating_the_transit(tmp_path):
     assert abs(depth - 0.015) < 4 * sigma
 
 
-def test_decorrelation_recovers_planted_coefficients():
+def test_the_response_to_jitter_is_what_was_planted():
     rng = np.random.default_rng(0)
     n = 20_000
     centroid = 0.1 * rng.standard_normal((2, n)) + np.linspace(0, 0.2, n)
     transit = 1 - 0.02 * (np.abs(np.arange(n) - n / 2) < n / 6)
     offset = centroid - np.median(centroid, axis=1, keepdims=True)
-    response = 1 + 0.03 * offset[0] - 0.02 * offset[1] - 0.2 * offset[0] ** 2
-    flux = 2e5 * transit * response + 400 * rng.standard_normal(n)
+    planted = 0.03 * offset[0] - 0.02 * offset[1] - 0.2 * offset[0] ** 2
+    flux = 2e5 * transit * (1 + planted) + 400 * rng.standard_normal(n)
     flux[[100, 5000]] *= 1.5
-    corrected, outlying, found = decorrelate_jitter(flux, centroid)
+    response, outlying, found = jitter_response(flux, centroid, 61)
     np.testing.assert_allclose(found[:3], [0.03, -0.02, -0.2], atol=0.01)
     assert set(np.flatnonzero(outlying)) == {100, 5000}
     good = ~outlying
-    assert np.std(corrected[good] / transit[good]) < 1.05 * 400
+    assert np.std(flux[good] * (1 - response[good]) / transit[good]) < 1.05 * 400
+
+
+@pytest.mark.parametrize("width", [3, 15])
+def test_a_spectrometer_knows_its_row_alone(width):
+    """AIRS at full size: 5,625 pairs of 3,858 to 1, rows that move by 0.013 pixel, a transit of 2 %."""
+    rng = np.random.default_rng(1)
+    n, noise = 5_625, 1 / 3_858
+    rows = np.stack([0.013 * rng.standard_normal(n), np.zeros(n)])
+    transit = 1 - 0.02 * np.clip(6 * (0.3 - np.abs(np.linspace(-0.5, 0.5, n))), 0, 1)
+    flux = 1.6e7 * transit * (1 + 0.06 * rows[0] + noise * rng.standard_normal(n))
+    response, _, found = jitter_response(flux, rows, width)
+    assert found.shape == (2,) and found[0] == pytest.approx(0.06, abs=5 * noise / 0.013 / np.sqrt(n))
+    quiet = jitter_response(1.6e7 * transit * (1 + noise * rng.standard_normal(n)), rows, width)[0]
+    assert np.std(quiet) < 0.1 * noise  # a response that is not there costs nothing
+
+
+def test_too_few_pairs_show_no_response():
+    rng = np.random.default_rng(2)
+    response, outlying, _ = jitter_response(1e5 + rng.standard_normal(19), rng.standard_normal((2, 19)), 3)
+    assert not response.any() and not outlying.any()
+
+
+def test_light_that_follows_the_star_s_row_is_set_right(tmp_path):
+    shaking = sv.Visit(pairs=400, depth=0.0, transit=(2.0, 3.0), jitter_px=0.05, seed=5)
+    _, stored, _ = visit_signal(AIRS, shaking, tmp_path)
+    first, second = stored.reshape(-1, 2, *sv.SHAPES[AIRS.name]).astype(float).swapaxes(0, 1)
+    light = (second - first)[:, 12:20].sum(axis=2)
+    row = light @ np.arange(12, 20) / light.sum(axis=1)
+    brighter = 1 + 0.1 * (row - row.mean())
+    reads = np.stack([first, first + (second - first) * brighter[:, None, None]], axis=1)
+    moved = np.clip(reads, 0, 65535).astype(np.uint16).reshape(stored.shape)
+    scatter = []
+    for frames in (stored, moved):
+        white = curve_of(AIRS, shaking, tmp_path, frames=frames)[0].flux_e.astype(float).sum(axis=1)
+        scatter.append(white.std() / white.mean())
+    assert np.std(brighter) > 5 * scatter[0]
+    assert scatter[1] < 1.1 * scatter[0]
 
 
 def test_isolated_samples_are_outliers_and_a_steep_transit_is_not():
