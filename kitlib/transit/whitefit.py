@@ -32,8 +32,8 @@ AIRS_DRIFT_SD, FGS1_DRIFT_SD = 3e-4, 8e-4  # of each power's coefficient [JC: rm
 FIXED = 1e-6  # prior width of what is not to move
 # geometry: a/Rs and b around the catalogue's, held there, or as open as where the catalogue is wrong
 CATALOGUE, HELD, WRONG = "catalogue", "held", "wrong"
-START_IMPACTS, START_LN_A = (0.1, 0.5, 0.8), (-0.13, 0.0, 0.13)  # the white fit's grid; ln a/Rs around the catalogue's
-WIDE_START_IMPACTS, WIDE_START_LN_A = (0.1, 0.5, 0.8, 1.0), tuple(np.arange(-1.2, 1.21, 0.15))
+# the white fit's grid; ln a/Rs around the catalogue's, and where that may be wrong
+START_IMPACTS, START_LN_A, WIDE_START_LN_A = (0.1, 0.5, 0.8, 1.0), (-0.13, 0.0, 0.13), np.arange(-1.2, 1.21, 0.15)
 START_TIMES_H = np.arange(0.0, 7.51, 0.1)
 TEMPLATE_TIMES_H = np.linspace(0, 8, 401)  # a transit is the same before and after its middle
 STARTS, FIRST_ITERATIONS = 3, 3  # Gauss-Newton runs from the best points of the grid; the best of them goes on
@@ -177,7 +177,7 @@ def _fitted(
 def _starts(series: list[Series], layout: Layout, period_days: float, level: float, geometry: str) -> list[State]:
     """Best states of a grid in a/Rs, impact parameter and mid-transit times; depth and drift solved linearly."""
     wide = geometry == WRONG
-    grid = list(product(WIDE_START_LN_A, WIDE_START_IMPACTS) if wide else product(START_LN_A, START_IMPACTS))
+    grid = list(product(WIDE_START_LN_A if wide else START_LN_A, START_IMPACTS))
     points = np.repeat(layout.mean[None], len(grid), axis=0)
     points[:, layout["ln_a"].start] += [ln_a for ln_a, _ in grid]
     points[:, layout["b"].start] = [impact for _, impact in grid]
