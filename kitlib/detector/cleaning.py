@@ -45,8 +45,9 @@ def jitter_response(flux: Array, centroid: Array, width: int) -> tuple[Array, ND
 
     Linear and quadratic terms of the axes along which the centroid moves: row, column, row^2, column^2, row x column,
     or row, row^2. The coefficients come from quantities with everything slower than `width` pairs removed, in which no
-    transit is left; they then act on the full centroid. Pairs beyond 8 robust sigmas of the filtered residual are
-    outliers, and not used. Too few pairs show no response.
+    transit is left; they then act on the full centroid. They are smaller than what fits best by what chance alone
+    explains (James & Stein 1961), so that a response that is not there adds next to no noise. Pairs beyond 8 robust
+    sigmas of the filtered residual are outliers, and not used. Too few pairs show no response.
     """
     offset = (centroid - median(centroid)[:, None]).astype(np.float32)  # 1e-7 of the response, half the time
     row, col = offset
@@ -65,8 +66,10 @@ def jitter_response(flux: Array, centroid: Array, width: int) -> tuple[Array, ND
         coefficients = np.linalg.lstsq(gram - out @ out.T, moment - out @ target[~use], rcond=None)[0]
         residual = target - coefficients @ design
         use = np.abs(residual) <= 5 * robust_sigma(residual[use])
-    outlying = np.abs(residual) > 8 * robust_sigma(residual[use])
-    coefficients = coefficients / scale
+    noise = robust_sigma(residual[use])
+    outlying = np.abs(residual) > 8 * noise
+    explained = float(((coefficients @ design[:, use]) ** 2).sum()) / max(float(noise) ** 2, 1e-30)
+    coefficients = coefficients / scale * max(0.0, 1 - len(terms) / max(explained, 1e-30))
     return coefficients @ terms, outlying, coefficients
 
 

@@ -26,7 +26,7 @@ from .tables import Adc
 BLOCKS = {FGS1.name: 128, AIRS.name: 32}  # blocks of sixteen adjacent pairs in the mean image
 _CORE_PX = 4.0  # pixels that give the centroid
 _WORK_UNITS = 4  # parts of a frame with sums of their own: fixed, so that results do not depend on the threads
-_JITTER_S = {FGS1.name: 24.0, AIRS.name: 72.0}  # movements faster than that show how the light follows them
+_JITTER_S = 300.0  # movements faster than that show how the light follows them; an ingress is slower
 _MIN_SIGNAL_TO_NOISE = 5.0  # of all light in one pair; real ones are 437 (FGS1) and 3,858 (AIRS) [M]
 # Of a neighbour's light in FGS1, far away, and where the error is twice that: in full-size frames of 16 planets depths
 # are wrong by up to 5 % of it, the most beside near ones.
@@ -75,7 +75,7 @@ def extract(
     centroid = sums[:2] / np.maximum(sums[2], 1.0)
     if lost.any():
         flux, centroid = bridged(flux, lost), bridged(centroid, lost)
-    response, outlying, _ = jitter_response(flux.sum(axis=0), centroid, _jitter_width(instrument, axis.time_h))
+    response, outlying, _ = jitter_response(flux.sum(axis=0), centroid, _jitter_width(axis.time_h))
     flux = flux * (1 - response)
     dropped = lost | outlying if instrument.n_bins == 1 else lost
     if instrument.descending:
@@ -88,10 +88,10 @@ def extract(
     return _finish(instrument, curve, plan, spectral_order, quality, _mean_frame(instrument, mean, plan))
 
 
-def _jitter_width(instrument: Instrument, time_h: Array) -> int:
+def _jitter_width(time_h: Array) -> int:
     """Pairs of which a running mean follows what is slower than jitter: odd, three at least."""
     step_s = 3600 * (time_h[-1] - time_h[0]) / max(len(time_h) - 1, 1)
-    return 2 * max(1, round(_JITTER_S[instrument.name] / max(step_s, 1e-9) / 2)) + 1
+    return 2 * max(1, round(_JITTER_S / max(step_s, 1e-9) / 2)) + 1
 
 
 def _mean_frame(instrument: Instrument, mean: Array, plan: Extraction) -> MeanFrame:

@@ -265,7 +265,7 @@ def test_the_response_to_jitter_is_what_was_planted():
     assert np.std(flux[good] * (1 - response[good]) / transit[good]) < 1.05 * 400
 
 
-@pytest.mark.parametrize("width", [3, 15])
+@pytest.mark.parametrize("width", [3, 63])
 def test_a_spectrometer_knows_its_row_alone(width):
     """AIRS at full size: 5,625 pairs of 3,858 to 1, rows that move by 0.013 pixel, a transit of 2 %."""
     rng = np.random.default_rng(1)
@@ -276,7 +276,7 @@ def test_a_spectrometer_knows_its_row_alone(width):
     response, _, found = jitter_response(flux, rows, width)
     assert found.shape == (2,) and found[0] == pytest.approx(0.06, abs=5 * noise / 0.013 / np.sqrt(n))
     quiet = jitter_response(1.6e7 * transit * (1 + noise * rng.standard_normal(n)), rows, width)[0]
-    assert np.std(quiet) < 0.1 * noise  # a response that is not there costs nothing
+    assert np.std(quiet) < 0.03 * noise  # a response that is not there costs nothing
 
 
 def test_too_few_pairs_show_no_response():
