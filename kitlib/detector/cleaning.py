@@ -43,15 +43,16 @@ def _high_pass(series: Array, width: int) -> Array:
 def jitter_response(flux: Array, centroid: Array, width: int) -> tuple[Array, NDArray[np.bool_], Array]:
     """Relative response of `flux` (n,) to the centroid (2, n): (response (n,), outlying pairs, coefficients).
 
-    Linear and quadratic terms of the axes along which the centroid moves: row, column, row^2, column^2, row x column,
-    or row, row^2. The coefficients come from quantities with everything slower than `width` pairs removed, in which no
-    transit is left; they then act on the full centroid. They are smaller than what fits best by what chance alone
-    explains (James & Stein 1961), so that a response that is not there adds next to no noise. Pairs beyond 8 robust
-    sigmas of the filtered residual are outliers, and not used. Too few pairs show no response.
+    Powers of the centroid up to the third, where it moves along both axes; row and row^2 where it moves along one. The
+    coefficients come from quantities with everything slower than `width` pairs removed, in which no transit is left;
+    they then act on the full centroid. They are smaller than what fits best by what chance alone explains (James &
+    Stein 1961), so that a response that is not there adds next to no noise. Pairs beyond 8 robust sigmas of the
+    filtered residual are outliers, and not used. Too few pairs show no response.
     """
     offset = (centroid - median(centroid)[:, None]).astype(np.float32)  # 1e-7 of the response, half the time
     row, col = offset
-    terms = np.stack([row, col, row**2, col**2, row * col] if col.any() else [row, row**2])
+    square = [row**2, row * col, col**2]
+    terms = np.stack([row, col, *square, *(row * one for one in square), col**3] if col.any() else [row, row**2])
     if len(flux) < 10 * len(terms):
         return np.zeros(len(flux)), np.zeros(len(flux), bool), np.zeros(len(terms))
     target = _high_pass((flux / median(flux) - 1).astype(np.float32), width)

@@ -8,11 +8,12 @@ remains is searched for one more image of the star, elsewhere. The target's own 
 is assumed.
 
 Pointing that happens to follow the transit would do the same to single pixels: each pixel's response to the centroid,
-and what is slow, is fitted along, in time and then in place.
+to third order, and what is slow, is fitted along, in time and then in place.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,9 +159,9 @@ def still_light(courses: Array, white: Array, course: Array, centroid: Array, no
     """
     relative = white / white.mean()
     moves = centroid - centroid.mean(axis=1, keepdims=True)
-    squares = [moves[i] * moves[j] for i in range(len(moves)) for j in range(i, len(moves))]
+    powers = [np.prod(one, axis=0) for order in (2, 3) for one in combinations_with_replacement(moves, order)]
     time = np.linspace(-1, 1, len(white))
-    terms = np.stack([*moves, *squares, time, time**2])
+    terms = np.stack([*moves, *powers, time, time**2])
     terms = terms / np.maximum(np.abs(terms).max(axis=1, keepdims=True), 1e-12)
     design = np.stack([np.ones_like(time), course, *terms], axis=1)
     values = (courses / relative).T

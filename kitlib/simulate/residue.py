@@ -2,7 +2,7 @@
 
 Sky and wings leave noise alone: weights without response to uniform light are what the solver extracts with. A
 neighbour dilutes by its share in those weights. Frames inside a gap are averaged like any others. Pointing is taken
-out by linear and quadratic terms of the centroid.
+out by powers of the centroid, to the third in FGS1, to the second in AIRS.
 """
 
 import numpy as np
@@ -87,11 +87,12 @@ def pointing_residue(instrument: Instrument, visit: Visit, slow_px: Array) -> Ar
         visit: amplitude and phase of the response.
         slow_px: (T, 2) slow offset of the telescope in FGS1 pixels.
     """
-    # Jitter smooths the cosine; regression on the centroid takes its Taylor series to second order along.
+    # Jitter smooths the cosine; regression on the centroid takes its Taylor series along.
     name, axes = instrument.name, 1 if instrument is AIRS else 2
     damping = np.exp(-0.5 * (2 * np.pi * np.array(JITTER_PX[name][:axes])) ** 2)
     turn, phase = 2 * np.pi * slow_px[:, :axes] * PX_PER_FGS1_PX[name], 2 * np.pi * np.array(visit.phase[:axes])
-    followed = np.cos(phase) * (1 - turn**2 / 2) - np.sin(phase) * turn
+    cubic = 0 if instrument is AIRS else turn**3 / 6
+    followed = np.cos(phase) * (1 - turn**2 / 2) - np.sin(phase) * (turn - cubic)
     return 1 + visit.intrapixel * (damping * (np.cos(phase + turn) - followed)).mean(axis=1)
 
 
