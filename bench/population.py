@@ -15,8 +15,8 @@ from kitlib.simulate.worlds import catalogue_factors, draw_worlds, with_grazing
 from kitlib.spectra.prior import Shapes, SpectralPrior, learn_prior
 
 UNFAMILIAR_COMPONENTS = 50  # molecular shapes kept of atmospheres of any composition
-SHIPPED_SPECTRA = 3000  # of the own family, and as many of any composition, in the prior that the package ships
-SHIPPED_PRIOR = PriorConfig(components=25, kinds=25, factors=12)
+SHIPPED_SPECTRA = 10_000  # of the own family, and as many of any composition, in the prior that the package ships
+SHIPPED_PRIOR = PriorConfig(components=25, kinds=28, factors=12)
 SHIPPED_SEEDS = {"own": 101, "any chemistry": 102, "unfamiliar": 707}
 UNFAMILIAR_SPECTRA = 4_000
 
