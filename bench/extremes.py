@@ -18,6 +18,7 @@ EXTREMES: dict[str, WorldConfig] = {
     "level error": WorldConfig(level_error=[0.003, 0.003]),
     "excursions": WorldConfig(excursions=1.0, excursion_loss=[0.001, 0.001]),
     "within pixels": WorldConfig(intrapixel=[0.01, 0.01]),
+    "wander": WorldConfig(wander=[0.1, 0.1]),
     "neighbours": WorldConfig(neighbours=1.0, neighbour_flux=[1.0, 1.0]),
     "dark gaps": WorldConfig(gaps=1.0, gap_share=[0.05, 0.05], gap_kinds=["dark"]),
     "half-lit gaps": WorldConfig(gaps=1.0, gap_share=[0.05, 0.05], gap_kinds=["half"]),

@@ -86,6 +86,7 @@ class WorldConfig:
     excursions: Share = 0.0  # share of visits with a late pointing excursion that costs light (others have theirs)
     excursion_loss: list[Share] = _range(0.0, 0.0)  # light lost at its peak, relative
     intrapixel: list[Share] = _range(0.0, 0.0)  # amplitude of the response to the place within a pixel, relative
+    wander: list[Annotated[float, Range(0, 3)]] = _range(0.0, 0.0)  # slow movements of the image, rms in FGS1 pixels
     neighbours: Share = 0.0  # share of planets with another star in the field, of constant light
     neighbour_flux: list[Times] = _range(0.0, 1.0)  # its light over the target's
     neighbour_px: list[Annotated[float, Range(0, 16)]] = _range(3.0, 10.0)  # its distance, pixels

@@ -18,6 +18,7 @@ MAX_TIMING_OFFSET_H = 0.015  # FGS1 against AIRS
 PARTIAL_TRANSITS = 0.008  # visits moved so that ingress or egress is lost; long transits lose one anyway: 2 % in all
 EXCURSIONS = 0.03  # visits with a late pointing excursion
 JITTER_PX = {AIRS.name: (0.013, 0.007), FGS1.name: (0.1, 0.1)}  # rms of 4.5 and 0.1 s exposures: rows, columns [M]
+WANDER_SINES, WANDER_PERIOD_H = 6, (0.7, 2 * VISIT_HOURS)
 GAP_LIGHT = {"dark": 0.0, "half": 0.5}
 GAP_KINDS = (*GAP_LIGHT, "frozen")
 PX_PER_FGS1_PX = {AIRS.name: 0.1, FGS1.name: 1.0}  # a slow slip of the telescope, in pixels of each
@@ -71,6 +72,20 @@ class Excursion:
 
 
 @dataclass(frozen=True)
+class Wander:
+    """The telescope moves slowly during the whole visit: a sum of sines along each axis."""
+
+    amplitude_px: Array  # (2, n) rows and columns, FGS1 pixels
+    period_h: Array  # (2, n)
+    phase: Array  # (2, n) radians
+
+    def offset(self, time_h: Array) -> Array:
+        """(T, 2) row and column offsets in FGS1 pixels."""
+        turn = 2 * np.pi * np.asarray(time_h)[:, None, None] / self.period_h + self.phase
+        return (self.amplitude_px * np.sin(turn)).sum(axis=2)
+
+
+@dataclass(frozen=True)
 class Gap:
     """A gap in telemetry: for a while frames are dark, half lit, or the last one before it is sent again and again."""
 
@@ -96,6 +111,7 @@ class Visit:
     gaps: tuple[Gap, ...] = ()
     intrapixel: float = 0.0  # amplitude of the response to the place within a pixel
     phase: tuple[float, float] = (0.0, 0.0)  # where in a pixel the star lies, (row, column), pixels
+    wander: Wander | None = None
 
     def shown(self, transit: Array, instrument: Instrument) -> Array:
         """The transit as the instrument shows it, like `transit`: deeper or shallower for no reason that it tells."""
@@ -123,7 +139,8 @@ class Visit:
 
     def offset(self, time_h: Array) -> Array:
         """Slow pointing offset in FGS1 pixels, (T, 2)."""
-        return np.zeros((len(time_h), 2)) if self.excursion is None else self.excursion.offset(time_h)
+        moved = np.zeros((len(time_h), 2)) if self.wander is None else self.wander.offset(time_h)
+        return moved if self.excursion is None else moved + self.excursion.offset(time_h)
 
 
 def draw_visits(
@@ -182,6 +199,14 @@ def draw_excursion(rng: np.random.Generator, loss: float = 0.0) -> Excursion:
     peak_h, width_h = rng.uniform(5, 7.5), rng.uniform(0.05, 0.3)
     row, col = rng.normal(0, 0.5, 2)
     return Excursion(peak_h, width_h, row, col, loss)
+
+
+def draw_wander(rng: np.random.Generator, rms_px: float) -> Wander:
+    """Slow movements of this rms over a visit along each axis, with periods from 40 minutes to twice the visit."""
+    period_h = np.exp(rng.uniform(*np.log(WANDER_PERIOD_H), (2, WANDER_SINES)))
+    phase, amplitude = rng.uniform(0, 2 * np.pi, (2, WANDER_SINES)), rng.standard_normal((2, WANDER_SINES))
+    unscaled = Wander(amplitude, period_h, phase).offset(np.linspace(0, VISIT_HOURS, 501))
+    return Wander(rms_px * amplitude / unscaled.std(axis=0)[:, None], period_h, phase)
 
 
 def draw_second_drift(rng: np.random.Generator, amplitude: float) -> Drift:

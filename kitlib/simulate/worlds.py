@@ -23,7 +23,7 @@ from ..base.products import Array
 from ..base.schema import WorldConfig
 from .optics import BACKGROUND_FGS1_E, SKY_COLOURS, airs_psf, fgs1_psf, sky_columns
 from .systems import MAX_IMPACT, Systems
-from .visits import GAP_KINDS, Drift, Excursion, Gap, Visit, draw_excursion, draw_second_drift
+from .visits import GAP_KINDS, Drift, Excursion, Gap, Visit, Wander, draw_excursion, draw_second_drift, draw_wander
 
 VISITS = 2  # that a planet has at most
 DEEPEST_GRAZE = 0.97  # of the way to 1 + k, where no transit is left
@@ -46,6 +46,7 @@ class VisitWorld:
     excursion: Excursion | None
     gaps: tuple[Gap, ...]
     phase: tuple[float, float]  # where in a pixel the star lies
+    wander: Wander | None
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class WorldDraw:
             gaps=own.gaps,
             intrapixel=self.intrapixel,
             phase=own.phase,
+            wander=own.wander,
         )
 
     def airs_psf(self, offset_px: float = 0.0) -> Array:
@@ -167,12 +169,14 @@ def _draw_visit(
     start = rng.uniform(0, VISIT_HOURS - length)
     kind = _choice("gap_kinds", config.gap_kinds, GAP_KINDS, rng)
     struck = ((FGS1.name,), (AIRS.name,), (FGS1.name, AIRS.name))[rng.integers(3)]
+    rms_px = _between("wander", config.wander, rng)
     return VisitWorld(
         level_error=level,
         second_drift=drift if second else None,
         excursion=excursion if slips else None,
         gaps=(Gap(start, start + length, kind, struck),) if broken else (),
         phase=(phase[0], phase[1]) if intrapixel else (0.0, 0.0),
+        wander=draw_wander(rng.spawn(1)[0], rms_px) if rms_px else None,
     )
 
 

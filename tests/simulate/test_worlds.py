@@ -251,6 +251,24 @@ def test_excursions_pointing_and_the_second_drift(system):
         np.testing.assert_allclose(moved.mean(axis=1) - 1, left, atol=2e-5)
 
 
+def test_a_telescope_that_wanders_moves_the_image_all_visit_long(system):
+    drawn = draw_world(WorldConfig(wander=[0.2, 0.2]), np.random.default_rng(1))
+    time_h = np.linspace(0, VISIT_HOURS, 2_001)
+    for visit in drawn.visits:
+        offset = visit.wander.offset(time_h)
+        assert np.allclose(offset.std(axis=0), 0.2, rtol=1e-2)
+        steps = np.abs(np.diff(offset, axis=0)).max()  # no faster than six sines of 0.7 h, each as large as all
+        assert steps < 6 * 0.2 * np.sqrt(2) * 2 * np.pi / 0.7 * VISIT_HOURS / 2_000
+    assert not np.allclose(*(visit.wander.offset(time_h) for visit in drawn.visits))
+    curve, _ = curves_of(system, drawn)
+    for name, reach, jitter_px in ((AIRS.name, 0.1, 0.0034), (FGS1.name, 1.0, 0.0075)):  # of one sample
+        row = curve[name].centroid_px[:, 0]
+        expected = reach * drawn.visits[0].wander.offset(curve[name].time_h)[:, 0]
+        assert np.std(row - expected) == pytest.approx(jitter_px, rel=0.15)
+        own, _ = curves_of(system, OWN)
+        np.testing.assert_allclose(curve[name].flux_e, own[name].flux_e, rtol=1e-6)  # calibration has seen to it
+
+
 # --- frames ----------------------------------------------------------------------------------------------------------
 
 
