@@ -203,8 +203,9 @@ def draw_excursion(rng: np.random.Generator, loss: float = 0.0) -> Excursion:
 
 def draw_wander(rng: np.random.Generator, rms_px: float) -> Wander:
     """Slow movements of this rms over a visit along each axis, with periods from 40 minutes to twice the visit."""
-    period_h = np.exp(rng.uniform(*np.log(WANDER_PERIOD_H), (2, WANDER_SINES)))
-    phase, amplitude = rng.uniform(0, 2 * np.pi, (2, WANDER_SINES)), rng.standard_normal((2, WANDER_SINES))
+    shape, (shortest, longest) = (2, WANDER_SINES), WANDER_PERIOD_H
+    period_h = shortest * (longest / shortest) ** rng.random(shape)
+    phase, amplitude = 2 * np.pi * rng.random(shape), rng.standard_normal(shape)
     unscaled = Wander(amplitude, period_h, phase).offset(np.linspace(0, VISIT_HOURS, 501))
     return Wander(rms_px * amplitude / unscaled.std(axis=0)[:, None], period_h, phase)
 
