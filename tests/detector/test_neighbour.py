@@ -23,7 +23,7 @@ from kitlib.simulate.exposure import simulate_frames
 from kitlib.simulate.lightcurves import transit_model
 from kitlib.simulate.optics import airs_psf, fgs1_psf
 from kitlib.simulate.systems import draw_systems
-from kitlib.simulate.visits import Drift, Visit, pair_times_h
+from kitlib.simulate.visits import Drift, Visit, draw_wander, pair_times_h
 from kitlib.simulate.worlds import OWN, Neighbour
 from kitlib.transit.dilution import dilution_errors
 
@@ -37,12 +37,13 @@ PLACES = [(0.05, 5.0, 0.7), (0.2, 8.0, 0.3), (0.4, 3.5, 1.4), (1.0, 3.0, 1.2), (
 
 
 @cache
-def curve_of(instrument, neighbour=None, beside=None, seed=7):
+def curve_of(instrument, neighbour=None, beside=None, seed=7, wander_px=0.0, depth=DEPTH):
     """The kit's light curve of a thin visit. Several tests ask for the same one: none changes it."""
     rng = np.random.default_rng(seed)
     detector, pairs = draw_detector(instrument, rng), PAIRS[instrument.name]
     world = replace(OWN, neighbour=neighbour)
-    frames = simulate_frames(instrument, SYSTEM, SPECTRUM, VISIT, detector, pairs, rng, world=world)
+    visit = replace(VISIT, wander=draw_wander(np.random.default_rng(seed), wander_px)) if wander_px else VISIT
+    frames = simulate_frames(instrument, SYSTEM, np.full(283, depth), visit, detector, pairs, rng, world=world)
     files, pixels = detector.files, needed_pixels(instrument)
     flat = np.where(files.flat > 0.2, files.flat, 1.0)
     nothing = np.zeros(flat.shape, bool)
@@ -98,6 +99,13 @@ def test_airs_depths_do_not_depend_on_a_neighbour_at_another_row(place):
 def test_a_star_alone_has_no_neighbour(instrument):
     for seed in (7, 8):
         assert not any("neighbour" in name for name in curve_of(instrument, seed=seed).quality)
+
+
+@pytest.mark.parametrize("seed", [10, 19, 21, 23])
+def test_a_star_that_wanders_across_the_pixels_has_no_neighbour(seed):
+    """A third of a pixel, slowly, in any direction, a deep transit: what follows it is not another star."""
+    curve = curve_of(FGS1, seed=seed, wander_px=0.3, depth=0.03)
+    assert "neighbour_flux" not in curve.quality
 
 
 def test_what_fgs1_sees_is_told_to_airs_where_its_rows_are_too_near():
