@@ -33,7 +33,7 @@ IN_FRAMES = (  # alone
     *("wings x 2, flat", "wings x 0.5, steep", "sky x 10", "sky x 10, star-like", "no sky", "wander", "neighbours"),
     "full well",
 )
-SHIPPED_PLANETS = {"own": 200, "any chemistry": 250, "worlds": 400}  # that the shipped calibrators are fitted on
+SHIPPED_PLANETS = {"own": 200, "any chemistry": 250, "worlds": 200}  # that the shipped calibrators are fitted on
 SHIPPED_SEEDS = {"own": 1111, "any chemistry": 808, "worlds": 1112}
 
 
