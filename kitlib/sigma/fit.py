@@ -185,7 +185,7 @@ _PARAMETERS = (
     _Parameter("factor_fgs1", "log", 0.25, -10, 10, True, False),
     _Parameter("factor_level", "log", 0.25, -10, 10, False, True),
     _Parameter("factor_shape", "log", 0.5, -5, 5, False, True),
-    _Parameter("chi2_exponent", "plain", 0.5, -4, 4, True, True),
+    _Parameter("chi2_exponent", "plain", 0.5, 0, 4, True, True),  # what scatters more is never the surer
     _Parameter("two_visit_factor", "log", 0.3, -4, 4, True, True),
     _Parameter("missing_contact_factor", "log", 0.3, -4, 4, True, True),
     _Parameter("covered_factor", "log", 0.3, -4, 4, True, True),
