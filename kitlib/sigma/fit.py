@@ -36,7 +36,7 @@ from .metric import naive_statistics, score_per_nat
 
 MOST_COVERED = 8.0  # standard deviations that an error bar which covers a misfit may be wrong by, to be learnt from
 PART_WEIGHT = 0.3  # of the tie-breaker, beside the score
-LEANING = 0.5  # times the priors' widths, around a calibrator that was fitted to other planets
+LEANING = 0.35  # times the priors' widths, around a calibrator that was fitted to other planets
 
 
 def fit_calibrator(
@@ -54,7 +54,7 @@ def fit_calibrator(
     level (narrower ones turn errors that are far too small into floors), 0.5 for that of the shape and for the chi2
     exponent, 0.3 for ln of the other factors, 30 ppm for floors, 0.002 for those relative to the depth, 0.001 for the
     scales of FGS1 and level, 0.1 for that of the shape. theta0 are the values of `around`: a calibrator of few
-    planets leans on it, with half of these widths where it is a fitted one (`LEANING`).
+    planets leans on it, with a third of these widths where it is a fitted one (`LEANING`).
 
     Args:
         posterior: of P planets, uncalibrated; diagnostics `chi2_white`, `visits`, `missing_contact`, `gate` are used
