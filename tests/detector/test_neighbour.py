@@ -37,12 +37,13 @@ PLACES = [(0.05, 5.0, 0.7), (0.2, 8.0, 0.3), (0.4, 3.5, 1.4), (1.0, 3.0, 1.2), (
 
 
 @cache
-def curve_of(instrument, neighbour=None, beside=None, seed=7, wander_px=0.0, depth=DEPTH):
+def curve_of(instrument, neighbour=None, beside=None, seed=7, wander_px=0.0, depth=DEPTH, intrapixel=0.0):
     """The kit's light curve of a thin visit. Several tests ask for the same one: none changes it."""
     rng = np.random.default_rng(seed)
     detector, pairs = draw_detector(instrument, rng), PAIRS[instrument.name]
     world = replace(OWN, neighbour=neighbour)
     visit = replace(VISIT, wander=draw_wander(np.random.default_rng(seed), wander_px)) if wander_px else VISIT
+    visit = replace(visit, intrapixel=intrapixel, phase=(0.25, 0.25))
     frames = simulate_frames(instrument, SYSTEM, np.full(283, depth), visit, detector, pairs, rng, world=world)
     files, pixels = detector.files, needed_pixels(instrument)
     flat = np.where(files.flat > 0.2, files.flat, 1.0)
@@ -106,6 +107,15 @@ def test_a_star_that_wanders_across_the_pixels_has_no_neighbour(seed):
     """A third of a pixel, slowly, in any direction, a deep transit: what follows it is not another star."""
     curve = curve_of(FGS1, seed=seed, wander_px=0.3, depth=0.03)
     assert "neighbour_flux" not in curve.quality
+
+
+@pytest.mark.parametrize("instrument", INSTRUMENTS, ids=lambda i: i.name)
+def test_a_neighbour_that_draws_the_centroid_does_not_change_the_depth(instrument):
+    """The light follows the target's place, and the blend's centroid moves as the target dims."""
+    curve = curve_of(instrument, at(1.0, 5.0, 1.4), intrapixel=0.01)
+    own = curve_of(instrument, at(1.0, 5.0, 1.4))
+    depth, error = depth_over_truth(instrument, curve)
+    assert abs(depth - depth_over_truth(instrument, own)[0]) < 4 * error
 
 
 def test_what_fgs1_sees_is_told_to_airs_where_its_rows_are_too_near():
