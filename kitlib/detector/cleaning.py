@@ -35,7 +35,7 @@ def bridged(series: Array, lost: NDArray[np.bool_]) -> Array:
     return filled
 
 
-def high_pass(series: Array, width: int) -> Array:
+def _high_pass(series: Array, width: int) -> Array:
     """Series (..., n) minus its running mean over `width` samples."""
     return series - uniform_filter1d(series, width, axis=-1, mode="nearest")
 
@@ -55,8 +55,8 @@ def jitter_response(flux: Array, centroid: Array, width: int) -> tuple[Array, ND
     terms = np.stack([row, col, *square, *(row * one for one in square), col**3] if col.any() else [row, row**2])
     if len(flux) < 10 * len(terms):
         return np.zeros(len(flux)), np.zeros(len(flux), bool), np.zeros(len(terms))
-    target = high_pass((flux / median(flux) - 1).astype(np.float32), width)
-    design = high_pass(terms, width)
+    target = _high_pass((flux / median(flux) - 1).astype(np.float32), width)
+    design = _high_pass(terms, width)
     scale = np.sqrt(np.mean(design**2, axis=1))
     scale = np.where(scale > 0, scale, 1.0)
     design /= scale[:, None]

@@ -15,7 +15,7 @@ from ..base.products import Array, CalibrationMaps, LightCurve, MeanFrame
 from ..base.schema import LightCurveConfig
 from .axes import Axis
 from .calibrate import accumulate_pixels, image_statistics, kernel_parameters
-from .cleaning import bridged, excess_variance, high_pass, jitter_response, outlying_samples
+from .cleaning import bridged, excess_variance, jitter_response, outlying_samples
 from .frames import Signal
 from .glitches import lost_pairs
 from .neighbour import BLOCKS_IN_TIME, Followed, Neighbour, neighbour_of
@@ -69,16 +69,17 @@ def extract(
     near = neighbour_of(followed, plan.star_e, sums, lost, pixel_variance(mean, maps), instrument)
     near = near or beside
     if near is not None:  # rare: frames are still in memory
-        plan = plan_extraction(maps, mean, good, near.image_e(plan.star_e, signal.pixels))
+        other = near.image_e(plan.star_e, signal.pixels)
+        plan = plan_extraction(maps, mean, good, other)
         star, sky, sums, hits, _ = _stream(signal, parameters, plan, noise, good, config)
+        # its light in the target's core would draw the centroid its way when the target dims
+        moments = _moment_weights(instrument, good)[signal.pixels]
+        sums = sums - (other.ravel()[signal.pixels] @ moments)[:, None]
     flux: Array = plan.light_curves(star, sky) - plan.dilution[:, None]
     centroid = sums[:2] / np.maximum(sums[2], 1.0)
     if lost.any():
         flux, centroid = bridged(flux, lost), bridged(centroid, lost)
-    width = _jitter_width(axis.time_h)
-    # a neighbour draws the centroid its way when the target dims: there what is slow is not the telescope's alone
-    place = centroid if near is None else high_pass(centroid, width)
-    response, outlying, _ = jitter_response(flux.sum(axis=0), place, width)
+    response, outlying, _ = jitter_response(flux.sum(axis=0), centroid, _jitter_width(axis.time_h))
     flux = flux * (1 - response)
     dropped = lost | outlying if instrument.n_bins == 1 else lost
     if instrument.descending:
