@@ -38,8 +38,8 @@ from kitlib.base.instruments import INSTRUMENTS, Instrument  # noqa: E402
 from kitlib.base.schema import LightCurveConfig, SimulateConfig  # noqa: E402
 from kitlib.detector.axes import read_axis_info  # noqa: E402
 from kitlib.detector.calibrate import calibration_maps, image_statistics, kernel_parameters  # noqa: E402
-from kitlib.detector.cleaning import decorrelate_jitter  # noqa: E402
-from kitlib.detector.extraction import BLOCKS, extract, needed_pixels  # noqa: E402
+from kitlib.detector.cleaning import jitter_response  # noqa: E402
+from kitlib.detector.extraction import BLOCKS, extract, jitter_width, needed_pixels  # noqa: E402
 from kitlib.detector.frames import read_calibration, read_signal  # noqa: E402
 from kitlib.detector.profile import good_pixels, plan_extraction  # noqa: E402
 from kitlib.detector.tables import read_adc_info  # noqa: E402
@@ -127,7 +127,7 @@ def rows_of(data: Path, peer: Path | None, cores: Sequence[int], which: str) -> 
 def disagreement_ppm(data: Path, instrument: Instrument) -> float:
     """Largest difference between the kit's binned light curve and the recipe's float64 pixels summed alike, ppm.
 
-    The same pixels, weights, sky fit and (FGS1) jitter correction; cosmic rays stay in, since the recipe keeps them.
+    The same pixels, weights, sky fit and response to the star's place; cosmic rays stay in: the recipe keeps them.
     """
     folder, name = planet_of(data), instrument.name
     axis, adc = read_axis_info(data).of(instrument), read_adc_info(data).of(int(folder.name))[name]
@@ -139,25 +139,26 @@ def disagreement_ppm(data: Path, instrument: Instrument) -> float:
     plan = plan_extraction(maps, mean, good)
     recipe_maps = numpy_recipe.read_maps(folder, name)
     frames = pl.read_parquet(folder / instrument.signal_file(0)).to_numpy()
-    row, col = np.mgrid[: instrument.rows, : instrument.cols]
     single = instrument.n_bins == 1
+    offsets = np.mgrid[: instrument.rows, : instrument.cols].astype(float)
+    offsets[0] -= instrument.centre[0]
+    offsets[1] = offsets[1] - instrument.centre[1] if single else 0
+    core = good & (np.hypot(*offsets) < 4)
+    core[:, : instrument.crop[0]] = core[:, instrument.crop[1] :] = False
     parts, centroid = [], []
     for block in np.array_split(frames.reshape(-1, 2, frames.shape[1]), 64):
         pairs = numpy_recipe.calibrated(block.reshape(-1, frames.shape[1]), recipe_maps, name)
         weighted = pairs * plan.weights.astype(np.float64)
         both = np.stack([weighted * ~plan.sky, weighted * plan.sky])
         parts.append(both.sum(axis=(2, 3))[..., None] if single else both.sum(axis=2)[..., slice(*instrument.crop)])
-        if single:
-            core = good & (np.hypot(row - instrument.centre[0], col - instrument.centre[1]) < 4)
-            light = pairs[:, core].sum(axis=1)
-            offsets = ((row - instrument.centre[0])[core], (col - instrument.centre[1])[core])
-            centroid.append(np.stack([(pairs[:, core] * offset).sum(axis=1) / light for offset in offsets]))
+        light = pairs[:, core].sum(axis=1)
+        centroid.append(np.stack([(pairs[:, core] * offset[core]).sum(axis=1) / light for offset in offsets]))
     star, sky = np.concatenate(parts, axis=1)
     series = plan.light_curves(star.T, sky.T).T
-    dropped = np.zeros(len(series), bool)
-    if single:
-        corrected, dropped, _ = decorrelate_jitter(series[:, 0], np.concatenate(centroid, axis=1))
-        series = corrected[:, None]
+    place = np.concatenate(centroid, axis=1)
+    response, dropped, _ = jitter_response(series.sum(axis=1), place, jitter_width(axis.time_h))
+    series = series * (1 - response)[:, None]
+    dropped &= single
     starts = np.linspace(0, len(series), len(curve.time_h) + 1).astype(int)[:-1]
     kept = ~dropped
     binned = np.add.reduceat(series * kept[:, None], starts) / np.add.reduceat(kept.astype(int), starts)[:, None]

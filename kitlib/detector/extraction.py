@@ -79,7 +79,7 @@ def extract(
     centroid = sums[:2] / np.maximum(sums[2], 1.0)
     if lost.any():
         flux, centroid = bridged(flux, lost), bridged(centroid, lost)
-    response, outlying, _ = jitter_response(flux.sum(axis=0), centroid, _jitter_width(axis.time_h))
+    response, outlying, _ = jitter_response(flux.sum(axis=0), centroid, jitter_width(axis.time_h))
     flux = flux * (1 - response)
     dropped = lost | outlying if instrument.n_bins == 1 else lost
     if instrument.descending:
@@ -92,7 +92,7 @@ def extract(
     return _finish(instrument, curve, plan, spectral_order, quality, _mean_frame(instrument, mean, plan))
 
 
-def _jitter_width(time_h: Array) -> int:
+def jitter_width(time_h: Array) -> int:
     """Pairs of which a running mean follows what is slower than jitter: odd, three at least."""
     step_s = 3600 * (time_h[-1] - time_h[0]) / max(len(time_h) - 1, 1)
     return 2 * max(1, round(_JITTER_S / max(step_s, 1e-9) / 2)) + 1
